@@ -1,0 +1,29 @@
+# Two commands: `make demo` and `make test`. Both make .venv when it is not there, and install nothing twice.
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/.installed
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test test-fast lint install
+install: $(STAMP)
+
+# nvidia-pytriton is only a carrier of the tritonserver binary: its own requirements (numpy<2) are not ours.
+$(STAMP): pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
+	touch $@
+
+demo: $(STAMP)
+	$(VENV)/bin/trygon demo
+
+test: lint
+	$(VENV)/bin/pytest
+
+test-fast: $(STAMP)
+	$(VENV)/bin/pytest -m 'not ray and not slow'
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright

@@ -1,0 +1,1 @@
+"""trygon: vision models of the tree of life. This package is the library; jobs and serving stand on it."""

@@ -1,0 +1,1 @@
+"""Camera-trap archives: frames, detections, events, exports, report."""

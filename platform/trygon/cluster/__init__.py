@@ -1,0 +1,1 @@
+"""Where work runs: local Ray, and jobs submitted to a cluster."""

@@ -1,0 +1,91 @@
+"""The one image preprocessing of training, bulk labelling and serving. uint8 out: normalisation is the model's.
+
+Shapes: H height, W width, S the model's side.
+"""
+
+import io
+from enum import StrEnum
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 200_000_000
+"""A picture that claims more is refused before it is decoded."""
+
+
+class BadImage(ValueError):  # noqa: N818 - it is data, not a fault of the program
+    """A picture that cannot be used; `reason` is one of the words that tables count."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class ResizeMode(StrEnum):
+    """How a picture becomes square, in open_clip's words."""
+
+    SHORTEST = "shortest"  # short side to S, then the centre
+    SQUASH = "squash"  # both sides to S, as BioCLIP's shards were made
+    LONGEST = "longest"  # long side to S, padded
+
+
+def decode(data: bytes, min_side: int = 0) -> Image.Image:
+    """JPEG, PNG, WebP or another picture to an upright RGB image.
+
+    With `min_side`, a JPEG is decoded at a reduced scale whose shorter side is still at least that.
+    Raises `BadImage` with reason empty, not_an_image, truncated, too_large or undecodable.
+    """
+    if not data:
+        raise BadImage("empty")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise BadImage("too_large", str(error)) from error
+    except Exception as error:
+        raise BadImage("not_an_image") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage("too_large", f"{image.width}x{image.height}")
+    try:
+        if min_side and image.format == "JPEG":
+            scale = min(image.size) / min_side
+            image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+            rgba = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return upright.convert("RGB")
+    except OSError as error:
+        reason = "truncated" if "truncated" in str(error) else "undecodable"
+        raise BadImage(reason, str(error)) from error
+    except Exception as error:
+        raise BadImage("undecodable", str(error)) from error
+
+
+def square(image: Image.Image, side: int, mode: ResizeMode = ResizeMode.SHORTEST) -> Image.Image:
+    """An RGB image to side × side, bicubic."""
+    size = (side, side)
+    match mode:
+        case ResizeMode.SQUASH:
+            return image.resize(size, Image.Resampling.BICUBIC)
+        case ResizeMode.SHORTEST:
+            return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+        case ResizeMode.LONGEST:
+            return ImageOps.pad(image, size, Image.Resampling.BICUBIC)
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """An RGB image as uint8, channels first: (3, H, W)."""
+    return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
+
+
+def preprocess(data: bytes, side: int, mode: ResizeMode = ResizeMode.SHORTEST) -> np.ndarray:
+    """Encoded bytes to what a model is fed: (3, S, S) uint8. Raises `BadImage`."""
+    return to_array(square(decode(data, min_side=side), side, mode))
+
+
+def encode_jpeg(image: Image.Image, quality: int = 90) -> bytes:
+    """An RGB image as JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Names for vectors: the LabelBank and classification with roll-up."""

@@ -1,0 +1,93 @@
+"""The columns of every table that trygon writes. Ids are int64, stable across machines and runs."""
+
+import pyarrow as pa
+
+from trygon.taxonomy.taxon import RANKS
+
+_RANK_FIELDS = [pa.field(rank, pa.string()) for rank in RANKS]
+
+SAMPLE = pa.schema(
+    [
+        pa.field("sample_id", pa.int64(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),  # JPEG
+        *_RANK_FIELDS,
+        pa.field("common", pa.string()),
+        pa.field("split", pa.string(), nullable=False),  # train, val (seen species), unseen (held-out species)
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_id", pa.string(), nullable=False),
+        pa.field("license", pa.string()),
+        pa.field("rights_holder", pa.string()),
+    ]
+)
+"""One row a sample in a shard: an image, its lineage, and where it comes from."""
+
+REJECT = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_id", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""One row a picture that did not become a sample."""
+
+MEDIA = pa.schema(
+    [
+        pa.field("media_id", pa.int64(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),  # relative to the archive, forward slashes
+        pa.field("deployment", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64()),
+        pa.field("timestamp", pa.timestamp("s")),  # the camera's own clock, no time zone
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("make", pa.string()),
+        pa.field("model", pa.string()),
+        pa.field("failure", pa.string()),  # null where the frame was read; else the reason
+    ]
+)
+"""One row a file in the archive, also those that cannot be read."""
+
+DETECTION = pa.schema(
+    [
+        pa.field("detection_id", pa.int64(), nullable=False),
+        pa.field("media_id", pa.int64(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),
+        # Normalised to 0..1 of the upright frame: left, top, width, height.
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
+        pa.field("width", pa.float32(), nullable=False),
+        pa.field("height", pa.float32(), nullable=False),
+        pa.field("vector", pa.list_(pa.float16())),  # unit length
+    ]
+)
+"""One row a detected animal, with the vector of its crop: relabelling reads no image."""
+
+OBSERVATION = pa.schema(
+    [
+        pa.field("observation_id", pa.int64(), nullable=False),
+        pa.field("media_id", pa.int64(), nullable=False),
+        pa.field("detection_id", pa.int64()),  # null for a blank frame
+        pa.field("event_id", pa.int64(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),  # animal, blank, unclassified
+        pa.field("rank", pa.string()),  # the deepest rank that can be trusted
+        *_RANK_FIELDS,
+        pa.field("scientific", pa.string()),
+        pa.field("common", pa.string()),
+        pa.field("probability", pa.float32()),  # of the name at that rank
+        pa.field("rank_probabilities", pa.list_(pa.float32())),  # of the best clade at each of the seven ranks
+        pa.field("top_scientific", pa.list_(pa.string())),
+        pa.field("top_probability", pa.list_(pa.float32())),
+    ]
+)
+"""One row an observation: a detection with its name, or a blank frame."""
+
+EVENT = pa.schema(
+    [
+        pa.field("event_id", pa.int64(), nullable=False),
+        pa.field("deployment", pa.string(), nullable=False),
+        pa.field("start", pa.timestamp("s")),
+        pa.field("end", pa.timestamp("s")),
+        pa.field("num_media", pa.int32(), nullable=False),
+    ]
+)
+"""One row an event: frames of one deployment that follow each other within the gap."""

@@ -1,0 +1,1 @@
+"""Ranks and taxa, their names and captions, and the tree they form."""

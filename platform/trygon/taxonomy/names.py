@@ -1,0 +1,44 @@
+"""Raw source names to clean values for the seven ranks. The full set of rules is TreeOfLife-10M's, corrected."""
+
+import re
+from collections.abc import Sequence
+
+from trygon.taxonomy.taxon import Lineage
+
+_TAG = re.compile(r"<[^>]*>")
+_SPACE = re.compile(r"\s+")
+_UNKNOWN = {"unknown", "(unidentified)", "unidentified", "pleasehelp", "not_classified", "n/a", "none", "null"}
+_KINGDOM_ALIASES = {"metazoa": "Animalia", "archaeplastida": "Plantae", "chloroplastida": "Plantae"}
+# Where the name proper ends: infraspecific markers, an authority in brackets or with its year.
+_EPITHET_END = re.compile(r"\(|\b(?:ssp|subsp|var|cf|aff)\.|\bf\.|,|\d")
+_EPITHET = re.compile(r"[a-zà-ÿ]{2,}(?:-[a-zà-ÿ]+)*")
+
+
+def clean_name(raw: str) -> str:
+    """A name above species: tags and spaces removed, capitalised; blank where it says that it is unknown."""
+    name = _SPACE.sub(" ", _TAG.sub("", raw)).strip()
+    return "" if name.lower() in _UNKNOWN else name.capitalize()
+
+
+def clean_epithet(raw: str, genus: str) -> str:
+    """The species epithet of a binomial, a trinomial or an epithet with its authority; blank where there is none."""
+    name = _SPACE.sub(" ", _TAG.sub("", raw)).strip()
+    if not name or name.lower() in _UNKNOWN:
+        return ""
+    words = _EPITHET_END.split(name.lower(), maxsplit=1)[0].split()
+    if words and words[0] == genus.lower():
+        words = words[1:]
+    if not words or words[0] in {"sp", "sp.", "spp", "spp."} or not _EPITHET.fullmatch(words[0]):
+        return ""
+    return words[0]
+
+
+def clean_lineage(raw: Sequence[str | None]) -> Lineage:
+    """Seven raw names, kingdom first, to a clean lineage. A species without a genus takes it from its binomial."""
+    names = [name or "" for name in raw]
+    kingdom, phylum, class_, order, family, genus = (clean_name(name) for name in names[:6])
+    words = _TAG.sub("", names[6]).split()
+    if not genus and len(words) >= 2 and words[0][:1].isupper() and words[1].islower():
+        genus = clean_name(words[0])
+    epithet = clean_epithet(names[6], genus) if genus else ""
+    return (_KINGDOM_ALIASES.get(kingdom.lower(), kingdom), phylum, class_, order, family, genus, epithet)

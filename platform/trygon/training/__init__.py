@@ -1,0 +1,1 @@
+"""The contrastive objective, the step and the loop that each worker runs."""

@@ -1,0 +1,1 @@
+"""The online classifier: Ray Serve in front of Triton."""
