@@ -1,0 +1,77 @@
+"""Where a job's Ray is: the cluster that the job runs on, or a small one of its own on this machine."""
+
+import logging
+import os
+import secrets
+from pathlib import Path
+
+import ray
+
+OBJECT_STORE_BYTES = 1_000_000_000
+"""Shared memory of the local Ray. Ray's default is a third of the machine; what does not fit here spills to disk."""
+
+_MIN_CPUS = 4
+"""Logical CPUs of the local Ray: two training workers, their data, and the controller need a slot each."""
+
+# Set where Ray runs the program: by the job server, or by a user who names a cluster.
+_CLUSTER_VARIABLES = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_ID")
+
+_CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.serve", "ray._private.authentication.authentication_token_setup")
+
+
+def inside_cluster() -> bool:
+    """Whether this process runs as a job of a cluster, or was told of one by RAY_ADDRESS."""
+    return any(os.environ.get(name) for name in _CLUSTER_VARIABLES)
+
+
+def start_ray(num_cpus: int | None = None) -> None:
+    """Connect to the cluster that this job runs on, or start a local Ray; nothing where one is connected already.
+
+    A local Ray has at least four logical CPUs, no dashboard, a bounded object store and a token of its own, and never
+    joins another Ray on the machine.
+    """
+    if ray.is_initialized():
+        return
+    _quieten()
+    if inside_cluster():
+        ray.init(logging_level=logging.ERROR)
+    else:
+        _provide_token()
+        ray.init(
+            address="local",
+            num_cpus=num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    _hide_data_progress()
+
+
+def _quieten() -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # also silences the warning about it
+    # Environment and not only the logger: Train and Serve configure their own loggers in each process.
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _provide_token() -> None:
+    """Give the local Ray a token that ends with it.
+
+    Without one Ray writes ~/.ray/auth_token, which switches token authentication on for every later `ray start` of the
+    user and locks out processes that do not know of it.
+    """
+    known = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if not any(os.environ.get(name) for name in known) and not (Path.home() / ".ray/auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _hide_data_progress() -> None:
+    """Jobs show their own progress, in samples and frames and not in blocks."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False

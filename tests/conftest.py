@@ -1,0 +1,36 @@
+"""What all tests share: the one local Ray, and which tests run where."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Before anything imports torch, ray or numpy: tests run beside each other on small machines.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs CUDA where there is none; torch is imported only if a collected test asks for it."""
+    wanting = [item for item in items if item.get_closest_marker("requires_gpu")]
+    if not wanting:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """The local Ray that the tests of a session share. Mark a test that asks for it with `@pytest.mark.ray`."""
+    import ray
+
+    from trygon.cluster.local import start_ray
+
+    started = not ray.is_initialized()
+    start_ray()
+    yield
+    if started:
+        ray.shutdown()
