@@ -1,4 +1,4 @@
-"""TaxonTree: taxa in depth-first order, as columns, so that a clade is one slice. Knows nothing of images or models."""
+"""TaxonTree: taxa in depth-first order, as columns: a clade is one slice. Knows nothing of images or models."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TAXA_SCHEMA = pa.schema([(rank, pa.string()) for rank in RANKS] + [("common", pa
 class TaxonTree:
     """Distinct lineages, sorted so that every clade is contiguous.
 
-    `table` has the seven rank columns and `common`, a row a taxon. `clade_ids[rank]` numbers the ancestors at that rank
+    `table` has the seven rank columns and `common`, a row a taxon. `clade_ids[rank]` numbers the ancestors at a rank
     from left to right: (N,) int32. A clade is keyed by its whole lineage, so homonyms stay apart.
     """
 

@@ -1,0 +1,90 @@
+"""LabelBank: text vectors of the taxa of one TaxonTree under one model, in a folder, memory-mapped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trygon.errors import UserError
+from trygon.storage import read_json, write_json
+from trygon.taxonomy.captions import TextType, caption
+from trygon.taxonomy.tree import TaxonTree
+
+if TYPE_CHECKING:
+    from trygon.models.model import Model
+
+_VECTORS, _TAXA, _CARD = "vectors.npy", "taxa.parquet", "bank.json"
+
+
+@dataclass(frozen=True)
+class LabelBank:
+    """`vector_ND` (N, D) float16, unit length, in the tree's order, with the digest of the model that made them."""
+
+    tree: TaxonTree
+    vector_ND: np.ndarray
+    logit_scale: float
+    model: str
+    model_digest: str
+    text_type: TextType
+
+    @classmethod
+    def build(
+        cls,
+        tree: TaxonTree,
+        model: "Model",
+        text_type: TextType,
+        progress: Callable[[int], None] = lambda num_done: None,
+        chunk: int = 2048,
+    ) -> "LabelBank":
+        """Encode one caption a taxon. `progress` is told how many more are done."""
+        vector_ND = np.empty((len(tree), model.dim), np.float16)
+        for start in range(0, len(tree), chunk):
+            texts = [caption(taxon, text_type) for taxon in tree.taxa[start : start + chunk]]
+            vector_ND[start : start + len(texts)] = model.encode_texts(texts)
+            progress(len(texts))
+        return cls(tree, vector_ND, model.logit_scale, model.ref, model.digest, text_type)
+
+    def save(self, folder: Path) -> None:
+        """Write the bank; its card comes last, so that a folder with a card is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _CARD).unlink(missing_ok=True)
+        np.save(folder / _VECTORS, self.vector_ND)
+        self.tree.save(folder / _TAXA)
+        card = {
+            "model": self.model,
+            "model_digest": self.model_digest,
+            "taxa_digest": self.tree.digest,
+            "text_type": str(self.text_type),
+            "num_taxa": len(self.tree),
+            "dim": self.vector_ND.shape[1],
+            "logit_scale": self.logit_scale,
+        }
+        write_json(folder / _CARD, card)
+
+    @classmethod
+    def load(cls, folder: Path) -> "LabelBank":
+        """Open a bank without reading its vectors. `UserError` where it is missing, half-written or mixed up."""
+        if not (folder / _CARD).is_file():
+            raise UserError(f"{folder} is not a finished LabelBank; make one with `trygon build-labels`")
+        card = read_json(folder / _CARD)
+        tree = TaxonTree.load(folder / _TAXA)
+        if tree.digest != card["taxa_digest"]:
+            raise UserError(f"the taxa in {folder} are not those of its vectors; build the labels again")
+        vector_ND = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
+        if vector_ND.shape != (len(tree), card["dim"]):
+            raise UserError(f"the vectors in {folder} are incomplete; build the labels again")
+        text_type = TextType(card["text_type"])
+        return cls(tree, vector_ND, card["logit_scale"], card["model"], card["model_digest"], text_type)
+
+    def require_model(self, model: "Model") -> None:
+        """`UserError` unless this bank was made with that model."""
+        if self.model_digest != model.digest:
+            raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
+
+    def select(self, positions: np.ndarray | Sequence[int]) -> "LabelBank":
+        """The bank of some of the taxa, in tree order."""
+        rows = np.unique(np.asarray(positions))
+        tree = self.tree.select(rows)
+        return LabelBank(tree, self.vector_ND[rows], self.logit_scale, self.model, self.model_digest, self.text_type)

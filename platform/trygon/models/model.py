@@ -1,0 +1,165 @@
+"""A contrastive image-text model as open_clip loads it, with the two encoders that everything else calls.
+
+Shapes: B images or texts, S the model's side, L tokens, D the width of the shared space.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from trygon.data.images import ResizeMode
+from trygon.errors import UserError
+from trygon.storage import digest_file, write_json
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHTS_NAME = "open_clip_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    """An open_clip network with its tokenizer and what it expects of an image. `ref` is how it was named."""
+
+    net: nn.Module
+    tokenizer: Any
+    ref: str
+    side: int
+    resize_mode: ResizeMode
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    digest: str
+    device: torch.device
+
+    @property
+    def logit_scale(self) -> float:
+        """The factor on cosine similarities before the softmax."""
+        return float(self.net.logit_scale.exp())  # pyright: ignore[reportCallIssue]
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return self.encode_texts([""]).shape[1]
+
+    @torch.inference_mode()
+    def encode_images(self, image_BCHW: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """uint8 images (B, 3, S, S) to unit vectors (B, D) float32."""
+        batches = np.array_split(image_BCHW, range(batch_size, len(image_BCHW), batch_size))
+        vectors = [
+            normalize(self.net.encode_image(self.normalise(torch.from_numpy(batch))).float(), dim=-1)  # pyright: ignore[reportCallIssue]
+            for batch in batches
+            if len(batch)
+        ]
+        return torch.cat(vectors).cpu().numpy() if vectors else np.zeros((0, self.dim), np.float32)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
+        """Texts to unit vectors (B, D) float32. Sorted by length inside, so that padding is short."""
+        tokens_BL = self.tokenizer(list(texts))
+        order = torch.argsort((tokens_BL != 0).sum(1))
+        parts = [
+            normalize(encode_text(self.net, tokens_BL[rows].to(self.device)).float(), dim=-1)
+            for rows in order.split(batch_size)
+        ]
+        vector_BD = torch.empty(len(texts), parts[0].shape[1])
+        vector_BD[order] = torch.cat(parts).cpu()
+        return vector_BD.numpy()
+
+    def normalise(self, image_BCHW: Tensor) -> Tensor:
+        """uint8 images to what the network is fed, on its device."""
+        return normalise(image_BCHW.to(self.device), self.mean, self.std)
+
+
+def normalise(image_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 images to float, less the mean and by the deviation of each channel; channels last, which CPUs need."""
+    mean_CHW, std_CHW = (torch.tensor(values, device=image_BCHW.device).view(3, 1, 1) for values in (mean, std))
+    image_BCHW = image_BCHW.float().div_(255).sub_(mean_CHW).div_(std_CHW)
+    return image_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+def encode_text(net: nn.Module, tokens_BL: Tensor) -> Tensor:
+    """Text features (B, D), computed on as many positions as the longest caption has.
+
+    A causal text tower that reads the end-of-text position gives the same output without the padding behind it, for
+    less than half the work on taxonomic captions. Other towers get all positions.
+    """
+    text = getattr(net, "text", None)
+    mask = getattr(text, "attn_mask", None)
+    if mask is None or getattr(text, "pool_type", "") != "argmax" or getattr(text, "use_pad_mask", False):
+        return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
+    length = int(tokens_BL.argmax(1).max()) + 1
+    with _mask_of_length(text, mask, length):
+        return net.encode_text(tokens_BL[:, :length])  # pyright: ignore[reportCallIssue]
+
+
+@contextmanager
+def _mask_of_length(text: Any, mask: Tensor, length: int) -> Iterator[None]:
+    text.attn_mask = mask[:length, :length]
+    try:
+        yield
+    finally:
+        text.attn_mask = mask
+
+
+def load_model(ref: str | Path, device: str | None = None) -> Model:
+    """A model folder, `local-dir:FOLDER` or `hf-hub:OWNER/NAME` to a model ready for use."""
+    ref = str(ref)
+    folder = Path(ref.removeprefix("local-dir:"))
+    if not ref.startswith("hf-hub:"):
+        _check_folder(folder, ref)
+    name = ref if ref.startswith("hf-hub:") else f"local-dir:{folder.absolute()}"
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        net = open_clip.create_model(name, device=target, force_custom_text=True)
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:
+        raise UserError(f"--model {ref} cannot be loaded: {str(error).splitlines()[0]}") from error
+    digest = digest_file(folder / WEIGHTS_NAME) if folder.is_dir() else ""
+    return as_model(net.eval(), tokenizer, ref, digest, target)
+
+
+def as_model(net: Any, tokenizer: Any, ref: str, digest: str, device: torch.device) -> Model:
+    """A network that open_clip built, with the preprocessing that open_clip wrote on its image tower."""
+    wanted = net.visual.preprocess_cfg
+    size = wanted["size"]
+    return Model(
+        net=net.to(memory_format=torch.channels_last),
+        tokenizer=tokenizer,
+        ref=ref,
+        side=size if isinstance(size, int) else size[0],
+        resize_mode=ResizeMode(wanted.get("resize_mode", "shortest")),
+        mean=tuple(wanted["mean"]),
+        std=tuple(wanted["std"]),
+        digest=digest,
+        device=device,
+    )
+
+
+def save_model(folder: Path, net: nn.Module, config: dict[str, Any]) -> None:
+    """Write a model folder: open_clip's config (`model_cfg`, `preprocess_cfg`) and safetensors weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    write_json(folder / CONFIG_NAME, config)
+
+
+def _check_folder(folder: Path, ref: str) -> None:
+    hint = "give a model folder, or hf-hub:OWNER/NAME for one from the hub"
+    if not folder.is_dir():
+        raise UserError(f"--model {ref}: no such folder; {hint}")
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise UserError(f"--model {ref}: {name} is missing there; {hint}")
+    try:
+        json.loads((folder / CONFIG_NAME).read_text())["model_cfg"]
+    except (ValueError, KeyError) as error:
+        raise UserError(f"--model {ref}: {CONFIG_NAME} is not a model config that open_clip reads") from error
