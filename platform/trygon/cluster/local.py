@@ -16,7 +16,12 @@ _MIN_CPUS = 4
 # Set where Ray runs the program: by the job server, or by a user who names a cluster.
 _CLUSTER_VARIABLES = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_ID")
 
-_CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.serve", "ray._private.authentication.authentication_token_setup")
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Data and Train set up loggers of their own in each process: only the environment reaches them all.
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns on every start while it is unset
+}
 
 
 def inside_cluster() -> bool:
@@ -49,11 +54,8 @@ def start_ray(num_cpus: int | None = None) -> None:
 
 
 def _quieten() -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # also silences the warning about it
-    # Environment and not only the logger: Train and Serve configure their own loggers in each process.
-    for name in _CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def _provide_token() -> None:
