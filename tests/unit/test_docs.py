@@ -1,0 +1,40 @@
+"""The commands in the documentation are commands that the command line takes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from trygon_jobs.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _commands() -> list[str]:
+    blocks = [block for page in PAGES for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return sorted({line for line in lines if line.startswith("trygon ")})
+
+
+def test_there_are_commands() -> None:
+    assert len(_commands()) >= 8
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_documented_command_parses(command: str) -> None:
+    tokens = shlex.split(command, comments=True)[1:]
+    if "--config" in tokens:  # read by the layer above, which fills in the rest from the recipe
+        at = tokens.index("--config")
+        tokens = tokens[:at] + tokens[at + 2 :]
+    function, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    assert callable(function)
+    assert bound.arguments
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"^make ([\w-]+)", page.read_text(), re.MULTILINE)}
+    assert named
+    assert named <= targets
