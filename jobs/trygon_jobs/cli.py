@@ -1,9 +1,11 @@
 """The command line: `trygon JOB`, its config from flags, environment and a YAML file, in that order of strength."""
 
+import re
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -12,34 +14,91 @@ from rich.console import Console
 
 from trygon.errors import TrygonError, UserError
 
+JOBS = {
+    "sample": "Fetch the sample data: real photos, taxonomies, a detector and small pretrained towers.",
+    "curate": "Turn photos with their labels into shards.",
+    "train": "Train a model on shards.",
+    "evaluate": "Measure how well a model names what it sees.",
+    "build-labels": "Encode the names of taxa once, as a LabelBank.",
+    "label": "Label a camera-trap archive.",
+    "export": "Export a model for serving.",
+    "serve": "Answer classification requests over HTTP.",
+    "submit": "Run a job on a Ray cluster.",
+    "demo": "Run the whole chain here, from sample data to an answering endpoint.",
+}
+"""What each job does. Its module is imported when it is called, so that `trygon --help` is instant."""
+
 app = App(name="trygon", help="Vision models of the tree of life: train them, label archives, serve them.")
-
-# One line a job: its module is imported when it is called, so that `trygon --help` is instant.
-for job in ("sample", "curate", "train", "evaluate", "build-labels", "label", "export", "serve", "submit", "demo"):
-    app.command(f"trygon_jobs.{job.replace('-', '_')}:main", name=job)
+for _job, _help in JOBS.items():
+    app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help)
 
 
-def _config_file(config: str) -> Path:
-    """A YAML file by path, or a recipe that ships with trygon by its name."""
+def _config_text(config: str) -> tuple[str, str]:
+    """A YAML config and its name: a file by path, a recipe that ships with trygon, or `-` for standard input."""
+    if config == "-":
+        return sys.stdin.read(), "standard input"
     recipes = files("trygon_jobs") / "recipes"
     for path in (Path(config), Path(str(recipes / f"{config}.yaml"))):
         if path.is_file():
-            return path
+            return path.read_text(), str(path)
     names = ", ".join(sorted(Path(str(entry)).stem for entry in recipes.iterdir() if entry.name.endswith(".yaml")))
-    raise UserError(f"--config {config}: no such file, nor a recipe of that name (recipes: {names})")
+    raise UserError(f"--config {config}: no such file, nor a recipe of that name (recipes: {names or 'none'})")
+
+
+def _use_config(config: str | None) -> None:
+    """Let the jobs read their configs from the environment and, below it, from a YAML file."""
+    sources: list[Any] = [cyclopts.config.Env("TRYGON_")]
+    if config:
+        import yaml
+
+        text, name = _config_text(config)
+        try:
+            content = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"--config {name} is not YAML: {_one_line(error)}") from error
+        sources.append(cyclopts.config.Dict(content, source=name, use_commands_as_keys=False))
+    app.config = tuple(sources)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def split_config(tokens: Sequence[str]) -> tuple[list[str], str | None]:
+    """Take `--config VALUE` or `--config=VALUE` out of a job's command."""
+    rest, config = [], None
+    iterator = iter(tokens)
+    for token in iterator:
+        if token == "--config":
+            config = next(iterator, None)
+        elif token.startswith("--config="):
+            config = token.removeprefix("--config=")
+        else:
+            rest.append(token)
+    return rest, config
+
+
+def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
+    """Parse a job's command as if to run it here: what is wrong with it shows before anything is sent anywhere.
+
+    Returns the command without `--config`, and the config's text.
+    """
+    tokens, config = split_config(command)
+    if not tokens or tokens[0] not in JOBS or tokens[0] == "submit":
+        raise UserError(f"submit: name a job after the options ({', '.join(job for job in JOBS if job != 'submit')})")
+    _use_config(config)
+    app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
+    return tokens, _config_text(config)[0] if config and config != "-" else None
 
 
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[str | None, Parameter(help="A YAML file, or the name of a recipe.")] = None,
+    config: Annotated[str | None, Parameter(help="A YAML file, the name of a recipe, or - to read YAML.")] = None,
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.", negative="")] = False,
 ) -> None:
-    sources: list[object] = [cyclopts.config.Env("TRYGON_")]
-    if config:
-        sources.append(cyclopts.config.Yaml(_config_file(config), use_commands_as_keys=False))
-    app.config = tuple(sources)  # pyright: ignore[reportAttributeAccessIssue]
+    if tokens[:1] == ("submit",):
+        # They belong to the job that is submitted.
+        tokens = (*tokens, *(("--config", config) if config else ()), *(("--debug",) if debug else ()))
+        config = None
     try:
+        _use_config(config)
         app(tokens, exit_on_error=False, print_error=False)
     except Exception as error:
         if debug:
@@ -49,21 +108,28 @@ def _launch(
 
 def _report(error: Exception) -> int:
     """Print one line for an error; the exit code that goes with it."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     match error:
         case cyclopts.CycloptsError() if isinstance(error.__cause__, ValidationError):
             message, code = _first_problem(error.__cause__), 2
         case ValidationError():
             message, code = _first_problem(error), 2
         case cyclopts.CycloptsError():
-            message, code = str(error).strip(), 2
+            message, code = _command_problem(error), 2
         case TrygonError():
-            message, code = str(error), error.exit_code
+            message, code = _one_line(error), error.exit_code
         case _:
-            message, code = f"{type(error).__name__}: {error}".splitlines()[0], 1
-            message += " (run again with --debug for the traceback)"
-    console.print(f"error: {message}", style="red", markup=False)
+            message, code = f"{type(error).__name__}: {_one_line(error)} (--debug shows the traceback)", 1
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", style="red", markup=False)
     return code
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s*\n\s*", " ", str(error).strip())
+
+
+def _command_problem(error: cyclopts.CycloptsError) -> str:
+    error.verbose = False
+    return f"{_one_line(error)} See trygon {' '.join([*(error.command_chain or ()), '--help'])}"
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -75,8 +141,8 @@ def _first_problem(error: ValidationError) -> str:
 def main() -> None:
     """Entry point of `trygon` and of `python -m trygon_jobs`."""
     try:
-        app.meta()
-    except TrygonError as error:
+        app.meta(exit_on_error=False, print_error=False)
+    except (TrygonError, cyclopts.CycloptsError) as error:
         sys.exit(_report(error))
     except KeyboardInterrupt:
         sys.exit(130)
