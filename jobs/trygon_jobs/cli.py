@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 from rich.console import Console
 
+import trygon
 from trygon.errors import TrygonError, UserError
 
 JOBS = {
@@ -28,7 +29,11 @@ JOBS = {
 }
 """What each job does. Its module is imported when it is called, so that `trygon --help` is instant."""
 
-app = App(name="trygon", help="Vision models of the tree of life: train them, label archives, serve them.")
+app = App(
+    name="trygon",
+    help="Vision models of the tree of life: train them, label archives, serve them.",
+    version=trygon.__version__,
+)
 for _job, _help in JOBS.items():
     app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help)
 
@@ -97,13 +102,8 @@ def _launch(
         # They belong to the job that is submitted.
         tokens = (*tokens, *(("--config", config) if config else ()), *(("--debug",) if debug else ()))
         config = None
-    try:
-        _use_config(config)
-        app(tokens, exit_on_error=False, print_error=False)
-    except Exception as error:
-        if debug:
-            raise
-        sys.exit(_report(error))
+    _use_config(config)
+    app(tokens, exit_on_error=False, print_error=False)
 
 
 def _report(error: Exception) -> int:
@@ -128,6 +128,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _command_problem(error: cyclopts.CycloptsError) -> str:
+    if isinstance(error, cyclopts.UnknownCommandError):
+        # Its own text imports all jobs.
+        return f"{' '.join(error.unused_tokens or ())}: no such job (jobs: {', '.join(JOBS)})"
     error.verbose = False
     return f"{_one_line(error)} See trygon {' '.join([*(error.command_chain or ()), '--help'])}"
 
@@ -142,7 +145,9 @@ def main() -> None:
     """Entry point of `trygon` and of `python -m trygon_jobs`."""
     try:
         app.meta(exit_on_error=False, print_error=False)
-    except (TrygonError, cyclopts.CycloptsError) as error:
-        sys.exit(_report(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(_report(error))
