@@ -95,7 +95,7 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[str | None, Parameter(help="A YAML file, the name of a recipe, or - to read YAML.")] = None,
+    config: Annotated[str | None, Parameter(help="A YAML file or the name of a recipe; =- reads YAML.")] = None,
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.", negative="")] = False,
 ) -> None:
     if tokens[:1] == ("submit",):

@@ -4,6 +4,7 @@ Knows nothing of what the jobs do. The cluster needs the dependencies (infra/doc
 """
 
 import asyncio
+import logging
 import os
 import shlex
 import time
@@ -37,6 +38,7 @@ def connect(address: str) -> JobSubmissionClient:
         address = f"http://{address}"
     if not address.startswith(("http://", "https://")):
         raise UserError(f"--address {address}: give the dashboard's address, such as http://head-node:8265")
+    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
     # Ray lets these win over the address that it is given.
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(name, None)
@@ -59,7 +61,7 @@ def connect(address: str) -> JobSubmissionClient:
 def entrypoint(tokens: Iterable[str], config_text: str | None = None) -> str:
     """The shell command of a job; a config that is a file here travels in it and arrives on standard input."""
     command = shlex.join(["python", "-m", "trygon_jobs", *tokens])
-    return command if config_text is None else f"printf %s {shlex.quote(config_text)} | {command} --config -"
+    return command if config_text is None else f"printf %s {shlex.quote(config_text)} | {command} --config=-"
 
 
 def submit(client: JobSubmissionClient, command: str, environment: Mapping[str, str]) -> str:
