@@ -3,7 +3,6 @@
 Shapes: B images or texts, S the model's side, L tokens, D the width of the shared space.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.errors import UserError
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, check_folder
 from trygon.storage import digest_file, write_json
 
-CONFIG_NAME = "open_clip_config.json"
-WEIGHTS_NAME = "open_clip_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def load_model(ref: str | Path, device: str | None = None) -> Model:
     ref = str(ref)
     folder = Path(ref.removeprefix("local-dir:"))
     if not ref.startswith("hf-hub:"):
-        _check_folder(folder, ref)
+        check_folder(folder, ref)
     name = ref if ref.startswith("hf-hub:") else f"local-dir:{folder.absolute()}"
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
@@ -150,16 +148,3 @@ def save_model(folder: Path, net: nn.Module, config: dict[str, Any]) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     write_json(folder / CONFIG_NAME, config)
-
-
-def _check_folder(folder: Path, ref: str) -> None:
-    hint = "give a model folder, or hf-hub:OWNER/NAME for one from the hub"
-    if not folder.is_dir():
-        raise UserError(f"--model {ref}: no such folder; {hint}")
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        if not (folder / name).is_file():
-            raise UserError(f"--model {ref}: {name} is missing there; {hint}")
-    try:
-        json.loads((folder / CONFIG_NAME).read_text())["model_cfg"]
-    except (ValueError, KeyError) as error:
-        raise UserError(f"--model {ref}: {CONFIG_NAME} is not a model config that open_clip reads") from error

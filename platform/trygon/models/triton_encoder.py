@@ -1,0 +1,62 @@
+"""The image encoder inside Triton's Python backend: a copy of this file is `model.py` of the model repository.
+
+Nothing of trygon or torch is imported at the top: the backend's interpreter finds them only after `_extend_path`.
+Tensors travel by DLPack: with numpy 2, the backend's own numpy conversions give tensors of zero bytes and no error.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+import triton_python_backend_utils as pb_utils  # pyright: ignore[reportMissingImports]
+
+
+class TritonPythonModel:
+    """uint8 images (B, 3, S, S) to unit vectors (B, D) float32."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model, check that it is what the configuration says, and warm it up."""
+        config = json.loads(args["model_config"])
+        parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
+        _extend_path(parameters["python_path"])
+        import numpy as np
+        from trygon.models.model import load_model
+
+        on_gpu = args["model_instance_kind"] == "GPU"
+        self.model = load_model(parameters["model"], f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")
+        if hasattr(self.model.net, "text"):
+            del self.model.net.text  # only images come here, and a text tower can be the larger half
+        vector_BD = self.model.encode_images(np.zeros((1, *config["input"][0]["dims"]), np.uint8))
+        found = (self.model.digest, str(self.model.resize_mode), self.model.side, vector_BD.shape[1])
+        wanted = (parameters["digest"], parameters["resize_mode"], config["input"][0]["dims"][1])
+        wanted = (*wanted, config["output"][0]["dims"][0])
+        if found != wanted:
+            raise pb_utils.TritonModelException(f"the model is not the one of the configuration: {found}, {wanted}")
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Encode the images of all requests in one batch."""
+        import numpy as np
+        from torch.utils.dlpack import from_dlpack
+
+        tensors = [pb_utils.get_input_tensor_by_name(request, "image") for request in requests]
+        images = [from_dlpack(tensor.to_dlpack()).cpu().numpy() for tensor in tensors]
+        vector_BD = self.model.encode_images(np.concatenate(images))
+        ends = np.cumsum([len(image_BCHW) for image_BCHW in images])[:-1]
+        return [_response(part) for part in np.split(vector_BD, ends)]
+
+
+def _response(vector_BD: Any) -> Any:
+    import torch
+    from torch.utils.dlpack import to_dlpack
+
+    tensor = torch.from_numpy(vector_BD.copy())
+    return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("vector", to_dlpack(tensor))])
+
+
+def _extend_path(python_path: str) -> None:
+    """The backend ignores PYTHONPATH and knows nothing of virtual environments."""
+    # Source folders win over what is installed; the standard library stays first.
+    for entry in filter(None, python_path.split(os.pathsep)):
+        if entry not in sys.path:
+            sys.path.append(entry)
