@@ -23,7 +23,6 @@ from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, check_folder
 from trygon.storage import digest_file, write_json
 
 
-
 @dataclass(frozen=True)
 class Model:
     """An open_clip network with its tokenizer and what it expects of an image. `ref` is how it was named."""

@@ -21,6 +21,7 @@ class TritonPythonModel:
         parameters = {name: entry["string_value"] for name, entry in config["parameters"].items()}
         _extend_path(parameters["python_path"])
         import numpy as np
+
         from trygon.models.model import load_model
 
         on_gpu = args["model_instance_kind"] == "GPU"
@@ -37,10 +38,10 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Encode the images of all requests in one batch."""
         import numpy as np
-        from torch.utils.dlpack import from_dlpack
+        from torch import from_dlpack
 
         tensors = [pb_utils.get_input_tensor_by_name(request, "image") for request in requests]
-        images = [from_dlpack(tensor.to_dlpack()).cpu().numpy() for tensor in tensors]
+        images = [from_dlpack(tensor).cpu().numpy() for tensor in tensors]
         vector_BD = self.model.encode_images(np.concatenate(images))
         ends = np.cumsum([len(image_BCHW) for image_BCHW in images])[:-1]
         return [_response(part) for part in np.split(vector_BD, ends)]
@@ -48,15 +49,15 @@ class TritonPythonModel:
 
 def _response(vector_BD: Any) -> Any:
     import torch
-    from torch.utils.dlpack import to_dlpack
 
     tensor = torch.from_numpy(vector_BD.copy())
-    return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("vector", to_dlpack(tensor))])
+    return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("vector", tensor)])
 
 
 def _extend_path(python_path: str) -> None:
     """The backend ignores PYTHONPATH and knows nothing of virtual environments."""
-    # Source folders win over what is installed; the standard library stays first.
-    for entry in filter(None, python_path.split(os.pathsep)):
-        if entry not in sys.path:
-            sys.path.append(entry)
+    known = [entry for entry in python_path.split(os.pathsep) if entry and entry not in sys.path]
+    # Behind the standard library, before the packages of the base installation.
+    packages = ("site-packages", "dist-packages")
+    place = next((at for at, entry in enumerate(sys.path) if entry.endswith(packages)), len(sys.path))
+    sys.path[place:place] = known

@@ -1,0 +1,147 @@
+"""Starts the embedded Triton and waits for it. The server itself comes from the wheel nvidia-pytriton."""
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tritonclient.grpc as triton
+
+from trygon.errors import TrygonError, UserError
+from trygon.models.export import ENCODER, interpreter_path, write_repository
+
+HOST = "127.0.0.1"
+WHEEL = "nvidia-pytriton==0.7.0"
+
+_START_TIMEOUT_S = 300
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_LIBPYTHON = f"libpython{_PYTHON}.so.1.0"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A running server: its addresses, its guard process and its folder (repository, backend, log)."""
+
+    grpc: str
+    metrics: str
+    folder: Path
+    guard: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, model: str) -> "Embedded":
+        """Start a server for a model; it is not ready yet. `UserError` where the wheel is missing."""
+        wheel = _wheel_folder()
+        libraries = _library_path(wheel)
+        folder = Path(tempfile.mkdtemp(prefix="trygon-serve-"))
+        try:
+            write_repository(folder / "repository", model)
+            _write_backend(wheel, folder / "backends" / "python")
+            http, grpc, metrics = _free_ports(3)
+            command = [
+                str(wheel / "bin" / "tritonserver"),
+                *("--model-repository", str(folder / "repository"), "--backend-directory", str(folder / "backends")),
+                "--disable-auto-complete-config",  # it would load the model twice
+                *("--http-address", HOST, "--grpc-address", HOST, "--metrics-address", HOST),
+                *("--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)),
+            ]
+            guard = subprocess.Popen(
+                [sys.executable, "-m", "trygon_serving.server", str(folder), *command],
+                stdin=subprocess.PIPE,
+                env={**os.environ, "LD_LIBRARY_PATH": libraries},
+                start_new_session=True,
+            )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return cls(f"{HOST}:{grpc}", f"http://{HOST}:{metrics}/metrics", folder, guard)
+
+    def wait_ready(self) -> None:
+        """Block until the encoder answers. `TrygonError` with Triton's own words where it does not start."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        with triton.InferenceServerClient(self.grpc) as client:
+            while not _is_ready(client):
+                if self.guard.poll() is not None:
+                    raise TrygonError(f"Triton did not start: {self._reason()}")
+                if time.monotonic() > deadline:
+                    raise TrygonError(f"Triton was not ready within {_START_TIMEOUT_S} s")
+                time.sleep(0.2)
+        assert self.guard.stdin
+        self.guard.stdin.write(b"ready\n")
+        self.guard.stdin.flush()
+
+    def stop(self) -> None:
+        """End the server and all of its processes, and remove its folder."""
+        assert self.guard.stdin
+        self.guard.stdin.close()
+        self.guard.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _reason(self) -> str:
+        lines = (self.folder / "triton.log").read_text(errors="replace").splitlines()
+        problems = [line for line in lines if "Error" in line or line.startswith("E")]
+        telling = [line for line in problems if ENCODER in line] or problems or lines
+        return telling[-1].split("] ")[-1].strip('" ') if telling else f"exit code {self.guard.returncode}"
+
+
+def _is_ready(client: triton.InferenceServerClient) -> bool:
+    try:
+        return bool(client.is_model_ready(ENCODER))
+    except triton.InferenceServerException:
+        return False
+
+
+def _wheel_folder() -> Path:
+    """The wheel's folder with the server. Its Python package is not imported: it wants numpy 1."""
+    spec = importlib.util.find_spec("pytriton")
+    for location in (spec and spec.submodule_search_locations) or []:
+        if (Path(location) / "tritonserver/bin/tritonserver").is_file():
+            return Path(location) / "tritonserver"
+    command = f"{sys.executable} -m pip install --no-deps {WHEEL}"
+    raise UserError(f"the Triton server is not installed: {command} (or name a running one with --triton HOST:PORT)")
+
+
+def _library_path(wheel: Path) -> str:
+    """LD_LIBRARY_PATH of the server: libpython for the backend's process, and the wheel's own libraries."""
+    own = Path(sysconfig.get_config_var("LIBDIR") or "")
+    if not (own / _LIBPYTHON).is_file():
+        try:
+            ctypes.CDLL(_LIBPYTHON)
+        except OSError:
+            raise UserError(
+                f"Triton's Python backend needs {_LIBPYTHON}, which this Python does not bring: "
+                f"sudo apt-get install libpython{_PYTHON} (or name a running server with --triton HOST:PORT)"
+            ) from None
+    return os.pathsep.join([str(own), str(wheel.parent.parent / "nvidia_pytriton.libs")])
+
+
+def _write_backend(wheel: Path, target: Path) -> None:
+    """The Python backend with the process for this interpreter, which looks for packages where this one does."""
+    source, stub = wheel / "backends/python", wheel / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
+    if not stub.is_file():
+        raise UserError(f"{WHEEL} has no Triton backend for Python {_PYTHON}; name a running server with --triton")
+    target.mkdir(parents=True)
+    for file in (source / "libtriton_python.so", stub):
+        shutil.copy(file, target)
+    # This module imports numpy before any model can say where it lies; the base installation may have none.
+    name = "triton_python_backend_utils.py"
+    paths = [str(path) for path in interpreter_path()]
+    (target / name).write_text(f"import sys\nsys.path[:0] = {paths!r}\n{(source / name).read_text()}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for it in sockets:
+            it.bind((HOST, 0))
+        return [it.getsockname()[1] for it in sockets]
+    finally:
+        for it in sockets:
+            it.close()
