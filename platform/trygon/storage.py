@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.fs
 
 from trygon.errors import UserError
@@ -18,7 +19,10 @@ def filesystem(uri: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
     """The filesystem of a path or an `s3://` URI, and the path within it."""
     text = str(uri)
     if "://" in text:
-        return pyarrow.fs.FileSystem.from_uri(text)
+        try:
+            return pyarrow.fs.FileSystem.from_uri(text)
+        except pyarrow.ArrowInvalid as error:
+            raise UserError(f"{text} is not a storage address that is known here: {error}") from error
     return pyarrow.fs.LocalFileSystem(), str(Path(text).absolute())
 
 
@@ -32,7 +36,7 @@ def require_folder(path: Path, what: str, hint: str) -> Path:
 def read_json(path: Path) -> Any:
     """A JSON file's content; a `UserError` where it is not readable as JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from error
 

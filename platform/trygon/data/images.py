@@ -12,6 +12,9 @@ from PIL import Image, ImageOps
 MAX_PIXELS = 200_000_000
 """A picture that claims more is refused before it is decoded."""
 
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+"""How JPEG and PNG begin: a file that begins so and cannot be opened was cut off in its header."""
+
 
 class BadImage(ValueError):  # noqa: N818 - it is data, not a fault of the program
     """A picture that cannot be used; `reason` is one of the words that tables count."""
@@ -42,24 +45,41 @@ def decode(data: bytes, min_side: int = 0) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadImage("too_large", str(error)) from error
     except Exception as error:
-        raise BadImage("not_an_image") from error
+        raise BadImage("truncated" if data.startswith(_MAGIC) else "not_an_image") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage("too_large", f"{image.width}x{image.height}")
     try:
-        if min_side and image.format == "JPEG":
+        if min_side and image.format in ("JPEG", "MPO"):
             scale = min(image.size) / min_side
             image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
+        if upright.mode.startswith(("I", "F")):
+            upright = _eight_bit(upright)
         if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
             rgba = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return upright.convert("RGB")
     except OSError as error:
-        reason = "truncated" if "truncated" in str(error) else "undecodable"
+        reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
         raise BadImage(reason, str(error)) from error
     except Exception as error:
         raise BadImage("undecodable", str(error)) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says; as it is where the EXIF is broken, for the pixels are not."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey with 16 bits or more to 8 bits. Pillow's own conversion clips at 255 and leaves a white picture."""
+    grey_HW = np.asarray(image, np.float64)
+    white = 255 if grey_HW.max(initial=0) <= 255 else max(65535, grey_HW.max())
+    return Image.fromarray(np.clip(np.rint(grey_HW * (255 / white)), 0, 255).astype(np.uint8))
 
 
 def square(image: Image.Image, side: int, mode: ResizeMode = ResizeMode.SHORTEST) -> Image.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from trygon.errors import UserError
 from trygon.storage import digest_texts
@@ -64,11 +65,11 @@ class TaxonTree:
         """From a Parquet or CSV file with the rank columns."""
         if not path.is_file():
             raise UserError(f"the taxa file {path} does not exist")
-        if path.suffix == ".csv":
-            from pyarrow import csv
-
-            return cls.from_table(csv.read_csv(path))
-        return cls.from_table(pq.read_table(path))
+        try:
+            table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"the taxa file {path} is neither Parquet nor a .csv: {error}") from error
+        return cls.from_table(table)
 
     def save(self, path: Path) -> None:
         """Write the taxa as Parquet, in tree order."""
@@ -115,6 +116,8 @@ class TaxonTree:
 
     def find(self, name: str) -> list[slice]:
         """The clades that carry a name at any rank, or a binomial; several where there are homonyms."""
+        if not name:
+            return []
         for rank in Rank:
             wanted = name.split(" ")[-1] if rank is Rank.SPECIES else name
             names = np.asarray(self.table[RANKS[rank]].take(self.clade_starts[rank]).to_pylist(), dtype=object)

@@ -1,0 +1,139 @@
+"""Pictures as cameras, phones and the web make them."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from trygon.data.images import BadImage, ResizeMode, decode, preprocess, square
+
+# Four corners that no rotation or flip maps onto each other.
+CORNERS = np.zeros((32, 48, 3), np.uint8)
+CORNERS[:16, :24] = (255, 0, 0)
+CORNERS[:16, 24:] = (0, 255, 0)
+CORNERS[16:, :24] = (0, 0, 255)
+
+
+def _encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()
+
+
+PHOTO = Image.fromarray(CORNERS)
+JPEG = _encode(PHOTO, quality=95)
+
+
+def _mean_error(image: Image.Image, expected: Image.Image) -> float:
+    assert image.mode == "RGB"
+    assert image.size == expected.size
+    return float(np.abs(np.asarray(image, np.float64) - np.asarray(expected, np.float64)).mean())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.new("RGB", PHOTO.size)
+    stored.paste(PHOTO)
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(_encode(stored, "PNG", exif=exif))))
+    decoded = decode(_encode(stored, quality=95, exif=exif))
+    assert decoded.size == (PHOTO.size if orientation < 5 else PHOTO.size[::-1])
+    assert _mean_error(decoded, shown.convert("RGB")) < 6
+
+
+def test_broken_exif_loses_the_orientation_and_not_the_picture() -> None:
+    data = _encode(PHOTO, quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    assert _mean_error(decode(data), PHOTO) < 6
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "CMYK", "YCbCr"])
+def test_modes_without_transparency_keep_their_colours(mode: str) -> None:
+    kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    stored = PHOTO.convert(mode)
+    assert _mean_error(decode(_encode(stored, kind)), stored.convert("RGB")) < 12
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_becomes_white(mode: str) -> None:
+    image = PHOTO.convert("RGBA")
+    image.putalpha(Image.fromarray(np.where(np.arange(48) < 24, 0, 255).astype(np.uint8)[None].repeat(32, 0)))
+    options = {}
+    if mode == "P":
+        image, options = PHOTO.convert("P"), {"transparency": PHOTO.convert("P").getpixel((0, 0))}
+    elif mode == "LA":
+        image = image.convert("LA")
+    pixels = np.asarray(decode(_encode(image, "PNG", **options)))
+    assert (pixels[2, 2] == 255).all()
+    assert not (pixels[2, 40] == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_and_not_clipped(kind: str) -> None:
+    ramp = np.linspace(0, 65535, 32 * 48).reshape(32, 48).astype(np.uint16)
+    pixels = np.asarray(decode(_encode(Image.fromarray(ramp), kind)))[..., 0]
+    assert pixels.min() == 0
+    assert pixels.max() == 255
+    assert abs(float(pixels.mean()) - 127.5) < 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_other_formats(kind: str) -> None:
+    assert _mean_error(decode(_encode(PHOTO, kind)), PHOTO) < 12
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"not a picture\n", "not_an_image"),
+        (JPEG[: len(JPEG) // 2], "truncated"),
+        (JPEG[:2], "not_an_image"),
+        (_encode(PHOTO, "PNG")[:-40], "truncated"),
+    ],
+)
+def test_broken_files_have_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(BadImage) as caught:
+        decode(data)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("side", [15_000, 60_000])
+def test_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    with pytest.raises(BadImage) as caught:
+        decode(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    assert caught.value.reason == "too_large"
+
+
+def test_reduced_decoding_keeps_the_short_side() -> None:
+    large = _encode(PHOTO.resize((4800, 3200)), quality=90)
+    assert 224 <= min(decode(large, min_side=224).size) < 3200
+    assert decode(JPEG, min_side=224).size == PHOTO.size
+    full = np.asarray(square(decode(large), 224), np.float64)
+    reduced = preprocess(large, 224).transpose(1, 2, 0)
+    assert np.abs(full - reduced).mean() < 2
+
+
+@pytest.mark.parametrize("mode", list(ResizeMode))
+@pytest.mark.parametrize("size", [(48, 32), (32, 48), (1, 1), (1000, 3)])
+def test_every_shape_becomes_square(mode: ResizeMode, size: tuple[int, int]) -> None:
+    image_CHW = preprocess(_encode(PHOTO.resize(size), "PNG"), 64, mode)
+    assert image_CHW.shape == (3, 64, 64)
+    assert image_CHW.dtype == np.uint8
+    assert image_CHW.flags.c_contiguous
+
+
+def test_modes_of_resizing_differ_where_they_should() -> None:
+    wide = Image.new("RGB", (100, 50), "white")
+    wide.paste("red", (0, 0, 20, 50))
+    corners = {mode: np.asarray(square(wide, 50, mode))[25, 2].tolist() for mode in ResizeMode}
+    assert corners[ResizeMode.SQUASH] == [255, 0, 0]
+    assert corners[ResizeMode.SHORTEST] == [255, 255, 255]  # the red lies outside the centre
+    assert np.asarray(square(wide, 50, ResizeMode.LONGEST))[2, 2].tolist() == [0, 0, 0]

@@ -1,0 +1,105 @@
+"""Writing so that a reader never sees half a file, and naming by content."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trygon.errors import UserError
+from trygon.storage import (
+    digest_file,
+    digest_texts,
+    filesystem,
+    read_json,
+    replace_folder,
+    require_folder,
+    stable_id,
+    write_bytes,
+    write_json,
+)
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folders" / "a.json"
+    write_json(path, {"name": "Ærfugl", "n": [1, None]})
+    assert read_json(path) == {"name": "Ærfugl", "n": [1, None]}
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_reader_sees_old_or_new_and_nothing_between(tmp_path: Path) -> None:
+    path, contents = tmp_path / "a", [bytes([value]) * 1_000_000 for value in (1, 2)]
+    write_bytes(path, contents[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for turn in range(40):
+            write_bytes(path, contents[turn % 2])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        assert path.read_bytes() in contents
+    writer.join()
+
+
+def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    write_bytes(path, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_finished_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    for name in ("finished", "target"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_folder(tmp_path / "finished", tmp_path / "target")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["target", "target/finished"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_bad_json_is_a_user_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.json"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.json"):
+        read_json(tmp_path / "none.json")
+    with pytest.raises(UserError, match=r"the shards .* is not a folder\. Run trygon curate"):
+        require_folder(tmp_path / "none", "the shards", "Run trygon curate")
+    with pytest.raises(UserError, match="nosuch://"):
+        filesystem("nosuch://bucket/key")
+
+
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert filesystem("a/b")[1] == str(tmp_path / "a/b")
+
+
+def test_digests(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_texts(["ab", "c"]) != digest_texts(["a", "bc"])
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3))
+def test_ids_are_positive_int64(parts: list[str]) -> None:
+    assert 0 <= stable_id(*parts) < 2**63
+
+
+def test_ids_never_change() -> None:
+    assert stable_id("inat21", "00001/a.jpg") == 4609578947319302575
