@@ -4,6 +4,7 @@ Run as a program (`python -m trygon_serving.server`), this module is the guard b
 learns of the launcher's end, however that comes, by the end of its standard input. It imports nothing of trygon.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -71,10 +72,8 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 if __name__ == "__main__":

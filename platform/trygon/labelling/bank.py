@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from trygon.models.model import Model
 
 _VECTORS, _TAXA, _CARD = "vectors.npy", "taxa.parquet", "bank.json"
+
+
+class Identified(Protocol):
+    """What a model is known by: a `Model`, or the description of one that runs elsewhere."""
+
+    @property
+    def ref(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class LabelBank:
         text_type = TextType(card["text_type"])
         return cls(tree, vector_ND, card["logit_scale"], card["model"], card["model_digest"], text_type)
 
-    def require_model(self, model: "Model") -> None:
+    def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
         if self.model_digest != model.digest:
             raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")

@@ -1,0 +1,31 @@
+"""`python -m trygon_serving SETTINGS`: the launcher behind `trygon serve`. Ends with Ctrl-C or SIGTERM."""
+
+import sys
+
+from trygon.errors import TrygonError
+from trygon_serving.settings import Settings, check
+from trygon_serving.stop import interrupt_on_signals
+
+
+def main() -> int:
+    """Serve until a signal; the exit code."""
+    interrupt_on_signals()
+    try:
+        settings = Settings.model_validate_json(sys.argv[1])
+        check(settings)
+        # Ray and Serve take seconds to import: not before the settings are known to be good.
+        from trygon_serving.launcher import run
+
+        run(settings)
+    except KeyboardInterrupt:
+        return 0
+    except TrygonError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

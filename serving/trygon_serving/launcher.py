@@ -1,0 +1,90 @@
+"""Runs everything that one machine needs to answer: Triton, Ray Serve and the application."""
+
+import logging
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import ray
+from ray import serve
+from rich.console import Console
+
+from trygon.cluster.local import inside_cluster, start_ray
+from trygon_serving.app import AppArgs, build
+from trygon_serving.embedded import Embedded
+from trygon_serving.settings import Settings
+from trygon_serving.stop import interrupt_on_signals
+
+APP = "trygon"
+
+
+def run(settings: Settings) -> None:
+    """Start, say where to ask, and wait for Ctrl-C or SIGTERM; then stop everything that was started."""
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        with console.status("starting Triton and Ray Serve"):
+            embedded = None
+            if settings.triton is None:
+                # The slowest part goes first: it loads the model while Ray starts.
+                embedded = stack.enter_context(_embedded(settings.model))
+            stack.enter_context(_serving(settings, embedded.grpc if embedded else str(settings.triton)))
+            if embedded:
+                embedded.wait_ready()
+        _announce(settings, embedded)
+        while True:
+            signal.pause()
+
+
+@contextmanager
+def _embedded(model: str) -> Iterator[Embedded]:
+    server = Embedded.start(model)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _serving(settings: Settings, triton: str) -> Iterator[None]:
+    """The application on Ray Serve: on a Ray of its own, or on the cluster that this process belongs to."""
+    start_ray()
+    interrupt_on_signals()
+    own = not inside_cluster()
+    try:
+        quiet = {"log_level": "WARNING", "enable_access_log": False}
+        with _silenced("ray.serve"):
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options={"host": settings.host, "port": settings.port, "request_timeout_s": 30},
+                logging_config=quiet,
+            )
+            args = AppArgs(labels=str(settings.labels.absolute()), triton=triton, model=settings.model)
+            serve.run(build(args), name=APP, route_prefix="/", logging_config=quiet)
+        yield
+    finally:
+        if not own:
+            serve.delete(APP)
+        # A Ray of our own ends as a whole, at once: Serve's orderly shutdown waits half a minute for a controller that
+        # the same signal may have ended already.
+        ray.shutdown()
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _announce(settings: Settings, embedded: Embedded | None) -> None:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    print(f"ready: {url}/ in a browser, or")
+    print(f"  curl -F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}")
+    if embedded:
+        print(f"metrics of Triton: {embedded.metrics}", flush=True)
