@@ -1,0 +1,135 @@
+"""What a user gets from the command line: help at once, and one line for each mistake."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trygon
+from trygon_jobs.cli import JOBS, split_config
+
+
+def _trygon(*words: str, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("TRYGON_", "RAY_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "trygon_jobs", *words],
+        cwd=cwd,
+        env=variables | environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _problem(*words: str, cwd: Path, stdin: str = "", **environment: str) -> str:
+    """The one line that a mistake of the user gets."""
+    result = _trygon(*words, cwd=cwd, stdin=stdin, **environment)
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_help_lists_every_job_and_is_instant(tmp_path: Path) -> None:
+    # Processor time, the best of a few: the machine may be busy, the command is not.
+    seconds, result = [], None
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = _trygon("--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert result
+    assert result.returncode == 0
+    assert all(job in result.stdout for job in JOBS)
+    assert min(seconds) < 0.8
+
+
+@pytest.mark.parametrize("job", [[], *[[job] for job in JOBS]], ids=lambda words: "".join(words) or "trygon")
+def test_help_imports_nothing_heavy(job: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom trygon_jobs.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'ray', 'open_clip', 'timm', 'pandas') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *job, "--help"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert "Usage: trygon" in result.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert _trygon("--version", cwd=tmp_path).stdout == f"{trygon.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["lable"], "lable: no such job (jobs: sample, curate"),
+        (["demo", "--prot", "3"], "Unknown option: --prot. Did you mean --port?"),
+        (["demo", "--port", "many"], "port: Input should be a valid integer"),
+        (["demo", "--port"], "--port requires an argument"),
+        (["demo", "--config", "nope"], "--config nope: no such file, nor a recipe of that name (recipes: "),
+        (["--config"], "--config requires an argument"),
+        (["submit"], "submit: name a job"),
+        (["submit", "--address", "http://127.0.0.1:9", "lable"], "submit: name a job"),
+        (["submit", "demo", "--prot", "3"], "Unknown option: --prot"),
+        (["submit", "demo", "--config", "nope"], "--config nope: no such file"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], expected: str, tmp_path: Path) -> None:
+    assert expected in _problem(*words, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "expected"),
+    [
+        ("prot: 3", '"[prot]" from'),
+        ("port: many", "port: Input should be a valid integer"),
+        ("port: [", "is not YAML"),
+        ("- port", "must be a mapping"),
+    ],
+)
+def test_mistakes_in_a_config_name_the_key_and_the_file(yaml: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml)
+    line = _problem("demo", "--config", "mine.yaml", cwd=tmp_path)
+    assert expected in line
+    if "Input should be" not in line:
+        assert "mine.yaml" in line
+    assert expected in _problem("demo", "--config=-", cwd=tmp_path, stdin=yaml)
+
+
+def test_environment_is_read_and_checked(tmp_path: Path) -> None:
+    assert "port" in _problem("demo", cwd=tmp_path, TRYGON_DEMO_PORT="many")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = _trygon("--debug", "demo", "--port", "many", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "--debug" not in _problem("demo", "--port", "many", cwd=tmp_path)
+
+
+def test_what_is_missing_is_the_users_to_mend(tmp_path: Path) -> None:
+    commands = [
+        ["label", "/nonexistent/archive", "--model", "/nonexistent/model", "--labels", "l", "--out", "o"],
+        ["evaluate", "--model", "/nonexistent/model", "--shards", "/nonexistent/shards", "--out", "o"],
+        ["train", "--shards", "/nonexistent/shards", "--out", "o"],
+        ["build-labels", "--model", "/nonexistent/model", "--out", "o"],
+        ["serve", "--model", "/nonexistent/model", "--labels", "/nonexistent/labels"],
+    ]
+    for command in commands:
+        assert "/nonexistent" in _problem(*command, cwd=tmp_path)
+        assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_config_is_taken_out_of_a_command() -> None:
+    assert split_config(["train", "--config", "a b", "--out=x"]) == (["train", "--out=x"], "a b")
+    assert split_config(["train", "--config=a"]) == (["train"], "a")
+    assert split_config(["train"]) == (["train"], None)

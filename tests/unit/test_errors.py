@@ -1,0 +1,51 @@
+"""How errors are told: whose they are decides the exit code, and each is one line."""
+
+import pytest
+from pydantic import ValidationError
+
+from trygon.errors import TrygonError, UserError
+from trygon_jobs.cli import _report
+from trygon_jobs.config import JobConfig
+
+
+class Config(JobConfig):
+    """A config."""
+
+    epochs: int = 1
+    """How many."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("the folder /a is missing"), 2, "error: the folder /a is missing\n"),
+        (TrygonError("the run failed"), 1, "error: the run failed\n"),
+        (UserError("[bold] stays\n  and lines join"), 2, "error: [bold] stays and lines join\n"),
+        (OSError(28, "No space left on device", "/out/a"), 1, "No space left on device: '/out/a' (--debug"),
+        (KeyError("x"), 1, "KeyError: 'x' (--debug shows the traceback)\n"),
+        (RuntimeError("a\nb" * 3), 1, "RuntimeError: a ba ba b (--debug"),
+        (RuntimeError("long " * 100), 1, "long long"),
+    ],
+)
+def test_one_line(error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _report(error) == code
+    written = capsys.readouterr().err
+    assert line in written
+    assert written.count("\n") == 1
+
+
+@pytest.mark.parametrize(("values", "name"), [({"epochs": "many"}, "epochs"), ({"epoch": 3}, "epoch")])
+def test_config_errors_name_the_field_and_the_value(
+    values: dict[str, object], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(values)
+    assert _report(caught.value) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {name}: ")
+    assert repr(values[name]) in line
+
+
+def test_configs_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Config().epochs = 3  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,144 @@
+"""The YAML and Docker files agree with Ray's schemas and with the code. They are not run here."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trygon.models.export import ENCODER
+from trygon.testing.tiny import write_tiny_model
+from trygon_jobs.cli import JOBS, check_command
+
+ROOT = Path(__file__).parents[2]
+RAYJOB = ROOT / "infra/k8s/rayjob-train.yaml"
+RAYSERVICE = ROOT / "infra/k8s/rayservice.yaml"
+CLUSTER = ROOT / "ray_cluster.yaml"
+DOCKERFILES = sorted((ROOT / "infra/docker").iterdir())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def _pods(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = manifest["spec"]
+    cluster = spec.get("rayClusterSpec") or spec["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [group["template"]["spec"] for group in groups]
+
+
+def _containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return [it for pod in _pods(manifest) for it in (*pod.get("initContainers", []), *pod["containers"])]
+
+
+def _check_jobs(words: list[str]) -> None:
+    """The words of a command hold a job that exists, with flags that parse."""
+    start = next(at for at, word in enumerate(words) if word in JOBS and word != "submit")
+    tokens, _ = check_command(words[start:])
+    assert tokens
+
+
+def test_cluster_file_passes_the_launchers_own_checks() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(_read(CLUSTER))
+    validate_config(config)
+    types = config["available_node_types"]
+    assert config["head_node_type"] in types
+    assert types["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+
+
+def test_cluster_is_not_open_to_the_network() -> None:
+    config = _read(CLUSTER)
+    start = " ".join(config["head_start_ray_commands"])
+    assert "--dashboard-host=127.0.0.1" in start
+    options = config["docker"]["run_options"]
+    assert "-e RAY_AUTH_MODE=token" in options
+    path = next(option.split("=")[1] for option in options if "RAY_AUTH_TOKEN_PATH" in option)
+    assert path in config["file_mounts"]
+
+
+def test_commands_in_the_cluster_files_parse() -> None:
+    _check_jobs(shlex.split(_read(RAYJOB)["spec"]["entrypoint"]))
+    lines = re.findall(r"^# +(trygon submit .*)$", CLUSTER.read_text(), re.MULTILINE)
+    assert lines
+    for line in lines:
+        _check_jobs(shlex.split(line))
+
+
+@pytest.mark.parametrize("path", [RAYJOB, RAYSERVICE], ids=lambda path: path.stem)
+def test_manifest_is_safe_and_whole(path: Path) -> None:
+    import ray
+
+    manifest = _read(path)
+    assert manifest["apiVersion"] == "ray.io/v1"
+    cluster = manifest["spec"].get("rayClusterSpec") or manifest["spec"]["rayClusterConfig"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["rayVersion"] == ray.__version__
+    for pod in _pods(manifest):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
+            assert container["resources"]["requests"]["memory"]
+
+
+def test_every_image_has_its_dockerfile() -> None:
+    images = {container["image"] for path in (RAYJOB, RAYSERVICE) for container in _containers(_read(path))}
+    images.add(_read(CLUSTER)["docker"]["image"])
+    for image in images:
+        name, tag = image.rsplit("/", 1)[-1].split(":")
+        dockerfile = ROOT / "infra/docker" / f"Dockerfile.{name.removeprefix('trygon-')}"
+        assert f"{image} ." in dockerfile.read_text()
+        import trygon
+
+        assert tag == trygon.__version__
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_images_do_not_run_as_root_and_copy_what_exists(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1] == "1000"
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE):
+        for source in [word for word in line.split() if not word.startswith("--")][:-1]:
+            assert (ROOT / source).exists()
+            assert f"!{source}" in ignored
+
+
+def test_base_image_is_of_this_ray() -> None:
+    import ray
+
+    text = (ROOT / "infra/docker/Dockerfile.ray").read_text()
+    assert f"rayproject/ray:{ray.__version__}-py311-gpu" in text
+
+
+def test_service_agrees_with_the_application() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from trygon_serving.app import AppArgs, ClassifierApp
+
+    config = ServeDeploySchema.model_validate(yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"]))
+    (application,) = config.applications
+    assert application.import_path == "trygon_serving.app:build"
+    args = AppArgs.model_validate(application.args)
+    assert [deployment.name for deployment in application.deployments] == [ClassifierApp.name]
+    (triton,) = [it for it in _containers(_read(RAYSERVICE)) if it["name"] == "triton"]
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in triton["args"])
+    assert args.triton == f"{options['grpc-address']}:{options['grpc-port']}"
+    ports = {str(port["containerPort"]) for port in triton["ports"]}
+    assert ports == {options["http-port"], options["metrics-port"]}
+    assert str(config.http_options.port) not in ports
+
+
+def test_pod_writes_the_repository_that_triton_reads(tmp_path: Path) -> None:
+    (writer,) = [it for it in _containers(_read(RAYSERVICE)) if it["name"] == "write-repository"]
+    model = write_tiny_model(tmp_path / "model")
+    script = writer["args"][0].replace("/repository", str(tmp_path / "r")).replace("/models/model", str(model))
+    exec(compile(script, "write-repository", "exec"), {})
+    assert (tmp_path / "r" / ENCODER / "config.pbtxt").is_file()
+    (triton,) = [it for it in _containers(_read(RAYSERVICE)) if it["name"] == "triton"]
+    assert "--model-repository=/repository" in triton["args"]
