@@ -108,5 +108,5 @@ def vary_colours(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 def add_noise(image: Image.Image, deviation: float, rng: np.random.Generator) -> Image.Image:
     """Sensor noise: the same for all three channels."""
     pixels_HWC = np.asarray(image, np.float32)
-    noise_HW1 = rng.normal(0, deviation, (*pixels_HWC.shape[:2], 1)).astype(np.float32)
+    noise_HW1 = rng.standard_normal((*pixels_HWC.shape[:2], 1), np.float32) * np.float32(deviation)
     return Image.fromarray(np.clip(pixels_HWC + noise_HW1, 0, 255).astype(np.uint8))

@@ -191,7 +191,8 @@ def _finish(image: Image.Image, when: datetime, night: bool, camera: Camera, rng
 
 
 def _vignette(image: Image.Image) -> Image.Image:
-    y_H1, x_1W = np.mgrid[-1 : 1 : complex(0, image.height), -1 : 1 : complex(0, image.width)]
+    y_H1 = np.linspace(-1, 1, image.height, dtype=np.float32)[:, None]
+    x_1W = np.linspace(-1, 1, image.width, dtype=np.float32)[None, :]
     light_HW1 = np.clip(1.15 - 0.55 * (x_1W**2 + y_H1**2), 0.1, 1)[..., None]
     return Image.fromarray((np.asarray(image) * light_HW1).astype(np.uint8))
 

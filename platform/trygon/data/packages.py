@@ -162,7 +162,8 @@ def _pip_download(package: Package, folder: Path, by_hand: str) -> None:
     command += ["--no-binary" if package.file.endswith(".tar.gz") else "--only-binary", package.name]
     done = _run([*command, "--dest", str(folder), "--requirement", str(requirement)], folder)
     if done.returncode:
-        reason = _last_line(done.stderr, "ERROR")
+        unreachable = "connection" in done.stderr.lower()
+        reason = "the package index cannot be reached" if unreachable else _last_line(done.stderr, "ERROR")
         raise UserError(f"pip could not download {package.name}=={package.version} ({reason}); mend that, {by_hand}")
 
 
