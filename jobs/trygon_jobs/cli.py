@@ -22,7 +22,7 @@ JOBS = {
     "evaluate": "Measure how well a model names what it sees.",
     "build-labels": "Encode the names of taxa once, as a LabelBank.",
     "label": "Label a camera-trap archive.",
-    "export": "Export a model for serving.",
+    "export": "Export a labelled archive as Camtrap DP or CSV.",
     "serve": "Answer classification requests over HTTP.",
     "submit": "Run a job on a Ray cluster.",
     "demo": "Run the whole chain here, from sample data to an answering endpoint.",
@@ -61,6 +61,8 @@ def _use_config(config: str | None) -> None:
             content = yaml.safe_load(text) or {}
         except yaml.YAMLError as error:
             raise UserError(f"--config {name} is not YAML: {_one_line(error)}") from error
+        if isinstance(content, dict) and "config" in content:  # it would pass as the name of the whole
+            raise UserError(f"--config {name}: unknown key: config")
         sources.append(cyclopts.config.Dict(content, source=name, use_commands_as_keys=False))
     app.config = tuple(sources)  # pyright: ignore[reportAttributeAccessIssue]
 

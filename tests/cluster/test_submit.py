@@ -1,7 +1,9 @@
 """`trygon submit` against a real Ray head with token authentication."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ GREET = '''
 """A job for this test."""
 import os
 import sys
+import time
 from typing import Annotated
 from cyclopts import Parameter
 from trygon_jobs.config import JobConfig
@@ -32,10 +35,13 @@ class GreetConfig(JobConfig):
     """How to end."""
     fail: bool = False
     """End by an exception."""
+    seconds: float = 0
+    """How long to stay."""
 
 def main(config: Annotated[GreetConfig, Parameter(name="*")] = GreetConfig()) -> None:
     """Greet."""
     print(f"{GREETING} {config.name}, {os.environ.get('TRYGON_TEST_WORD')}", flush=True)
+    time.sleep(config.seconds)
     if config.fail:
         raise RuntimeError("as asked")
     sys.exit(config.exit_code)
@@ -51,13 +57,24 @@ class Checkout:
     folder: Path
     head: RayHead
 
-    def submit(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `trygon submit` from this copy."""
-        command = [sys.executable, "-m", "trygon_jobs", "submit", "--address", self.head.address, *words]
-        variables = self.head.environment | {"PYTHONPATH": str(self.folder)} | environment
-        return subprocess.run(
-            command, env=variables, capture_output=True, text=True, timeout=180, cwd=self.folder, check=False
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `trygon submit` from this copy."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "trygon_jobs", "submit", "--address", self.head.address, *words],
+            env=self.head.environment | {"PYTHONPATH": str(self.folder)} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            # A shell in the background hands down that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+
+    def submit(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `trygon submit` from this copy to its end."""
+        process = self.start(*words, **environment)
+        stdout, stderr = process.communicate(timeout=180)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +132,20 @@ def test_no_wait_prints_the_id_alone(checkout: Checkout) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("raysubmit_")
     assert result.stdout.count("\n") == 1
+
+
+def test_interrupt_leaves_the_job_and_says_how_to_reach_it(checkout: Checkout) -> None:
+    process = checkout.start("greet", "--seconds", "60")
+    assert process.stdout
+    # Ray's own lines come first.
+    while "good day" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    command = re.search(r"stop it: (ray job stop .*)", stderr)
+    assert command
+    subprocess.run(command[1].split(), env=checkout.head.environment, capture_output=True, timeout=60, check=True)
 
 
 def test_bad_flag_is_an_error_before_anything_is_sent(checkout: Checkout) -> None:

@@ -91,6 +91,7 @@ def test_mistakes_are_one_line(words: list[str], expected: str, tmp_path: Path) 
     ("yaml", "expected"),
     [
         ("prot: 3", '"[prot]" from'),
+        ("config: 3", "unknown key: config"),
         ("port: many", "port: Input should be a valid integer"),
         ("port: [", "is not YAML"),
         ("- port", "must be a mapping"),
