@@ -36,12 +36,14 @@ MEDIA = pa.schema(
         pa.field("path", pa.string(), nullable=False),  # relative to the archive, forward slashes
         pa.field("deployment", pa.string(), nullable=False),
         pa.field("bytes", pa.int64()),
+        pa.field("digest", pa.string()),  # SHA-256 of the content, hex: copies show; null where nothing could be read
         pa.field("timestamp", pa.timestamp("s")),  # the camera's own clock, no time zone
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("make", pa.string()),
         pa.field("model", pa.string()),
-        pa.field("failure", pa.string()),  # null where the frame was read; else the reason
+        # Null where the frame was read. Else: empty, truncated, not_an_image, too_large, undecodable, unreadable.
+        pa.field("failure", pa.string()),
     ]
 )
 """One row a file in the archive, also those that cannot be read."""
@@ -50,7 +52,7 @@ DETECTION = pa.schema(
     [
         pa.field("detection_id", pa.int64(), nullable=False),
         pa.field("media_id", pa.int64(), nullable=False),
-        pa.field("category", pa.string(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),  # animal, person, vehicle; frame where nothing detects
         pa.field("confidence", pa.float32(), nullable=False),
         # Normalised to 0..1 of the upright frame: left, top, width, height.
         pa.field("x", pa.float32(), nullable=False),
@@ -68,7 +70,7 @@ OBSERVATION = pa.schema(
         pa.field("media_id", pa.int64(), nullable=False),
         pa.field("detection_id", pa.int64()),  # null for a blank frame
         pa.field("event_id", pa.int64(), nullable=False),
-        pa.field("type", pa.string(), nullable=False),  # animal, blank, unclassified
+        pa.field("type", pa.string(), nullable=False),  # animal, human, vehicle, blank, unknown
         pa.field("rank", pa.string()),  # the deepest rank that can be trusted
         *_RANK_FIELDS,
         pa.field("scientific", pa.string()),

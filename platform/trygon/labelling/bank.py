@@ -1,5 +1,6 @@
 """LabelBank: text vectors of the taxa of one TaxonTree under one model, in a folder, memory-mapped."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trygon.errors import UserError
-from trygon.storage import read_json, write_json
+from trygon.storage import digest_texts, read_json, write_bytes, write_json
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.tree import TaxonTree
 
@@ -45,18 +46,31 @@ class LabelBank:
         model: "Model",
         text_type: TextType,
         progress: Callable[[int], None] = lambda num_done: None,
-        chunk: int = 2048,
+        chunk: int = 1024,
+        scratch: Path | None = None,
     ) -> "LabelBank":
-        """Encode one caption a taxon. `progress` is told how many more are done."""
+        """Encode one caption a taxon. `progress` is told how many more are done.
+
+        With `scratch`, a folder, finished chunks are kept there: the same call after a crash goes on behind them.
+        """
+        if scratch:
+            scratch.mkdir(parents=True, exist_ok=True)
+        key = digest_texts([tree.digest, model.digest, model.ref, str(text_type), str(chunk)])[:16]
         vector_ND = np.empty((len(tree), model.dim), np.float16)
         for start in range(0, len(tree), chunk):
-            texts = [caption(taxon, text_type) for taxon in tree.taxa[start : start + chunk]]
-            vector_ND[start : start + len(texts)] = model.encode_texts(texts)
-            progress(len(texts))
+            kept = scratch / f".chunk-{key}-{start:08d}.npy" if scratch else None
+            taxa = tree.taxa[start : start + chunk]
+            if kept and kept.is_file():
+                vector_ND[start : start + len(taxa)] = np.load(kept, allow_pickle=False)
+            else:
+                vector_ND[start : start + len(taxa)] = model.encode_texts([caption(it, text_type) for it in taxa])
+                if kept:
+                    _keep(kept, vector_ND[start : start + len(taxa)])
+            progress(len(taxa))
         return cls(tree, vector_ND, model.logit_scale, model.ref, model.digest, text_type)
 
     def save(self, folder: Path) -> None:
-        """Write the bank; its card comes last, so that a folder with a card is whole."""
+        """Write the bank; its card comes last, so that a folder with a card is whole, and its scratch goes then."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _CARD).unlink(missing_ok=True)
         np.save(folder / _VECTORS, self.vector_ND)
@@ -71,11 +85,18 @@ class LabelBank:
             "logit_scale": self.logit_scale,
         }
         write_json(folder / _CARD, card)
+        for kept in folder.glob(".chunk-*.npy"):
+            kept.unlink()
+
+    @staticmethod
+    def stands(folder: Path) -> bool:
+        """Whether a whole bank is there."""
+        return (folder / _CARD).is_file()
 
     @classmethod
     def load(cls, folder: Path) -> "LabelBank":
         """Open a bank without reading its vectors. `UserError` where it is missing, half-written or mixed up."""
-        if not (folder / _CARD).is_file():
+        if not cls.stands(folder):
             raise UserError(f"{folder} is not a finished LabelBank; make one with `trygon build-labels`")
         card = read_json(folder / _CARD)
         tree = TaxonTree.load(folder / _TAXA)
@@ -89,11 +110,34 @@ class LabelBank:
 
     def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
-        if self.model_digest != model.digest:
+        if (self.model_digest or self.model) != (model.digest or model.ref):
             raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
+
+    def is_of(self, tree: TaxonTree, model: Identified, text_type: TextType) -> bool:
+        """Whether this is what `build` would make of these."""
+        mine = (self.tree.digest, self.model_digest or self.model, self.text_type)
+        return mine == (tree.digest, model.digest or model.ref, text_type)
+
+    def within(self, clades: Sequence[str]) -> "LabelBank":
+        """The bank of the taxa in any of the clades; all of it where none is named."""
+        if not clades:
+            return self
+        found = {clade: self.tree.find(clade) for clade in clades}
+        for clade, slices in found.items():
+            if not slices:
+                raise UserError(f"--clade {clade}: the labels hold no clade of that name")
+        rows = [np.arange(it.start, it.stop) for slices in found.values() for it in slices]
+        chosen = np.unique(np.concatenate(rows))
+        return self if len(chosen) == len(self.tree) else self.select(chosen)
 
     def select(self, positions: np.ndarray | Sequence[int]) -> "LabelBank":
         """The bank of some of the taxa, in tree order."""
         rows = np.unique(np.asarray(positions))
         tree = self.tree.select(rows)
         return LabelBank(tree, self.vector_ND[rows], self.logit_scale, self.model, self.model_digest, self.text_type)
+
+
+def _keep(path: Path, vector_ND: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, vector_ND)
+    write_bytes(path, buffer.getvalue())

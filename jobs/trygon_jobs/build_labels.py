@@ -1,0 +1,73 @@
+"""`trygon build-labels`: the text vectors of many taxa, as a LabelBank."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from trygon.taxonomy.captions import TextType
+from trygon_jobs.config import JobConfig
+
+if TYPE_CHECKING:
+    from trygon.labelling.bank import LabelBank
+    from trygon.taxonomy.tree import TaxonTree
+
+
+class BuildLabelsConfig(JobConfig):
+    """One LabelBank."""
+
+    model: str
+    """A model folder, or hf-hub:OWNER/NAME."""
+    out: Path
+    """The folder to write."""
+    taxa: Path | None = None
+    """A Parquet or CSV table with the seven ranks and common; without it, the taxonomy of trygon sample."""
+    include: Path | None = None
+    """A table of taxa that are always in."""
+    clade: tuple[str, ...] = ("Mammalia", "Aves")
+    """Take species of these clades, the first named first (repeat it)."""
+    limit: int = Field(15_000, ge=1)
+    """How many species to take; those with a common name come first."""
+    text_type: TextType = TextType.TAXON_COM
+    """What a caption says of a taxon."""
+
+
+def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
+    """Encode the names of taxa once, as a LabelBank."""
+    from trygon.disk import only_writer, writing_to
+    from trygon.labelling.bank import LabelBank
+    from trygon.models.folder import describe
+    from trygon.storage import write_json
+
+    model = describe(config.model)
+    tree = _choose(config)
+    with writing_to(config.out), only_writer(config.out):
+        if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, model, config.text_type):
+            print(f"{len(tree)} taxa stand in {config.out} already")
+            return
+        bank = _encode(config, tree)
+        bank.save(config.out)
+        write_json(config.out / "config.json", config.model_dump(mode="json"))
+    print(f"{len(bank.tree)} taxa of {len(bank.tree.clade_starts[4])} families in {config.out}")
+
+
+def _choose(config: BuildLabelsConfig) -> "TaxonTree":
+    from trygon.data.cache import sample_folder
+    from trygon.errors import UserError
+    from trygon.labelling.selection import choose_species, read_taxa
+
+    path = config.taxa or sample_folder() / "taxa" / "inat.parquet"
+    if not path.is_file() and config.taxa is None:
+        raise UserError("there is no taxonomy: run `trygon sample`, or give --taxa TABLE")
+    include = read_taxa(config.include) if config.include else None
+    return choose_species(read_taxa(path), config.clade, config.limit, include)
+
+
+def _encode(config: BuildLabelsConfig, tree: "TaxonTree") -> "LabelBank":
+    from trygon.labelling.bank import LabelBank
+    from trygon.models.model import load_model
+    from trygon_jobs.progress import counting
+
+    with counting("build-labels", total=len(tree), unit="taxa") as advance:
+        return LabelBank.build(tree, load_model(config.model), config.text_type, advance, scratch=config.out)

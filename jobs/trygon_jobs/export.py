@@ -1,0 +1,49 @@
+"""`trygon export`: a labelled archive in another tool's format."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from trygon_jobs.config import JobConfig
+
+
+class ExportConfig(JobConfig):
+    """One export."""
+
+    run: Path
+    """A run folder that trygon label made."""
+    out: Path
+    """Folder to write to."""
+    format: Literal["camtrap-dp", "csv"] = "camtrap-dp"
+    """Camtrap DP 1.0.2, or one flat CSV."""
+    time_zone: str | None = Field(None, pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")
+    """Offset of the cameras' clocks from UTC; without it, the one that the run was given."""
+    deployments: Path | None = None
+    """A CSV with deployment,latitude,longitude; without it, the one that the run was given."""
+    title: str | None = None
+    """Title of the project; without it, the archive's name."""
+
+
+def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
+    """Export a labelled archive as Camtrap DP or CSV."""
+    from trygon.archive.exports import EXPORTS, ExportOptions
+    from trygon.archive.exports.options import read_places
+    from trygon.archive.run import Run
+    from trygon.disk import writing_to
+    from trygon.storage import write_json
+
+    run = Run.open(config.run)
+    table = config.deployments or (Path(run.config["deployments"]) if run.config["deployments"] else None)
+    options = ExportOptions(
+        read_places(table) if table else {},
+        config.time_zone or run.config["time_zone"],
+        config.title or Path(run.config["archive"]).name,
+    )
+    with writing_to(config.out):
+        notes = EXPORTS[config.format](run, config.out, options)
+        write_json(config.out / "config.json", config.model_dump(mode="json"))
+    for note in notes:
+        print(f"note: {note}")
+    print(f"{config.format} of {run.media.num_rows} images and {run.observations.num_rows} observations: {config.out}")

@@ -1,0 +1,181 @@
+"""`trygon label`: a camera-trap archive to detections, names, events, exports and a page with pictures."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from trygon_jobs.config import JobConfig
+
+if TYPE_CHECKING:
+    from trygon.archive.listing import MediaFile
+    from trygon.archive.parts import Part, Parts
+    from trygon.archive.pipeline import Work
+    from trygon.labelling.bank import LabelBank
+
+
+class LabelConfig(JobConfig):
+    """One labelling run."""
+
+    archive: str
+    """The folder with the cameras' files, or an s3:// prefix."""
+    model: str
+    """A model folder, or hf-hub:OWNER/NAME."""
+    labels: Path
+    """A LabelBank made with the same model (trygon build-labels)."""
+    out: Path
+    """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
+    detector: Path | Literal["none"] | None = None
+    """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
+    clade: tuple[str, ...] = ("Animalia",)
+    """Name only taxa of these clades, of any rank (repeat it)."""
+    confidence_floor: float = Field(0.5, gt=0, le=1)
+    """The least probability at which a rank is reported; below it the answer moves up the tree."""
+    event_gap: float = Field(60, ge=0)
+    """Seconds of pause that end an event."""
+    time_zone: str = Field("+00:00", pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")
+    """Offset of the cameras' clocks from UTC, for the exports."""
+    deployments: Path | None = None
+    """A CSV with deployment,latitude,longitude, for the exports."""
+    part_size: int = Field(64, ge=1)
+    """Frames that are committed together: at most that many, for each worker, are done again after a crash."""
+    num_workers: int = Field(0, ge=0)
+    """Workers that hold the networks; 0 fits the machine or the cluster."""
+
+
+def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
+    """Label a camera-trap archive: detections, names at the rank that can be trusted, events, exports, a page."""
+    from trygon.archive.exports.options import read_places
+    from trygon.disk import only_writer, writing_to
+
+    read_places(config.deployments) if config.deployments else None
+    work, bank = _prepare(config)
+    with writing_to(config.out), only_writer(config.out):
+        files, num_ignored = work.archive.list(skip=config.out)
+        _label_missing(config, work, files)
+        done = _finish(config, work, bank, files, num_ignored)
+    _tell(config.out, done)
+
+
+def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
+    """All that can be wrong with the command, before anything is started or written."""
+    from trygon.archive.listing import Archive
+    from trygon.archive.pipeline import Work
+    from trygon.errors import UserError
+    from trygon.labelling.bank import LabelBank
+    from trygon.models.folder import describe
+
+    archive = Archive(config.archive if "://" in config.archive else str(Path(config.archive).absolute()))
+    if archive.local and not archive.local.is_dir():
+        raise UserError(f"the archive {config.archive} is not a folder; give the folder that holds the cameras' files")
+    bank = LabelBank.load(config.labels)
+    model = describe(_absolute(config.model))
+    bank.require_model(model)
+    return Work(archive, model, _detector(config.detector)), bank.within(config.clade)
+
+
+def _absolute(ref: str) -> str:
+    return ref if ref.startswith("hf-hub:") else str(Path(ref.removeprefix("local-dir:")).absolute())
+
+
+def _detector(choice: Path | str | None) -> Any:
+    from trygon.archive.detection import DetectorFile
+    from trygon.data.cache import sample_folder
+
+    if choice == "none":
+        return None
+    return DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
+
+
+def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]") -> None:
+    """Detect and embed the frames that no committed part holds."""
+    from trygon.archive.parts import Parts
+    from trygon.archive.sessions import bind, record
+    from trygon.storage import write_json
+
+    bind(config.out, {"model": work.model.digest or work.model.ref, "detector": _digest(work)})
+    write_json(config.out / "config.json", config.model_dump(mode="json"))
+    parts = Parts(config.out)
+    parts.clean()
+    plan = parts.plan(files, config.part_size)
+    if plan:
+        with record(config.out, sum(len(part.files) for part in plan)):
+            _run_plan(work, parts, plan, config.num_workers, len(files))
+
+
+def _digest(work: "Work") -> str:
+    return work.detector.digest if work.detector else "none"
+
+
+def _run_plan(work: "Work", parts: "Parts", plan: "list[Part]", num_workers: int, total: int) -> None:
+    from trygon.archive.parts import PartWriter
+    from trygon.archive.pipeline import label_frames
+    from trygon.cluster.local import start_ray
+    from trygon_jobs.progress import counting
+
+    writer = PartWriter(parts, plan)
+    todo = sum(len(part.files) for part in plan)
+    with counting("label", total=total, done=total - todo, unit="images") as advance:
+        start_ray()
+        for number, row in label_frames(work, plan, num_workers):
+            writer.add(number, row)
+            advance(1)
+    assert not writer.num_open, "the pipeline returned every frame"
+
+
+def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[MediaFile]", num_ignored: int) -> bool:
+    """Classify and write everything that follows from the parts; False where it stands already."""
+    from trygon.archive.exports import EXPORTS, ExportOptions
+    from trygon.archive.exports.options import read_places
+    from trygon.archive.labelling import count_copies, finish, summarise
+    from trygon.archive.report import write_report
+    from trygon.archive.sessions import speed
+    from trygon.labelling.classification import Classifier
+    from trygon.storage import digest_texts, read_json
+
+    stamp = digest_texts(
+        [config.model_dump_json(), bank.tree.digest, bank.model_digest, *(str(file.media_id) for file in files)]
+    )
+    known = config.out / "summary.json"
+    if known.is_file() and read_json(known).get("stamp") == stamp:
+        return False
+    known.unlink(missing_ok=True)
+    run = finish(config.out, files, Classifier(bank, config.confidence_floor), config.event_gap)
+    about = {
+        "num_ignored": num_ignored,
+        "num_copies": count_copies(run.media),
+        "archive": config.archive,
+        "model": config.model,
+        "detector": work.detector.card.name if work.detector else None,
+        "num_label_taxa": len(bank.tree),
+        **speed(config.out),
+    }
+    summarise(run, about)
+    places = read_places(config.deployments) if config.deployments else {}
+    options = ExportOptions(places, config.time_zone, Path(config.archive).name or "Camera-trap archive")
+    EXPORTS["csv"](run, config.out, options)
+    for note in EXPORTS["camtrap-dp"](run, config.out / "export" / "camtrap-dp", options):
+        print(f"note: {note}", file=sys.stderr)
+    write_report(run, work.archive, config.out / "report")
+    summarise(run, about | {"stamp": stamp})
+    return True
+
+
+def _tell(out: Path, done: bool) -> None:
+    """What is there now, read back from the files."""
+    from trygon.storage import read_json
+
+    summary = read_json(out / "summary.json")
+    found = summary["num_observations"]
+    print(
+        f"{summary['num_files']} images of {summary['num_deployments']} cameras: {summary['num_with_animals']} with "
+        f"animals, {summary['num_blank']} blank, {summary['num_failed']} could not be read"
+        + ("" if done else " (all of it stood here already)")
+    )
+    print(
+        f"{found.get('animal', 0)} animals of {summary['num_taxa']} taxa in {summary['num_events']} events"
+        + (f"; {summary['images_per_s']:.1f} images/s" if summary.get("images_per_s") else "")
+    )
+    print(f"look at {out / 'report' / 'index.html'}; Camtrap DP in {out / 'export' / 'camtrap-dp'}")

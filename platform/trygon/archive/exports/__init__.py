@@ -1,0 +1,16 @@
+"""A run folder in other tools' formats. A new format is a module here and a line in `EXPORTS`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trygon.archive.exports import camtrap_dp, csv
+from trygon.archive.exports.options import ExportOptions
+from trygon.archive.run import Run
+
+EXPORTS: dict[str, Callable[[Run, Path, ExportOptions], list[str]]] = {
+    "camtrap-dp": camtrap_dp.write,
+    "csv": csv.write,
+}
+"""Each writes into a folder and returns what a user should know of the result, a line each."""
+
+__all__ = ["EXPORTS", "ExportOptions"]

@@ -1,0 +1,234 @@
+"""Camtrap DP 1.0.2: deployments, media and observations as CSV, and the datapackage that describes them.
+
+Observations stand at both levels: a machine row for every detection and blank frame (media), and for every event one
+row a taxon with the largest number seen in one frame (event), which sum up.
+
+What the standard requires and an archive does not hold is said, not invented: a camera without coordinates stands at
+0, 0 with an uncertainty of half the Earth's circumference, and a frame without a date takes the start of its
+deployment, whose `timestampIssues` is then true. Both carry a comment.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from trygon import __version__
+from trygon.archive.counts import count_events
+from trygon.archive.exports import camtrap_schemas
+from trygon.archive.exports.csv import csv_text
+from trygon.archive.exports.options import ExportOptions
+from trygon.archive.listing import IMAGE_TYPES
+from trygon.archive.run import Run
+from trygon.storage import write_json, write_text
+from trygon.taxonomy.taxon import RANKS
+
+_ANYWHERE_M = 20_037_508
+"""Half the Earth's circumference in metres: a circle of this radius holds every place."""
+
+_NO_DATE = datetime(1970, 1, 1)
+_TABLES = {
+    "deployments": camtrap_schemas.DEPLOYMENTS,
+    "media": camtrap_schemas.MEDIA,
+    "observations": camtrap_schemas.OBSERVATIONS,
+}
+
+
+def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
+    """Write the package; `datapackage.json` comes last."""
+    package = _Package(run, options)
+    rows = {
+        "deployments": package.deployments(),
+        "media": package.media(),
+        "observations": package.observations(),
+    }
+    for name, schema in _TABLES.items():
+        columns = [field["name"] for field in schema["fields"]]
+        write_text(out / f"{name}.csv", csv_text(columns, rows[name]))
+    write_json(out / "datapackage.json", package.description())
+    return package.notes()
+
+
+@dataclass(frozen=True)
+class _Package:
+    run: Run
+    options: ExportOptions
+
+    @cached_property
+    def spans(self) -> dict[str, tuple[datetime | None, datetime | None]]:
+        """First and last date of each deployment's frames."""
+        times: dict[str, list[datetime]] = {}
+        for row in self.run.media_by_id.values():
+            times.setdefault(row["deployment"], []).extend([row["timestamp"]] if row["timestamp"] else [])
+        return {name: (min(found, default=None), max(found, default=None)) for name, found in sorted(times.items())}
+
+    @cached_property
+    def dateless(self) -> set[str]:
+        """Deployments with frames that have no date."""
+        return {row["deployment"] for row in self.run.media_by_id.values() if row["timestamp"] is None}
+
+    @cached_property
+    def made(self) -> datetime:
+        """When the run classified."""
+        return datetime.fromisoformat(self.run.summary["finished"])
+
+    def start(self, deployment: str) -> datetime:
+        return self.spans[deployment][0] or _NO_DATE
+
+    def deployments(self) -> Iterator[dict[str, Any]]:
+        cameras = {row["deployment"]: row for row in self.run.media_by_id.values() if row["model"] or row["make"]}
+        for name, (_, end) in self.spans.items():
+            latitude, longitude = self.options.places.get(name, (0, 0))
+            camera = cameras.get(name, {})
+            comments = []
+            if name not in self.options.places:
+                comments.append("coordinates unknown: 0, 0 stands for anywhere on Earth")
+            if name in self.dateless:
+                comments.append("some files have no date: the first date of the deployment stands in")
+            yield {
+                "deploymentID": name,
+                "locationName": name,
+                "latitude": latitude,
+                "longitude": longitude,
+                "coordinateUncertainty": None if name in self.options.places else _ANYWHERE_M,
+                "deploymentStart": self.options.iso(self.start(name)),
+                "deploymentEnd": self.options.iso(end or _NO_DATE),
+                "cameraModel": "-".join(part for part in (camera.get("make"), camera.get("model")) if part),
+                "timestampIssues": "true" if name in self.dateless else "false",
+                "deploymentComments": "; ".join(comments),
+            }
+
+    def media(self) -> Iterator[dict[str, Any]]:
+        for row in self.run.media_by_id.values():
+            exif = {"Make": row["make"], "Model": row["model"]}
+            comments = [f"corrupted file: {row['failure']}"] if row["failure"] else []
+            comments += [] if row["timestamp"] else ["no date in the file"]
+            path = PurePosixPath(row["path"])
+            yield {
+                "mediaID": row["media_id"],
+                "deploymentID": row["deployment"],
+                "timestamp": self.options.iso(row["timestamp"] or self.start(row["deployment"])),
+                "filePath": _safe_path(row["path"]),
+                "filePublic": "false",
+                "fileName": path.name,
+                "fileMediatype": IMAGE_TYPES[path.suffix.lower()],
+                "exifData": json.dumps({tag: text for tag, text in exif.items() if text})
+                if any(exif.values())
+                else "",
+                "mediaComments": "; ".join(comments),
+            }
+
+    def observations(self) -> Iterator[dict[str, Any]]:
+        for row in self.run.observation_rows():
+            box = self.run.boxes.get(row["detection_id"], {})
+            yield self._observation(row["event_id"], row) | {
+                "observationID": row["observation_id"],
+                "mediaID": row["media_id"],
+                "observationLevel": "media",
+                "count": None if row["type"] in ("blank", "unknown") else 1,
+                "bboxX": box.get("x"),
+                "bboxY": box.get("y"),
+                "bboxWidth": box.get("width"),
+                "bboxHeight": box.get("height"),
+                "classificationProbability": row["probability"],
+                "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
+            }
+        for row in count_events(self.run.observations):
+            yield self._observation(row["event_id"], row) | {
+                "observationID": f"{row['event_id']}-{row['number']}",
+                "observationLevel": "event",
+                "count": row["count"] or None,
+                "classificationProbability": row["probability"],
+                "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
+            }
+
+    def _observation(self, event_id: int, row: dict[str, Any]) -> dict[str, Any]:
+        event = self.run.events_by_id[event_id]
+        start = event["start"] or self.start(event["deployment"])
+        return {
+            "deploymentID": event["deployment"],
+            "eventID": event_id,
+            "eventStart": self.options.iso(start),
+            "eventEnd": self.options.iso(event["end"] or start),
+            "observationType": row["type"],
+            "scientificName": row["scientific"],
+            "classificationMethod": "machine",
+            "classifiedBy": f"trygon {__version__}, {self.run.summary['model']}",
+            "classificationTimestamp": self.made.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+        }
+
+    def description(self) -> dict[str, Any]:
+        starts = [start for start, _ in self.spans.values() if start] or [_NO_DATE]
+        ends = [end for _, end in self.spans.values() if end] or [_NO_DATE]
+        return {
+            "name": "camera-trap-archive",
+            "profile": camtrap_schemas.PROFILE,
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "title": self.options.title,
+            "contributors": [{"title": "Unknown", "role": "rightsHolder"}],
+            "project": {
+                "title": self.options.title,
+                "samplingDesign": "opportunistic",
+                "captureMethod": ["activityDetection"],
+                "individualAnimals": False,
+                "observationLevel": ["media", "event"],
+            },
+            "spatial": self._spatial(),
+            "temporal": {"start": f"{min(starts):%Y-%m-%d}", "end": f"{max(ends):%Y-%m-%d}"},
+            "taxonomic": self._taxonomic(),
+            "resources": [
+                {
+                    "name": name,
+                    "path": f"{name}.csv",
+                    "profile": "tabular-data-resource",
+                    "format": "csv",
+                    "mediatype": "text/csv",
+                    "encoding": "utf-8",
+                    "schema": schema,
+                }
+                for name, schema in _TABLES.items()
+            ],
+        }
+
+    def _spatial(self) -> dict[str, Any]:
+        """The rectangle of all cameras; the whole Earth where one of them has no place."""
+        known = [self.options.places[name] for name in self.spans if name in self.options.places]
+        if not known or len(known) < len(self.spans):
+            known = [(-90.0, -180.0), (90.0, 180.0)]
+        south, north = (pick(place[0] for place in known) for pick in (min, max))
+        west, east = (pick(place[1] for place in known) for pick in (min, max))
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        return {"type": "Polygon", "bbox": [west, south, east, north], "coordinates": [ring]}
+
+    def _taxonomic(self) -> list[dict[str, Any]]:
+        taxa: dict[str, dict[str, Any]] = {}
+        for row in self.run.observations.to_pylist():
+            if row["scientific"]:
+                entry = {"scientificName": row["scientific"], "taxonRank": row["rank"]}
+                entry |= {rank: row[rank] for rank in RANKS[:-1] if row[rank]}
+                if row["common"]:
+                    entry["vernacularNames"] = {"eng": row["common"]}
+                taxa.setdefault(row["scientific"], entry)
+        return [taxa[name] for name in sorted(taxa)]
+
+    def notes(self) -> list[str]:
+        placeless = [name for name in self.spans if name not in self.options.places]
+        notes = []
+        if placeless:
+            notes.append(
+                f"{len(placeless)} of {len(self.spans)} deployments have no coordinates: they stand at 0, 0 with an "
+                "uncertainty that covers the Earth. Give --deployments CSV (deployment,latitude,longitude)"
+            )
+        unknown = sorted(set(self.options.places) - set(self.spans))
+        if unknown:
+            notes.append(f"--deployments names {unknown[0]!r}, which the archive does not have")
+        return notes
+
+
+def _safe_path(path: str) -> str:
+    """A path that the standard's pattern takes: a leading dot or tilde and two dots in a row are percent-encoded."""
+    escaped = path.replace("..", "%2E%2E")
+    return f"%{ord(escaped[0]):02X}{escaped[1:]}" if escaped[0] in ".~/" else escaped

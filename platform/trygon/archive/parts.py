@@ -1,0 +1,130 @@
+"""The run folder while it fills: one commit a part. A part is a few dozen frames with their detections.
+
+`detections/part-N.parquet` is written first and `parts/part-N.parquet` (the frames) after it: the second one is the
+commit. What a killed run leaves without its commit is removed by the next one, and its frames are done again.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trygon.archive.listing import MediaFile
+from trygon.schemas import DETECTION, MEDIA
+from trygon.storage import write_bytes
+
+_NAME = re.compile(r"part-(\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames that are committed together."""
+
+    number: int
+    files: tuple[MediaFile, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run folder."""
+
+    folder: Path
+
+    def numbers(self) -> list[int]:
+        """Numbers of the committed parts."""
+        return _numbers(self.folder / "parts")
+
+    def clean(self) -> None:
+        """Remove what was not committed."""
+        committed = set(self.numbers())
+        for number in _numbers(self.folder / "detections"):
+            if number not in committed:
+                self.detections_path(number).unlink()
+        for name in ("parts", "detections"):
+            for unfinished in (self.folder / name).glob(".part-*"):
+                unfinished.unlink()
+
+    def media_path(self, number: int) -> Path:
+        """The frames of a part."""
+        return self.folder / "parts" / f"part-{number:05d}.parquet"
+
+    def detections_path(self, number: int) -> Path:
+        """The detections of a part."""
+        return self.folder / "detections" / f"part-{number:05d}.parquet"
+
+    def finished(self) -> set[int]:
+        """Media ids of all committed frames."""
+        ids: set[int] = set()
+        for number in self.numbers():
+            ids.update(pq.read_table(self.media_path(number), columns=["media_id"])["media_id"].to_pylist())
+        return ids
+
+    def plan(self, files: Sequence[MediaFile], part_size: int) -> list[Part]:
+        """The frames that no committed part holds, cut into new parts.
+
+        The same archive and the same committed parts give the same plan. Frames that were added to the archive since
+        are simply more parts.
+        """
+        finished = self.finished()
+        open_files = [file for file in files if file.media_id not in finished]
+        first = max(self.numbers(), default=-1) + 1
+        cuts = range(0, len(open_files), part_size)
+        return [Part(first + n, tuple(open_files[cut : cut + part_size])) for n, cut in enumerate(cuts)]
+
+    def commit(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Write a part whole: rows of MEDIA, each with `detections`, a list of rows of DETECTION."""
+        ordered = sorted(rows, key=lambda row: row["path"])
+        detections = [detection for row in ordered for detection in row["detections"]]
+        _write(self.detections_path(number), pa.Table.from_pylist(detections, DETECTION))
+        _write(self.media_path(number), pa.Table.from_pylist(ordered, MEDIA))
+
+    def media(self, wanted: set[int]) -> pa.Table:
+        """The frames with these ids, sorted by path."""
+        tables = [pq.read_table(self.media_path(number), schema=MEDIA) for number in self.numbers()]
+        table = pa.concat_tables(tables) if tables else MEDIA.empty_table()
+        mask = pa.array([media_id in wanted for media_id in table["media_id"].to_pylist()], pa.bool_())
+        return table.filter(mask).sort_by("path")
+
+    def detections(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The detections, a table a part."""
+        for number in self.numbers():
+            yield pq.read_table(self.detections_path(number), columns=columns)
+
+
+class PartWriter:
+    """Collects rows as they arrive, in any order, and commits each part with its last row."""
+
+    def __init__(self, parts: Parts, plan: Iterable[Part]) -> None:
+        self._parts = parts
+        self._missing = {part.number: len(part.files) for part in plan}
+        self._rows: dict[int, list[dict[str, Any]]] = {}
+
+    def add(self, number: int, row: dict[str, Any]) -> bool:
+        """Take a row; True where it completed its part."""
+        self._rows.setdefault(number, []).append(row)
+        if len(self._rows[number]) < self._missing[number]:
+            return False
+        self._parts.commit(number, self._rows.pop(number))
+        del self._missing[number]
+        return True
+
+    @property
+    def num_open(self) -> int:
+        """Parts that are not committed yet."""
+        return len(self._missing)
+
+
+def _numbers(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return sorted(int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name)))
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())

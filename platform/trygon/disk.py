@@ -1,0 +1,38 @@
+"""What goes wrong with an output folder, in one line: a full disk, a folder that is not ours to write."""
+
+import errno
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trygon.errors import TrygonError, UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn the system's refusals within into errors that name the output folder and the way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            message = f"the disk of {folder} is full; free some space and give the same command again: it goes on"
+            raise TrygonError(message) from error
+        if error.errno in _CLOSED:
+            raise UserError(f"{folder} cannot be written to ({error.strerror}); give another --out") from error
+        raise
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; `UserError` where another one holds it. Ends with the process, however."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is writing to {folder}; wait for it or give another --out") from error
+        yield

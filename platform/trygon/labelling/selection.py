@@ -1,0 +1,75 @@
+"""Which species a LabelBank holds, out of a taxonomy that has too many."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from trygon.errors import UserError
+from trygon.storage import stable_id
+from trygon.taxonomy.taxon import RANKS
+from trygon.taxonomy.tree import TAXA_SCHEMA, TaxonTree
+
+
+def read_taxa(path: Path) -> pa.Table:
+    """A Parquet or CSV table with the seven rank columns and, where there is one, `common`: TAXA_SCHEMA."""
+    if not path.is_file():
+        raise UserError(f"the taxa file {path} does not exist")
+    try:
+        table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"the taxa file {path} is neither Parquet nor a .csv: {error}") from error
+    missing = [rank for rank in RANKS if rank not in table.column_names]
+    if missing:
+        raise UserError(f"the taxa file {path} has no column {missing[0]!r}: it needs {', '.join(RANKS)}")
+    if "common" not in table.column_names:
+        table = table.append_column("common", pa.nulls(table.num_rows, pa.string()))
+    return table.select(TAXA_SCHEMA.names).cast(TAXA_SCHEMA)
+
+
+def choose_species(taxa: pa.Table, clades: Sequence[str], limit: int, include: pa.Table | None = None) -> TaxonTree:
+    """At most `limit` species of the clades, those with a common name first, and `include` in any case.
+
+    Among species that are equal in this, those of the clade named first come first, and within a clade a fixed
+    pseudo-random order spreads the choice over its families.
+    """
+    positions = [_within(taxa, clade) for clade in clades] if clades else [np.arange(taxa.num_rows)]
+    has_common = ~_equal(taxa["common"].fill_null(""), "")
+    groups = [group[has_common[group] == wanted] for wanted in (True, False) for group in positions]
+    chosen: dict[int, None] = {}
+    for group in groups:
+        room = limit - len(chosen)
+        if room <= 0:
+            break
+        fresh = np.asarray([row for row in group.tolist() if row not in chosen], np.int64)
+        chosen.update(dict.fromkeys(_spread(taxa, fresh, room)))
+    tables = [taxa.take(pa.array(list(chosen), pa.int64()))]
+    if include is not None:
+        tables.append(include)
+    return TaxonTree.from_table(pa.concat_tables(tables))
+
+
+def _within(taxa: pa.Table, clade: str) -> np.ndarray:
+    """Rows whose lineage holds the name above species."""
+    found = [_equal(taxa[rank], clade) for rank in RANKS[:-1]]
+    rows = np.flatnonzero(np.logical_or.reduce(found))
+    if not rows.size:
+        raise UserError(f"--clade {clade}: no species of the taxonomy is in a clade of that name")
+    return rows
+
+
+def _equal(column: pa.ChunkedArray, value: str) -> np.ndarray:
+    """Where a column of texts has a value: (N,) bool."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy() == encoded.dictionary.index(value).as_py()
+
+
+def _spread(taxa: pa.Table, rows: np.ndarray, room: int) -> list[int]:
+    if len(rows) <= room:
+        return rows.tolist()
+    names = taxa.select(["genus", "species"]).take(pa.array(rows)).to_pylist()
+    keys = [stable_id(row["genus"] or "", row["species"] or "") for row in names]
+    return rows[np.argsort(keys, kind="stable")][:room].tolist()
