@@ -10,9 +10,11 @@ from pydantic import Field
 from trygon_jobs.config import JobConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trygon.archive.listing import MediaFile
     from trygon.archive.parts import Part, Parts
-    from trygon.archive.pipeline import Work
+    from trygon.archive.work import Work
     from trygon.labelling.bank import LabelBank
 
 
@@ -62,7 +64,7 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
 def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
     """All that can be wrong with the command, before anything is started or written."""
     from trygon.archive.listing import Archive
-    from trygon.archive.pipeline import Work
+    from trygon.archive.work import Work
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
     from trygon.models.folder import describe
@@ -101,17 +103,18 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]") 
     parts.clean()
     plan = parts.plan(files, config.part_size)
     if plan:
-        with record(config.out, sum(len(part.files) for part in plan)):
-            _run_plan(work, parts, plan, config.num_workers, len(files))
+        with record(config.out) as tick:
+            _run_plan(work, parts, plan, config.num_workers, len(files), tick)
 
 
 def _digest(work: "Work") -> str:
     return work.detector.digest if work.detector else "none"
 
 
-def _run_plan(work: "Work", parts: "Parts", plan: "list[Part]", num_workers: int, total: int) -> None:
+def _run_plan(
+    work: "Work", parts: "Parts", plan: "list[Part]", num_workers: int, total: int, tick: "Callable[[], None]"
+) -> None:
     from trygon.archive.parts import PartWriter
-    from trygon.archive.pipeline import label_frames
     from trygon.cluster.local import start_ray
     from trygon_jobs.progress import counting
 
@@ -119,8 +122,12 @@ def _run_plan(work: "Work", parts: "Parts", plan: "list[Part]", num_workers: int
     todo = sum(len(part.files) for part in plan)
     with counting("label", total=total, done=total - todo, unit="images") as advance:
         start_ray()
+        # Only now: Ray Data reads the settings of its log when it is imported.
+        from trygon.archive.pipeline import label_frames
+
         for number, row in label_frames(work, plan, num_workers):
             writer.add(number, row)
+            tick()
             advance(1)
     assert not writer.num_open, "the pipeline returned every frame"
 
@@ -176,6 +183,6 @@ def _tell(out: Path, done: bool) -> None:
     )
     print(
         f"{found.get('animal', 0)} animals of {summary['num_taxa']} taxa in {summary['num_events']} events"
-        + (f"; {summary['images_per_s']:.1f} images/s" if summary.get("images_per_s") else "")
+        + (f"; {summary['images_per_s']:.1f} images/s" if summary["images_per_s"] else "")
     )
     print(f"look at {out / 'report' / 'index.html'}; Camtrap DP in {out / 'export' / 'camtrap-dp'}")

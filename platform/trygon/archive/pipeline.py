@@ -4,9 +4,9 @@ Every frame is read and decoded once. What cannot be used is a row with a reason
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,13 @@ from PIL import Image
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from trygon.archive.detection import WHOLE_FRAME, Box, Detector, DetectorFile, crop, letterbox
+from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop, letterbox
 from trygon.archive.exif import read_header
 from trygon.archive.listing import Archive
 from trygon.archive.parts import Part
+from trygon.archive.work import Work
 from trygon.data.images import BadImage, decode, square, to_array
 from trygon.errors import TrygonError
-from trygon.models.folder import ImageTower
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import stable_id
 
@@ -37,15 +37,6 @@ _LISTED = _LISTED.append(pa.field("deployment", pa.string()))
 _OUTPUT = pa.schema(
     [pa.field("part", pa.int64()), *MEDIA, pa.field("detections", pa.list_(pa.struct(list(DETECTION))))]
 )
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is done to each frame. Without a detector the whole frame is taken for an animal."""
-
-    archive: Archive
-    model: ImageTower
-    detector: DetectorFile | None
 
 
 @dataclass(frozen=True)
@@ -84,8 +75,7 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
         batch_format="pyarrow",
     )
     try:
-        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-            assert isinstance(batch, pa.Table)
+        for batch in cast("Iterable[pa.Table]", rows.iter_batches(batch_size=None, batch_format="pyarrow")):
             for row in batch.to_pylist():
                 yield row.pop("part"), row
     except RayError as error:

@@ -47,10 +47,15 @@ def write_report(run: Run, archive: Archive, folder: Path) -> Path:
 
 
 def choose_frames(animals: Sequence[dict[str, Any]], limit: int = MAX_FRAMES) -> list[int]:
-    """Media ids to show: of every taxon in turn its surest frame that is not shown yet."""
+    """Media ids to show: of every taxon in turn its surest frame that is not shown yet, first one of every event."""
     queues: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    events: set[tuple[str, int]] = set()
     for row in sorted(animals, key=lambda row: (-(row["probability"] or 0.0), row["observation_id"])):
-        queues[row["scientific"] or ""].append(row)
+        name = row["scientific"] or ""
+        queues[name].append(row | {"again": (name, row["event_id"]) in events})
+        events.add((name, row["event_id"]))
+    for queue in queues.values():
+        queue.sort(key=lambda row: row["again"])
     shown: dict[int, None] = {}
     ordered = [queues[name] for name in sorted(queues, key=lambda name: -len(queues[name]))]
     for turn in range(max(map(len, ordered), default=0)):

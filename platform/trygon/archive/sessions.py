@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from trygon.errors import UserError
 from trygon.storage import read_json, write_json, write_text
 
 _BOUND, _LOG = "made-with.json", "sessions.jsonl"
+_TOGETHER_S = 0.5
+"""Images that are done within this time of the first one came in one block with it."""
 
 
 def bind(folder: Path, makers: dict[str, str]) -> None:
@@ -26,19 +28,26 @@ def bind(folder: Path, makers: dict[str, str]) -> None:
 
 
 @contextmanager
-def record(folder: Path, num_images: int) -> Iterator[None]:
-    """Note a session that came to its end."""
-    start = time.monotonic()
-    yield
-    entry = {"num_images": num_images, "seconds": round(time.monotonic() - start, 2)}
+def record(folder: Path) -> Iterator[Callable[[], None]]:
+    """Note a session that came to its end. Call what it gives at every image that is done."""
+    start, times = time.monotonic(), list[float]()
+    yield lambda: times.append(time.monotonic())
+    # What is done when the first results arrive took its time during the start: the rate is that of what follows.
+    later = [moment for moment in times if moment > times[0] + _TOGETHER_S]
+    entry = {
+        "num_images": len(times),
+        "seconds": round(time.monotonic() - start, 2),
+        "num_steady": len(later),
+        "seconds_steady": round(later[-1] - times[0], 2) if later else 0.0,
+    }
     path = folder / _LOG
     known = path.read_text() if path.is_file() else ""
     write_text(path, known + json.dumps(entry) + "\n")
 
 
-def speed(folder: Path) -> dict[str, float]:
-    """Seconds and images per second over the sessions that came to their end, start-up included."""
+def speed(folder: Path) -> dict[str, float | None]:
+    """Over the sessions that came to their end: seconds with start-up, and images per second after it."""
     path = folder / _LOG
     entries = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    num_images, seconds = (sum(entry[name] for entry in entries) for name in ("num_images", "seconds"))
-    return {"seconds": round(seconds, 1), "images_per_s": round(num_images / seconds, 2)} if seconds else {}
+    seconds, num, steady = (sum(it[name] for it in entries) for name in ("seconds", "num_steady", "seconds_steady"))
+    return {"seconds": round(seconds, 1), "images_per_s": round(num / steady, 2) if steady else None}

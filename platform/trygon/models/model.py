@@ -40,7 +40,7 @@ class Model:
     @property
     def logit_scale(self) -> float:
         """The factor on cosine similarities before the softmax."""
-        return float(self.net.logit_scale.exp())  # pyright: ignore[reportCallIssue]
+        return float(self.net.logit_scale.detach().exp())  # pyright: ignore[reportCallIssue]
 
     @cached_property
     def dim(self) -> int:
