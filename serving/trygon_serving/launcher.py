@@ -84,7 +84,7 @@ def _silenced(name: str) -> Iterator[None]:
 def _announce(settings: Settings, embedded: Embedded | None) -> None:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    print(f"ready: {url}/ in a browser, or")
-    print(f"  curl -F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}")
+    lines = [f"ready: {url}/ in a browser, or", f"  curl -F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}"]
     if embedded:
-        print(f"metrics of Triton: {embedded.metrics}", flush=True)
+        lines.append(f"metrics of Triton: {embedded.metrics}")
+    print("\n".join(lines), flush=True)

@@ -63,5 +63,5 @@ def describe(ref: str) -> ImageTower:
         side = size if isinstance(size, int) else size[0]
         mode = ResizeMode(preprocessing.get("resize_mode", "shortest"))
         return ImageTower(ref, digest_file(folder / WEIGHTS_NAME), side, int(network["embed_dim"]), mode)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"--model {ref}: {CONFIG_NAME} does not describe an image tower ({error!r})") from error

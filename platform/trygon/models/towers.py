@@ -1,0 +1,49 @@
+"""Pretrained towers from other libraries' files, put into open_clip networks. Knows nothing of training."""
+
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import CustomTextCLIP
+from torch import Tensor
+
+from trygon.errors import UserError
+from trygon.storage import read_json
+
+
+def read_architecture(name: str) -> dict[str, Any]:
+    """`model_cfg` and `preprocess_cfg` of a file, of an architecture that ships here, or of one that open_clip knows."""
+    for path in (Path(name), Path(__file__).parent / "architectures" / f"{name}.json"):
+        if path.is_file():
+            return read_json(path)
+    if model_cfg := open_clip.get_model_config(name):
+        return {"model_cfg": model_cfg, "preprocess_cfg": {}}
+    raise UserError(f"no architecture {name!r}: give a file, `starter`, or a name that open_clip.list_models() knows")
+
+
+def build_network(model_cfg: dict[str, Any], image_weights: Path | None) -> CustomTextCLIP:
+    """An open_clip network of `model_cfg`, its timm image trunk started from a torchvision checkpoint of the same
+    architecture where one is given. Raises `UserError` where the two do not fit."""
+    network = CustomTextCLIP(**model_cfg)
+    if image_weights:
+        trunk: Any = network.visual.trunk
+        trunk.load_state_dict(same_order_weights(trunk.state_dict(), image_weights))
+    return network
+
+
+def same_order_weights(wanted: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint under other names: both libraries list the same layers in the same order.
+
+    The classifier at the checkpoint's end is left out. Raises `UserError` where a shape differs.
+    """
+    if not path.is_file():
+        raise UserError(f"the image tower's weights {path} do not exist; `trygon sample` brings them")
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    names = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    given = [tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")]
+    pairs = list(zip(names, given, strict=False))
+    wrong = [name for name, tensor in pairs if wanted[name].shape != tensor.shape]
+    if wrong or len(pairs) < len(names):
+        raise UserError(f"{path} does not hold the weights of the image tower ({(wrong or names)[0]} does not fit)")
+    return {**wanted, **dict(pairs)}

@@ -1,0 +1,215 @@
+"""`trygon serve` as a user runs it: a real process with the real Triton and the real Ray Serve on loopback."""
+
+import concurrent.futures
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from trygon.data.images import preprocess
+from trygon.labelling.bank import LabelBank
+from trygon.labelling.classification import Classifier
+from trygon.testing.processes import family, living, quiet_environment
+from trygon.testing.served import Served
+from trygon.testing.tiny import write_tiny_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def _command(model: Path, labels: Path, port: int, *more: str) -> list[str]:
+    words = ["serve", "--model", str(model), "--labels", str(labels), "--port", str(port), *more]
+    return [sys.executable, "-m", "trygon_jobs", *words]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_ready(client: httpx.Client, process: subprocess.Popen[str], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError("not ready in time")
+
+
+@dataclass(frozen=True)
+class Running:
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    tiny: Served
+    port: int
+
+
+@pytest.fixture(scope="module")
+def running(tiny: Served) -> Iterator[Running]:
+    port = _free_port()
+    command = _command(tiny.model_folder, tiny.labels_folder, port)
+    process = subprocess.Popen(
+        command,
+        env=quiet_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            _wait_ready(client, process)
+            yield Running(process, client, tiny, port)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+
+
+def _tritons(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [it for it in family(process.pid) if it.name() == "tritonserver"]
+
+
+def test_answer_is_the_one_of_the_library(running: Running, photo: bytes) -> None:
+    model, bank = running.tiny.model, LabelBank.load(running.tiny.labels_folder)
+    vector_BD = model.encode_images(preprocess(photo, model.side, model.resize_mode)[None])
+    expected = Classifier(bank, floor=0.3, k=3).classify(vector_BD)[0]
+    response = running.client.post("/v1/classify?k=3&floor=0.3", content=photo, headers=JPEG)
+    answer = response.raise_for_status().json()
+    for (taxon, probability), clade in zip(expected.ranks, answer["lineage"].values(), strict=True):
+        assert clade["name"] == taxon.scientific
+        assert clade["probability"] == pytest.approx(probability, abs=1e-3)
+    assert [it["scientific"] for it in answer["top"]] == [taxon.scientific for taxon, _ in expected.top]
+    assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
+    assert answer["model"]["digest"] == model.digest
+    assert answer["labels"] == {"num_taxa": 4, "text_type": "taxon", "digest": bank.tree.digest}
+    assert set(answer["timings_ms"]) == {"decode", "encode", "classify", "total"}
+
+
+def test_form_and_body_give_the_same_answer(running: Running, photo: bytes) -> None:
+    form = running.client.post("/v1/classify", files={"image": ("fox.jpg", photo, "image/jpeg")}).raise_for_status()
+    body = running.client.post("/v1/classify", content=photo, headers=JPEG).raise_for_status()
+    assert form.json()["lineage"] == pytest.approx(body.json()["lineage"])
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "status"),
+    [
+        ("/v1/classify", b"not a picture", JPEG, 415),
+        ("/v1/classify", b"", JPEG, 422),
+        ("/v1/classify", b"{}", {"Content-Type": "application/json"}, 415),
+        ("/v1/classify?k=0", b"x", JPEG, 422),
+        ("/v1/classify?floor=2", b"x", JPEG, 422),
+        ("/v1/classify", bytes(20_000_001), JPEG, 413),
+        ("/v1/other", b"", JPEG, 404),
+    ],
+)
+def test_problems(running: Running, path: str, content: bytes, headers: dict[str, str], status: int) -> None:
+    response = running.client.post(path, content=content, headers=headers)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    assert response.json()["title"]
+
+
+def test_truncated_photo_is_a_problem(running: Running, photo: bytes) -> None:
+    response = running.client.post("/v1/classify", content=photo[: len(photo) // 2], headers=JPEG)
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("truncated")
+
+
+def test_page_loads_nothing_from_elsewhere(running: Running) -> None:
+    page = running.client.get("/").raise_for_status()
+    assert "<h1>" in page.text
+    assert 'src="http' not in page.text
+    assert 'href="http' not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_overload_is_refused_with_a_time_to_come_back(running: Running, photo: bytes) -> None:
+    with concurrent.futures.ThreadPoolExecutor(128) as pool:
+        limits = httpx.Limits(max_connections=128)
+        with httpx.Client(base_url=running.client.base_url, timeout=60, limits=limits) as client:
+            post = [pool.submit(client.post, "/v1/classify", content=photo, headers=JPEG) for _ in range(400)]
+            responses = [it.result() for it in post]
+    assert {it.status_code for it in responses} <= {200, 503}
+    assert sum(it.status_code == 200 for it in responses) >= 16
+    assert all("retry-after" in it.headers for it in responses if it.status_code == 503)
+
+
+def test_triton_comes_back_after_a_kill(running: Running, photo: bytes) -> None:
+    for triton in _tritons(running.process):
+        triton.kill()
+    deadline = time.monotonic() + 90
+    while running.client.get("/readyz").status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    response = running.client.post("/v1/classify", content=photo, headers=JPEG)
+    assert response.status_code == 503
+    assert response.headers["retry-after"]
+    assert running.client.get("/healthz").status_code == 200
+    _wait_ready(running.client, running.process, 90)
+    running.client.post("/v1/classify", content=photo, headers=JPEG).raise_for_status()
+
+
+def test_one_signal_stops_everything(running: Running) -> None:
+    """Last in this file: it ends the server of the others."""
+    processes = family(running.process.pid)
+    assert _tritons(running.process)
+    folders = [Path(word) for word in _tritons(running.process)[0].cmdline() if word.endswith("/repository")]
+    start = time.monotonic()
+    # To the whole group, as a terminal sends Ctrl-C.
+    os.killpg(running.process.pid, signal.SIGINT)
+    out, err = running.process.communicate(timeout=30)
+    assert running.process.returncode == 0
+    assert time.monotonic() - start < 20
+    assert not living(processes)
+    assert not folders[0].exists()
+    assert f"curl -F image=@photo.jpg http://127.0.0.1:{running.port}/v1/classify" in out
+    assert "Traceback" not in err
+
+
+def _refused(*command: str) -> str:
+    result = subprocess.run(command, env=quiet_environment(), capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    return result.stderr
+
+
+def test_port_in_use_is_one_line(tiny: Served) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        error = _refused(*_command(tiny.model_folder, tiny.labels_folder, port))
+    assert f"127.0.0.1:{port}" in error
+    assert "--port" in error
+
+
+def test_missing_model_labels_and_wrong_pairs_are_one_line(tiny: Served, tmp_path: Path) -> None:
+    port = _free_port()
+    assert str(tmp_path / "no") in _refused(*_command(tmp_path / "no", tiny.labels_folder, port))
+    assert "build-labels" in _refused(*_command(tiny.model_folder, tmp_path, port))
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    assert str(other) in _refused(*_command(other, tiny.labels_folder, port))
+
+
+def test_preprocessing_of_the_test_is_not_trivial(photo: bytes, tiny: Served) -> None:
+    image_CHW = preprocess(photo, tiny.model.side, tiny.model.resize_mode)
+    assert image_CHW.shape == (3, 32, 32)
+    assert np.std(image_CHW) > 10
