@@ -24,6 +24,8 @@ class ExportConfig(JobConfig):
     """A CSV with deployment,latitude,longitude; without it, the one that the run was given."""
     title: str | None = None
     """Title of the project; without it, the archive's name."""
+    by_url: bool = False
+    """Refer to Camtrap DP's schemas by their URLs, as publishing asks; validators then need a network."""
 
 
 def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
@@ -40,6 +42,7 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
         read_places(table) if table else {},
         config.time_zone or run.config["time_zone"],
         config.title or Path(run.config["archive"]).name,
+        config.by_url,
     )
     with writing_to(config.out):
         notes = EXPORTS[config.format](run, config.out, options)

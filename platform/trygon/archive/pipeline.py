@@ -20,6 +20,7 @@ from trygon.archive.exif import read_header
 from trygon.archive.listing import Archive
 from trygon.archive.parts import Part
 from trygon.archive.work import Work
+from trygon.cluster.local import inside_cluster
 from trygon.data.images import BadImage, decode, square, to_array
 from trygon.errors import TrygonError
 from trygon.schemas import DETECTION, MEDIA
@@ -65,12 +66,15 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
     frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
         _read_batch(work.archive, read), batch_size=_BATCH, batch_format="pyarrow"
     )
+    # A cluster's nodes come and go; on one machine a worker that died would die again, and the next run goes on.
+    restarts: dict[str, Any] = {} if inside_cluster() else {"max_restarts": 0}
     rows = frames.map_batches(
         Finder,
         fn_constructor_args=(work,),
         compute=ActorPoolStrategy(size=workers.num),
         num_cpus=workers.num_cpus,
         num_gpus=workers.num_gpus,
+        **restarts,
         batch_size=_BATCH,
         batch_format="pyarrow",
     )

@@ -48,6 +48,7 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     for name, schema in _TABLES.items():
         columns = [field["name"] for field in schema["fields"]]
         write_text(out / f"{name}.csv", csv_text(columns, rows[name]))
+        write_json(out / camtrap_schemas.FOLDER / f"{name}-table-schema.json", schema)
     write_json(out / "datapackage.json", package.description())
     return package.notes()
 
@@ -161,11 +162,12 @@ class _Package:
         }
 
     def description(self) -> dict[str, Any]:
+        schemas = camtrap_schemas.URL if self.options.by_url else camtrap_schemas.FOLDER
         starts = [start for start, _ in self.spans.values() if start] or [_NO_DATE]
         ends = [end for _, end in self.spans.values() if end] or [_NO_DATE]
         return {
             "name": "camera-trap-archive",
-            "profile": camtrap_schemas.PROFILE,
+            "profile": f"{camtrap_schemas.URL}/camtrap-dp-profile.json",
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "title": self.options.title,
             "contributors": [{"title": "Unknown", "role": "rightsHolder"}],
@@ -187,9 +189,9 @@ class _Package:
                     "format": "csv",
                     "mediatype": "text/csv",
                     "encoding": "utf-8",
-                    "schema": schema,
+                    "schema": f"{schemas}/{name}-table-schema.json",
                 }
-                for name, schema in _TABLES.items()
+                for name in _TABLES
             ],
         }
 

@@ -1,9 +1,13 @@
-"""The table schemas of Camtrap DP 1.0.2, written out: a package that carries them validates without a network."""
+"""The table schemas of Camtrap DP 1.0.2, equal to the published ones: tables validate without a network."""
 
 from typing import Any
 
 VERSION = "1.0.2"
-PROFILE = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}/camtrap-dp-profile.json"
+FOLDER = f"camtrap-dp/{VERSION}"
+"""Where they stand within a package."""
+
+URL = f"https://raw.githubusercontent.com/tdwg/{FOLDER}"
+"""Where they are published, with the profile, out of whose address tools read the version of the standard."""
 
 _FEATURES = [
     *("roadPaved", "roadDirt", "trailHiking", "trailGame", "roadUnderpass", "roadOverpass", "roadBridge", "culvert"),
@@ -75,7 +79,7 @@ MEDIA = _schema(
         _field("filePublic", "boolean", required=True),
         _field("fileName"),
         _field("fileMediatype", required=True, pattern="^(image|video|audio)/.*$"),
-        _field("exifData", "object"),
+        _field("exifData", "any"),
         _field("favorite", "boolean"),
         _field("mediaComments"),
     ],

@@ -10,11 +10,15 @@ from trygon.errors import UserError
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`places` maps deployments to latitude and longitude in degrees; `time_zone` is the offset of the clocks."""
+    """`places` maps deployments to latitude and longitude in degrees; `time_zone` is the offset of the clocks.
+
+    `by_url`: refer to the standard's schemas by their URLs instead of carrying them along.
+    """
 
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
     time_zone: str = "+00:00"
     title: str = "Camera-trap archive"
+    by_url: bool = False
 
     def iso(self, time: datetime) -> str:
         """A camera's local time with its offset, as ISO 8601."""

@@ -1,0 +1,203 @@
+"""Exports of a run folder that is written row by row here: what Camtrap DP's own validator says of them."""
+
+import csv
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import frictionless
+import jsonschema
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trygon.archive.exports import EXPORTS, ExportOptions
+from trygon.archive.exports.options import read_places
+from trygon.archive.labelling import finish, summarise
+from trygon.archive.listing import MediaFile
+from trygon.archive.parts import Parts
+from trygon.archive.run import Run
+from trygon.errors import UserError
+from trygon.labelling.bank import LabelBank
+from trygon.labelling.classification import Classifier
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
+
+_CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
+TREE = TaxonTree.from_taxa(
+    [
+        Taxon((*_CARNIVORE, "Felidae", "Panthera", "leo"), "lion"),
+        Taxon((*_CARNIVORE, "Felidae", "Panthera", "onca"), "jaguar"),
+        Taxon((*_CARNIVORE, "Canidae", "Canis", "lupus"), "wolf"),
+    ]
+)
+FILES = [
+    MediaFile(path, 9) for path in ("a/1.jpg", "a/2.jpg", "a/IMG..3.JPG", "b/DCIM/1.png", "b/broken.tif", "~x.gif")
+]
+
+
+def _row(file: MediaFile, second: int | None, *boxes: dict[str, Any], failure: str | None = None) -> dict[str, Any]:
+    return {
+        "media_id": file.media_id,
+        "path": file.path,
+        "deployment": file.deployment,
+        "bytes": file.bytes,
+        "timestamp": None if second is None else datetime(2024, 5, 31, 12, 0, second),
+        "make": "Bushnell",
+        "failure": failure,
+        "detections": [box | {"media_id": file.media_id} for box in boxes],
+    }
+
+
+def _box(number: int, vector: list[float], category: str = "animal") -> dict[str, Any]:
+    place = {"x": 0.0, "y": 0.25, "width": 1.0, "height": 0.5}
+    unit = np.asarray(vector, np.float16)
+    return place | {"detection_id": number, "category": category, "confidence": 0.8, "vector": unit}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A lion (twice in a frame), something between lion and jaguar, a person, a blank, a broken file."""
+    folder = tmp_path / "run"
+    lion, cat = [1.0, 0, 0], [0.7, 0.7, 0]
+    leo = [taxon.common for taxon in TREE.taxa].index("lion")
+    other = [taxon.common for taxon in TREE.taxa].index("jaguar")
+    vector_ND = np.zeros((3, 3), np.float16)
+    vector_ND[leo, 0] = vector_ND[other, 1] = vector_ND[3 - leo - other, 2] = 1
+    rows = [
+        _row(FILES[0], 0, _box(1, lion), _box(2, lion)),
+        _row(FILES[1], 5, _box(3, cat)),
+        _row(FILES[2], 7, _box(4, lion, "person")),
+        _row(FILES[3], None),
+        _row(FILES[4], None, failure="truncated"),
+        _row(FILES[5], 9),
+    ]
+    Parts(folder).commit(0, rows)
+    bank = LabelBank(TREE, vector_ND, 50.0, "some-model", "digest", TextType.SCI)
+    finished = finish(folder, FILES, Classifier(bank, floor=0.6), gap_s=60)
+    summarise(finished, {"model": "some-model"})
+    return finished
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _validate(folder: Path) -> frictionless.Report:
+    """Frictionless on the package and its tables. It would fetch the profile by its URL: that is checked here."""
+    package = json.loads((folder / "datapackage.json").read_text())
+    jsonschema.validate(package, PROFILE)
+    assert package.pop("profile").endswith("/tdwg/camtrap-dp/1.0.2/camtrap-dp-profile.json")
+    return frictionless.Package(package, basepath=str(folder)).validate()
+
+
+def test_package_is_valid(run: Run, tmp_path: Path) -> None:
+    notes = EXPORTS["camtrap-dp"](run, tmp_path, ExportOptions(time_zone="-05:00"))
+    report = _validate(tmp_path)
+    assert report.valid, report.flatten(["type", "message"])
+    assert [task.name for task in report.tasks] == ["deployments", "media", "observations"]
+    assert len(notes) == 1
+    assert "3 of 3 deployments have no coordinates" in notes[0]
+
+
+def test_validator_sees_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    """The schemas within the package are really used."""
+    EXPORTS["camtrap-dp"](run, tmp_path, ExportOptions())
+    text = (tmp_path / "media.csv").read_text()
+    (tmp_path / "media.csv").write_text(text.replace("a/1.jpg", "../1.jpg").replace(",image/png", ",picture"))
+    assert sorted(_validate(tmp_path).flatten(["fieldName"])) == [["fileMediatype"], ["filePath"]]
+
+
+def test_package_for_publishing_refers_to_the_published_schemas(run: Run, tmp_path: Path) -> None:
+    EXPORTS["camtrap-dp"](run, tmp_path, ExportOptions(by_url=True))
+    package = json.loads((tmp_path / "datapackage.json").read_text())
+    assert all(it["schema"].startswith("https://") and "1.0.2" in it["schema"] for it in package["resources"])
+
+
+def test_media_and_event_rows(run: Run, tmp_path: Path) -> None:
+    EXPORTS["camtrap-dp"](run, tmp_path, ExportOptions())
+    rows = _rows(tmp_path / "observations.csv")
+    media = [(row["observationType"], row["scientificName"], row["count"]) for row in rows if row["mediaID"]]
+    assert sorted(media) == [
+        ("animal", "Panthera", "1"),
+        ("animal", "Panthera leo", "1"),
+        ("animal", "Panthera leo", "1"),
+        ("blank", "", ""),
+        ("blank", "", ""),
+        ("human", "", "1"),
+    ]
+    events = [row for row in rows if row["observationLevel"] == "event"]
+    assert all(not row["mediaID"] and not row["bboxX"] for row in events)
+    assert sorted((row["observationType"], row["scientificName"], row["count"]) for row in events) == [
+        ("animal", "Panthera leo", "2"),
+        ("blank", "", ""),
+        ("blank", "", ""),
+        ("human", "", "1"),
+    ]
+    assert {row["classificationMethod"] for row in rows} == {"machine"}
+    assert {row["eventStart"][-6:] for row in rows} == {"+00:00"}
+
+
+def test_what_the_archive_does_not_hold_is_said(run: Run, tmp_path: Path) -> None:
+    EXPORTS["camtrap-dp"](run, tmp_path, ExportOptions({"a": (4.5, -70.25)}))
+    places = {row["deploymentID"]: row for row in _rows(tmp_path / "deployments.csv")}
+    assert (places["a"]["latitude"], places["a"]["longitude"]) == ("4.5", "-70.25")
+    assert not places["a"]["coordinateUncertainty"]
+    assert places["a"]["timestampIssues"] == "false"
+    assert int(places["b"]["coordinateUncertainty"]) > 20_000_000
+    assert places["b"]["timestampIssues"] == "true"
+    assert "coordinates unknown" in places["b"]["deploymentComments"]
+    media = {row["fileName"]: row for row in _rows(tmp_path / "media.csv")}
+    assert media["broken.tif"]["mediaComments"] == "corrupted file: truncated; no date in the file"
+    assert media["IMG..3.JPG"]["filePath"] == "a/IMG%2E%2E3.JPG"
+    assert media["~x.gif"]["filePath"] == "%7Ex.gif"
+    assert json.loads(media["1.jpg"]["exifData"]) == {"Make": "Bushnell"}
+
+
+def test_package_says_what_it_covers(run: Run, tmp_path: Path) -> None:
+    places = {"a": (4.5, -70.25), "b": (5.0, -71.0), ".": (4.0, -70.5), "gone": (0.0, 0.0)}
+    notes = EXPORTS["camtrap-dp"](run, tmp_path, ExportOptions(places))
+    assert notes == ["--deployments names 'gone', which the archive does not have"]
+    package = json.loads((tmp_path / "datapackage.json").read_text())
+    assert package["spatial"]["bbox"] == [-71.0, 4.0, -70.25, 5.0]
+    assert package["temporal"] == {"start": "2024-05-31", "end": "2024-05-31"}
+    assert [it["scientificName"] for it in package["taxonomic"]] == ["Panthera", "Panthera leo"]
+    assert package["taxonomic"][1]["vernacularNames"] == {"eng": "lion"}
+
+
+def test_flat_table_has_every_file(run: Run, tmp_path: Path) -> None:
+    EXPORTS["csv"](run, tmp_path, ExportOptions())
+    rows = _rows(tmp_path / "observations.csv")
+    assert {row["path"] for row in rows} == {file.path for file in FILES}
+    assert [row["failure"] for row in rows if row["failure"]] == ["truncated"]
+    assert [row["rank"] for row in rows if row["type"] == "animal"] == ["species", "species", "genus"]
+    assert _rows(tmp_path / "failures.csv")[0]["path"] == "b/broken.tif"
+
+
+def test_observations_have_the_stored_types(run: Run) -> None:
+    assert run.observations.num_rows == 6
+    assert len(set(run.observations["observation_id"].to_pylist())) == 6
+    assert pa.types.is_int64(run.observations.schema.field("event_id").type)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("deployment,latitude\na,1\n", "no column 'longitude'"),
+        ("deployment,latitude,longitude\na,1,2\nb,north,2\n", "line 3: latitude and longitude"),
+        ("deployment,latitude,longitude\na,91,2\n", "no place on Earth"),
+    ],
+)
+def test_wrong_places_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_places(path)
+
+
+def test_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a finished run"):
+        Run.open(tmp_path)
