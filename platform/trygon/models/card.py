@@ -13,8 +13,8 @@ tags: [biology, zero-shot-image-classification]
 ---
 # A contrastive image-text model of organisms
 
-Trained with trygon: {num_steps} steps of {recipe["batch_size"]} samples, objective `{recipe["objective"]}`, captions of
-the text types {", ".join(recipe["text_types"])}, image trunk {trunk}.
+Trained with trygon: {num_steps} steps of {recipe["batch_size"]} samples, objective `{recipe["objective"]}`, captions
+of the text types {", ".join(recipe["text_types"])}, image trunk {trunk}.
 
 - training samples: {samples.get("train", "unknown")}, of {species.get("seen", "unknown")} species
 - species held out, no image of which was seen: {species.get("unseen", "unknown")}. Their names are among the captions

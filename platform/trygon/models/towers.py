@@ -13,7 +13,7 @@ from trygon.storage import read_json
 
 
 def read_architecture(name: str) -> dict[str, Any]:
-    """`model_cfg` and `preprocess_cfg` of a file, of an architecture that ships here, or of one that open_clip knows."""
+    """`model_cfg` and `preprocess_cfg` of a file, of an architecture that ships here, or of one of open_clip's."""
     for path in (Path(name), Path(__file__).parent / "architectures" / f"{name}.json"):
         if path.is_file():
             return read_json(path)

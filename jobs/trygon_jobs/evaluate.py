@@ -1,0 +1,95 @@
+"""How well a model names species, seen in training and not: metrics.json and a page with pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from trygon.errors import UserError
+from trygon.storage import read_json, write_json, write_text
+from trygon_jobs.config import JobConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trygon.evaluation.metrics import Prediction
+    from trygon.evaluation.zero_shot import Task
+
+
+class EvaluateConfig(JobConfig):
+    """What is measured, on what."""
+
+    model: str
+    """A model folder, or hf-hub:OWNER/NAME."""
+    shards: Path
+    """The folder that `trygon curate` wrote, with its held-out splits."""
+    out: Path
+    """Folder for metrics.json and index.html."""
+    baseline: str = ""
+    """Another model to stand beside it, such as the one that training started from."""
+
+
+def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
+    """Measure zero-shot accuracy per text type and rank; write metrics.json and a page."""
+    from trygon.evaluation.zero_shot import tasks_of
+
+    models = [ref for ref in (config.model, config.baseline) if ref]
+    tasks = tasks_of(config.shards)
+    if not tasks:
+        raise UserError(f"--shards {config.shards} has no val or unseen shards to measure on; see `trygon curate`")
+    identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards)}
+    if (config.out / "metrics.json").is_file() and read_json(config.out / "config.json") == identity:
+        print(f"evaluation: {config.out / 'index.html'} (was complete)")
+        return
+    metrics, shown = _measure(models, tasks)
+    _write(config, identity, metrics, tasks, shown)
+    print(f"evaluation: {config.out / 'index.html'}")
+
+
+def _digests(models: "Sequence[str]", shards: Path) -> dict[str, str]:
+    from trygon.data.shards import list_shards
+    from trygon.models.folder import describe
+    from trygon.storage import digest_file
+
+    held_out = [path for split in ("val", "unseen") for path in list_shards(shards, split)]
+    return {ref: describe(ref).digest for ref in models} | {path.name: digest_file(path) for path in held_out}
+
+
+def _measure(
+    models: "Sequence[str]", tasks: "Sequence[Task]"
+) -> "tuple[dict[str, float], dict[str, list[Prediction]]]":
+    """Metrics of the model, those of the baseline under `baseline/`, and the model's predictions."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from trygon.evaluation.zero_shot import evaluate
+    from trygon.models.model import load_model
+
+    metrics: dict[str, float] = {}
+    shown: dict[str, list[Prediction]] = {}
+    with Progress(console=Console(stderr=True)) as progress:
+        for index, ref in enumerate(models):
+            task = progress.add_task(f"name pictures with {ref}", total=len({id(t.truths): t for t in tasks}))
+            total = sum({task.images: len(task.images) for task in tasks}.values())
+            progress.update(task, total=total)
+            figures, predictions = evaluate(
+                load_model(ref), tasks, lambda number, task=task: progress.advance(task, number)
+            )
+            metrics |= {f"baseline/{name}" if index else name: value for name, value in figures.items()}
+            shown = shown or predictions
+    return metrics, shown
+
+
+def _write(
+    config: EvaluateConfig,
+    identity: dict[str, object],
+    metrics: dict[str, float],
+    tasks: "Sequence[Task]",
+    shown: "dict[str, list[Prediction]]",
+) -> None:
+    from trygon.evaluation.page import render
+
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_text(config.out / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
+    write_json(config.out / "config.json", identity)
+    write_json(config.out / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})

@@ -1,0 +1,259 @@
+"""Shards to a model folder: the initial model, Ray Train's workers, and what they learned."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import Field, field_validator
+
+from trygon.errors import UserError
+from trygon.storage import digest_file, read_json, write_json, write_text
+from trygon.taxonomy.captions import MIXED, TextType
+from trygon_jobs.config import JobConfig
+
+if TYPE_CHECKING:
+    from trygon.training.settings import TrainSettings
+
+
+class InitialConfig(JobConfig):
+    """The model that training starts from: a folder, or an architecture with pretrained towers."""
+
+    model: str = ""
+    """A model folder or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
+    architecture: str = ""
+    """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
+    image_weights: str = ""
+    """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
+    text_teacher: str = ""
+    """A sentence encoder's folder whose vectors the text tower learns first; blank to start from nothing."""
+    teacher_taxa: str = ""
+    """A Parquet file of taxa whose captions are learned from the teacher, beside those of the shards."""
+    teacher_captions: int = Field(default=8000, ge=1)
+    """Captions to learn from the teacher."""
+    teacher_epochs: int = Field(default=4, ge=1)
+    """Passes over these captions."""
+
+
+class TrainConfig(JobConfig):
+    """A training run."""
+
+    shards: Path
+    """The folder that `trygon curate` wrote."""
+    out: Path
+    """The model folder to write. Run again, training goes on from the last checkpoint in it."""
+    initial: InitialConfig = InitialConfig()
+    """What training starts from."""
+    objective: str = "clip_taxa"
+    """`clip`, or `clip_taxa`, where samples of one taxon are no negatives of each other."""
+    text_types: tuple[TextType, ...] = MIXED
+    """Text types to mix; one is drawn per sample and epoch."""
+    workers: int = Field(default=2, ge=1)
+    """Ray Train workers, each with one GPU where there are GPUs."""
+    batch_size: int = Field(default=256, ge=2)
+    """Samples in a step, over all workers."""
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training shards."""
+    epochs_per_leg: int = Field(default=1, ge=1)
+    """Epochs between two checkpoints."""
+    image_learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate of the image tower and the logit scale."""
+    text_learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate of the text tower."""
+    weight_decay: float = Field(default=0.2, ge=0)
+    """Of AdamW, on matrices."""
+    warmup_steps: int = Field(default=100, ge=0)
+    """Steps over which the learning rates rise."""
+    feature_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the features of a frozen image trunk."""
+    freeze_image_trunk: bool = False
+    """Keep the image trunk as it is. Its features are then computed once; every epoch sees the same crops."""
+    freeze_text_tower: bool = False
+    """Keep the text tower as it is."""
+    shuffle_rows: int = Field(default=1024, ge=0)
+    """Rows in the buffer that mixes neighbours."""
+    seed: int = 0
+    """Decides orders, crops and text types."""
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, name: str) -> str:
+        if name not in ("clip", "clip_taxa"):
+            raise ValueError("must be clip or clip_taxa")
+        return name
+
+    @field_validator("batch_size")
+    @classmethod
+    def _even(cls, size: int, info: Any) -> int:
+        if size % info.data.get("workers", 1):
+            raise ValueError("must be a multiple of workers")
+        return size
+
+
+def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
+    """Train on shards; run again it continues or does nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    identity = _identity(config)
+    card = config.out / "provenance.json"
+    if card.is_file() and read_json(card)["identity"] == identity:
+        print(f"model: {config.out} (was complete)")
+        return
+    _claim(config, identity)
+    from trygon.cluster.local import start_ray
+
+    initial = _initial_model(config, console)
+    start_ray()
+    settings = _settings(config, initial, _training_shards(config, initial, console))
+    state = _fit(config, settings, console)
+    _write_model(config, settings, state, identity)
+    print(f"model: {config.out}")
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    """What a finished or half-finished run must agree in to be this one."""
+    from trygon.data.shards import list_shards
+
+    shards = list_shards(config.shards, "train")
+    if not shards:
+        raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
+    values = config.model_dump(mode="json", exclude={"out", "shards", "workers"})
+    return values | {"shards": {path.name: digest_file(path) for path in shards}}
+
+
+def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
+    plan = config.out / "plan.json"
+    if plan.is_file() and (before := read_json(plan)) != identity:
+        changed = next(name for name in identity if before.get(name) != identity[name])
+        raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
+    write_json(plan, identity)
+    write_json(config.out / "config.json", config.model_dump(mode="json"))
+
+
+def _initial_model(config: TrainConfig, console: Any) -> str:
+    """The model folder that training starts from, made unless it is there."""
+    from trygon.models.model import load_model, save_model
+
+    initial = config.initial
+    if initial.model:
+        load_model(initial.model, "cpu")
+        return initial.model
+    if not initial.architecture:
+        raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
+    folder = config.out / "initial"
+    if not (folder / "open_clip_config.json").is_file():
+        import torch
+
+        from trygon.models.towers import build_network, read_architecture
+
+        torch.manual_seed(config.seed)
+        config_file = read_architecture(initial.architecture)
+        network = build_network(config_file["model_cfg"], _sample_path(initial.image_weights))
+        if initial.text_teacher:
+            _distil(config, network, console)
+        save_model(folder, network, config_file)
+    return str(folder.absolute())
+
+
+def _sample_path(text: str) -> Path | None:
+    from trygon.data.cache import sample_folder
+
+    if text.startswith("sample:"):
+        return sample_folder() / text.removeprefix("sample:")
+    return Path(text) if text else None
+
+
+def _distil(config: TrainConfig, network: Any, console: Any) -> None:
+    from open_clip import SimpleTokenizer
+
+    from trygon.models.distillation import distil, teach
+    from trygon.taxonomy.tree import TaxonTree
+    from trygon.training.curriculum import caption_curriculum
+
+    initial = config.initial
+    teacher, taxa = _sample_path(initial.text_teacher), _sample_path(initial.teacher_taxa)
+    assert teacher is not None
+    own = TaxonTree.load(config.shards / "taxa.parquet").taxa
+    captions = caption_curriculum(own, taxa, initial.teacher_captions, config.text_types, config.seed)
+    with _progress(console) as progress:
+        task = progress.add_task("teacher's vectors", total=len(captions))
+        vector_BD = teach(teacher, captions, lambda number: progress.advance(task, number))
+        task = progress.add_task("text tower learns them", total=initial.teacher_epochs * len(captions))
+        tokenizer = SimpleTokenizer(context_length=network.context_length)
+        cosine = distil(
+            network,
+            tokenizer,
+            captions,
+            vector_BD,
+            initial.teacher_epochs,
+            lambda number: progress.advance(task, number),
+        )
+    console.print(f"the text tower gives the teacher's vectors with a mean cosine of {cosine:.3f}")
+
+
+def _training_shards(config: TrainConfig, initial: str, console: Any) -> list[str]:
+    from trygon.data.ingest import list_row_groups
+    from trygon.data.shards import list_shards
+    from trygon.training.features import write_features
+
+    shards = [str(path.absolute()) for path in list_shards(config.shards, "train")]
+    if not config.freeze_image_trunk:
+        return shards
+    with _progress(console) as progress:
+        task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
+        out = config.out.absolute() / "features"
+        return write_features(shards, initial, out, config.workers, lambda rows: progress.advance(task, rows))
+
+
+def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":
+    from trygon.training.settings import TrainSettings
+
+    same = {
+        "objective", "text_types", "epochs", "epochs_per_leg", "batch_size", "image_learning_rate",
+        "text_learning_rate", "weight_decay", "warmup_steps", "feature_dropout", "freeze_image_trunk",
+        "freeze_text_tower", "shuffle_rows", "seed",
+    }  # fmt: skip
+    metrics = str(config.out.absolute() / "metrics.jsonl")
+    return TrainSettings(initial=initial, shards=tuple(shards), metrics=metrics, **config.model_dump(include=same))
+
+
+def _fit(config: TrainConfig, settings: "TrainSettings", console: Any) -> Path:
+    from trygon.training.run import fit
+
+    with _progress(console) as progress:
+        task = progress.add_task("train", total=None)
+
+        def show(line: dict[str, Any]) -> None:
+            title = f"train  loss {line['loss']:.3f}  {line['images_per_s']:.0f} samples/s"
+            progress.update(task, completed=line["step"], total=line["num_steps"], description=title)
+
+        return fit(settings, config.out.absolute() / "checkpoints", config.workers, show)
+
+
+def _write_model(config: TrainConfig, settings: "TrainSettings", state: Path, identity: dict[str, Any]) -> None:
+    from trygon.models.card import model_card
+    from trygon.models.model import load_model, save_model
+    from trygon.training.checkpoint import load_state
+
+    model = load_model(settings.initial, "cpu")
+    position = load_state(state, model.net)
+    source = Path(settings.initial)
+    save_model(config.out, model.net, read_json(source / "open_clip_config.json"))
+    summary = config.shards / "summary.json"
+    data = read_json(summary) if summary.is_file() else {}
+    write_text(config.out / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
+    write_json(config.out / "provenance.json", {"identity": identity, "steps": position.step, "data": data})
+
+
+def _progress(console: Any) -> Any:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console)

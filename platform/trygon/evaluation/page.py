@@ -1,0 +1,74 @@
+"""The evaluation as a page for people: one HTML file that opens from disk."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from trygon.data.images import decode, encode_jpeg
+from trygon.evaluation.metrics import Prediction
+from trygon.evaluation.zero_shot import Task
+from trygon.taxonomy.captions import MIXED
+from trygon.taxonomy.taxon import RANKS, Rank
+
+_TITLES = {
+    "unseen": "Species that training never saw, among each other",
+    "unseen_among_all": "Species that training never saw, among all species",
+    "seen": "New photos of species seen in training, among all of these",
+}
+_SHOWN_PICTURES = 48
+_THUMBNAIL_PIXELS = 176
+
+
+def render(
+    model: str,
+    baseline: str,
+    metrics: Mapping[str, float],
+    tasks: Sequence[Task],
+    shown: Mapping[str, Sequence[Prediction]],
+) -> str:
+    """The page's HTML, pictures included."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape())
+    ordered = sorted(tasks, key=lambda task: list(_TITLES).index(task.name))
+    return environment.get_template("page.html.jinja").render(
+        model=model,
+        baseline=baseline,
+        sections=[_section(task, metrics, shown[task.name]) for task in ordered],
+    )
+
+
+def _section(task: Task, metrics: Mapping[str, float], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    return {
+        "title": _TITLES[task.name],
+        "num_candidates": len(task.candidates),
+        "num_images": len(task.images),
+        "ranks": [_bars(metrics, f"zero_shot/{task.name}/taxon/{rank}", rank) for rank in reversed(RANKS)],
+        "text_types": [_bars(metrics, f"zero_shot/{task.name}/{kind}/species", kind) for kind in MIXED],
+        "pictures": [_picture(*pair) for pair in zip(task.images, predictions, strict=True)][:_SHOWN_PICTURES],
+    }
+
+
+def _bars(metrics: Mapping[str, float], prefix: str, name: str) -> dict[str, Any]:
+    """One row of a table: accuracies in percent."""
+    row: dict[str, Any] = {"name": str(name), "n": int(metrics[f"{prefix}/n"])}
+    for key in ("top1", "top1_low", "top1_high", "top5", "chance"):
+        row[key] = 100 * metrics[f"{prefix}/{key}"]
+    before = metrics.get(f"baseline/{prefix}/top1")
+    return row | {"baseline": None if before is None else 100 * before}
+
+
+def _picture(image: bytes, prediction: Prediction) -> dict[str, Any]:
+    thumbnail = decode(image, min_side=_THUMBNAIL_PIXELS)
+    thumbnail.thumbnail((2 * _THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+    truth, answer = prediction.truth, prediction.ranking[0]
+    agreed = [rank for rank in Rank if truth.lineage[: rank + 1] == answer.lineage[: rank + 1]]
+    return {
+        "data": base64.b64encode(encode_jpeg(thumbnail, 80)).decode(),
+        "truth": truth.label,
+        "answer": answer.label,
+        "right": truth.lineage == answer.lineage,
+        "agreed": str(agreed[-1]) if agreed else "nothing",
+        "agreed_share": round(100 * len(agreed) / len(RANKS)),
+    }

@@ -1,0 +1,89 @@
+"""Zero-shot naming: samples against the captions of candidate species, none of which the model was tuned on here.
+
+Shapes: B samples, N candidates, D the width of the shared space.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trygon.data.images import preprocess
+from trygon.data.shards import read_samples
+from trygon.evaluation.metrics import Prediction, rank_metrics
+from trygon.models.model import Model
+from trygon.schemas import SAMPLE
+from trygon.taxonomy.captions import MIXED, caption
+from trygon.taxonomy.taxon import Taxon
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled pictures and the species to choose among."""
+
+    name: str
+    images: tuple[bytes, ...]
+    truths: tuple[Taxon, ...]
+    candidates: tuple[Taxon, ...]
+
+
+def tasks_of(shards: Path) -> list[Task]:
+    """The tasks that shards hold: `seen` (new photos of trained species among all trained species), `unseen` (held-out
+    species among themselves), `unseen_among_all` (held-out species among all)."""
+    taxa = {split: _species(shards, split) for split in ("train", "val", "unseen")}
+    seen = _distinct([*taxa["train"], *taxa["val"]])
+    unseen = _distinct(taxa["unseen"])
+    tasks = [
+        _task("seen", shards, "val", seen),
+        _task("unseen", shards, "unseen", unseen),
+        _task("unseen_among_all", shards, "unseen", _distinct([*seen, *unseen])),
+    ]
+    return [task for task in tasks if task.images]
+
+
+def _species(shards: Path, split: str) -> list[Taxon]:
+    rows = read_samples(shards, split).to_pylist()
+    return [Taxon.from_row(row) for row in rows if row["species"]]
+
+
+def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
+    return tuple(dict(sorted((taxon.lineage, taxon) for taxon in taxa)).values())
+
+
+def _task(name: str, shards: Path, split: str, candidates: tuple[Taxon, ...]) -> Task:
+    rows = [row for row in read_samples(shards, split, SAMPLE.names).to_pylist() if row["species"]]
+    return Task(name, tuple(row["image"] for row in rows), tuple(map(Taxon.from_row, rows)), candidates)
+
+
+def evaluate(
+    model: Model, tasks: Sequence[Task], progress: Callable[[int], None] = lambda num_done: None
+) -> tuple[dict[str, float], dict[str, list[Prediction]]]:
+    """Flat metrics `zero_shot/TASK/TEXT_TYPE/RANK/…`, and the predictions of each task with the first text type."""
+    metrics: dict[str, float] = {}
+    shown: dict[str, list[Prediction]] = {}
+    vectors: dict[tuple[bytes, ...], np.ndarray] = {}
+    for task in tasks:
+        if task.images not in vectors:
+            vectors[task.images] = encode(model, task.images, progress)
+        for text_type in MIXED:
+            texts = [caption(taxon, text_type) for taxon in task.candidates]
+            order_BN = np.argsort(-(vectors[task.images] @ model.encode_texts(texts).T), axis=1)
+            predictions = [
+                Prediction(truth, tuple(task.candidates[column] for column in order))
+                for truth, order in zip(task.truths, order_BN, strict=True)
+            ]
+            shown.setdefault(task.name, predictions)
+            figures = rank_metrics(predictions, task.candidates)
+            metrics |= {f"zero_shot/{task.name}/{text_type}/{name}": value for name, value in figures.items()}
+    return metrics, shown
+
+
+def encode(model: Model, images: Sequence[bytes], progress: Callable[[int], None], chunk: int = 64) -> np.ndarray:
+    """Encoded pictures to unit vectors (B, D)."""
+    parts = []
+    for start in range(0, len(images), chunk):
+        batch = [preprocess(data, model.side, model.resize_mode) for data in images[start : start + chunk]]
+        parts.append(model.encode_images(np.stack(batch)))
+        progress(len(batch))
+    return np.concatenate(parts)

@@ -1,0 +1,66 @@
+"""Features of a frozen image trunk, computed once: what every epoch would compute again (LiT, arXiv:2111.07991)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import ray.data
+import torch
+
+from trygon.data.images import preprocess
+from trygon.models.model import load_model
+
+ROWS_PER_TASK = 64
+
+
+class FeatureWriter:
+    """Reads a shard and writes the same rows with `feature` in place of `image`, unless that file is there."""
+
+    def __init__(self, model_ref: str, out: str) -> None:
+        self.model = load_model(model_ref)
+        self.out = Path(out)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"rows": np.asarray([self._shard(Path(str(path))) for path in batch["path"]])}
+
+    def _shard(self, path: Path) -> int:
+        target = self.out / path.name
+        if target.is_file():
+            return pq.ParquetFile(target).metadata.num_rows
+        table = pq.read_table(path)
+        feature_BF = np.concatenate(
+            [self._features(batch["image"].to_pylist()) for batch in table.to_batches(ROWS_PER_TASK)]
+        )
+        column = pa.FixedSizeListArray.from_arrays(pa.array(feature_BF.ravel()), feature_BF.shape[1])
+        partial = target.with_suffix(".partial")
+        pq.write_table(table.drop(["image"]).append_column("feature", column), partial, row_group_size=ROWS_PER_TASK)
+        partial.rename(target)
+        return table.num_rows
+
+    @torch.inference_mode()
+    def _features(self, images: Sequence[bytes]) -> np.ndarray:
+        image_BCHW = np.stack([preprocess(data, self.model.side, self.model.resize_mode) for data in images])
+        visual: Any = self.model.net.visual
+        return visual.trunk(self.model.normalise(torch.from_numpy(image_BCHW))).float().cpu().numpy()
+
+
+def write_features(
+    shards: Sequence[str], model_ref: str, out: Path, num_workers: int, progress: Callable[[int], None]
+) -> list[str]:
+    """Feature shards of all shards; those that are there are not made again. Their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    dataset = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards)).map_batches(
+        FeatureWriter,
+        fn_constructor_args=(model_ref, str(out)),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(shards))),
+        num_cpus=1,
+        num_gpus=1 if torch.cuda.is_available() else 0,
+    )
+    for row in dataset.iter_rows():
+        progress(row["rows"])
+    return [str(out / Path(path).name) for path in shards]

@@ -1,0 +1,81 @@
+"""Metrics per rank, intervals, and the page, on predictions that are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trygon.data.images import encode_jpeg
+from trygon.data.shards import shard_path, write_shard
+from trygon.evaluation.metrics import Prediction, rank_metrics, wilson
+from trygon.evaluation.page import render
+from trygon.evaluation.zero_shot import evaluate, tasks_of
+from trygon.models.model import load_model
+from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.testing.tiny import write_tiny_model
+
+CAT_FAMILY = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
+LION = Taxon((*CAT_FAMILY, "Panthera", "leo"), "lion")
+TIGER = Taxon((*CAT_FAMILY, "Panthera", "tigris"), "tiger")
+CAT = Taxon((*CAT_FAMILY, "Felis", "catus"), "cat")
+ROBIN = Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Erithacus", "rubecula"), "robin")
+
+
+def test_wilson_interval_is_the_published_one() -> None:
+    low, high = wilson(0.5, 10)
+    assert (round(low, 3), round(high, 3)) == (0.237, 0.763)
+    assert wilson(0, 0) == (0, 1)
+
+
+def test_a_rank_is_right_where_the_lineage_agrees() -> None:
+    candidates = (LION, TIGER, CAT, ROBIN)
+    predictions = [Prediction(LION, (TIGER, CAT, LION, ROBIN)), Prediction(ROBIN, (ROBIN, CAT, LION, TIGER))]
+    metrics = rank_metrics(predictions, candidates)
+    assert metrics["species/top1"] == 0.5
+    assert metrics["species/top5"] == 1
+    assert metrics["genus/top1"] == 1
+    assert metrics["species/n"] == 2
+    assert metrics["species/chance"] == 0.25
+    assert metrics["family/chance"] == pytest.approx((0.75 + 0.25) / 2)
+    assert metrics["species/top1_low"] < 0.5 < metrics["species/top1_high"]
+
+
+def test_five_best_clades_are_distinct() -> None:
+    many_cats = [Taxon((*CAT_FAMILY, "Panthera", f"x{letter}"), "") for letter in "abcde"]
+    metrics = rank_metrics([Prediction(ROBIN, (*many_cats, ROBIN))], (*many_cats, ROBIN))
+    assert metrics["species/top5"] == 0
+    assert metrics["class/top5"] == 1
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split, taxa in {"train": (LION, TIGER), "val": (LION, TIGER), "unseen": (CAT, ROBIN)}.items():
+        rows = [
+            {
+                "sample_id": number,
+                "image": encode_jpeg(Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8))),
+                **dict(zip(RANKS, taxon.lineage, strict=True)),
+                "common": taxon.common,
+                "split": split,
+                "source": "test",
+                "source_id": str(number),
+            }
+            for number, taxon in enumerate(taxa)
+        ]
+        write_shard(shard_path(tmp_path, split, 0), rows)
+    return tmp_path
+
+
+def test_evaluation_of_a_real_model_and_its_page(shards: Path, tmp_path: Path) -> None:
+    tasks = tasks_of(shards)
+    assert {task.name: len(task.candidates) for task in tasks} == {"seen": 2, "unseen": 2, "unseen_among_all": 4}
+    model = load_model(write_tiny_model(tmp_path / "model"))
+    metrics, shown = evaluate(model, tasks)
+    assert metrics["zero_shot/unseen/taxon/family/n"] == 2
+    assert metrics["zero_shot/unseen/com/kingdom/top1"] == 1
+    page = render("model", "", metrics, tasks, shown)
+    assert "never saw" in page
+    assert page.count("data:image/jpeg") == 6
