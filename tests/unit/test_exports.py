@@ -33,6 +33,39 @@ TREE = TaxonTree.from_taxa(
         Taxon((*_CARNIVORE, "Canidae", "Canis", "lupus"), "wolf"),
     ]
 )
+_RANGE = {"type": "object", "required": ["start", "end"]}
+_RESOURCE = {
+    "name": {"enum": ["deployments", "media", "observations"]},
+    "profile": {"enum": ["tabular-data-resource"]},
+}
+PROFILE = {
+    "type": "object",
+    "required": [
+        *("resources", "profile", "created", "contributors", "project", "spatial", "temporal", "taxonomic"),
+    ],
+    "properties": {
+        "resources": {
+            "minItems": 3,
+            "items": {
+                "required": ["name", "path", "profile", "schema"],
+                "properties": _RESOURCE | {"schema": {"type": "string", "pattern": r"1\.0\.2"}},
+            },
+        },
+        "contributors": {"items": {"properties": {"role": {"enum": ["contact", "rightsHolder", "contributor"]}}}},
+        "project": {
+            "required": ["title", "samplingDesign", "captureMethod", "individualAnimals", "observationLevel"],
+            "properties": {
+                "samplingDesign": {"enum": ["simpleRandom", "systematicRandom", "targeted", "opportunistic"]},
+                "captureMethod": {"items": {"enum": ["activityDetection", "timeLapse"]}, "minItems": 1},
+                "observationLevel": {"items": {"enum": ["media", "event"]}},
+            },
+        },
+        "temporal": _RANGE | {"additionalProperties": {"pattern": r"^\d{4}-\d{2}-\d{2}$"}},
+        "taxonomic": {"type": "array", "items": {"required": ["scientificName"]}},
+    },
+}
+"""What the published profile asks of a package, less what it fetches from elsewhere."""
+
 FILES = [
     MediaFile(path, 9) for path in ("a/1.jpg", "a/2.jpg", "a/IMG..3.JPG", "b/DCIM/1.png", "b/broken.tif", "~x.gif")
 ]

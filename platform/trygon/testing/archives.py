@@ -31,7 +31,8 @@ def frame_jpeg(number: int, blank: bool = False) -> bytes:
     """A dark frame of 320 × 240 with a bright animal, every tenth of them without a date."""
     pixels = np.random.default_rng(number).integers(0, 40, (240, 320, 3), dtype=np.uint8)
     if not blank:
-        pixels[80:160, 100 + number : 180 + number] = (250, 240 - number, 230)
+        left = 100 + number % 100
+        pixels[80:160, left : left + 80] = (250, 240 - number % 50, 230)
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Tiny"
     if number % 10 != 9:
