@@ -53,17 +53,18 @@ def distil(
     """Train the text tower to give `vector_BD` for the captions; the mean cosine over the last epoch."""
     tokens_BL = tokenizer(list(captions))
     parameters = list(network.text.parameters())  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    optimiser = torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
-    steps = epochs * (len(captions) // batch_size)
+    optimiser = torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
+    # Captions of one length together: a batch is as long as its longest.
+    length_B = tokens_BL.argmax(1)
+    batches = torch.argsort(length_B, stable=True).split(batch_size)
+    steps = epochs * len(batches)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps, pct_start=0.1)
     generator = torch.Generator().manual_seed(0)
     cosines = []
     for _ in range(epochs):
-        rows_order = torch.randperm(len(captions), generator=generator)
         cosines = []
-        for rows in rows_order.split(batch_size):
-            if len(rows) < batch_size:
-                continue
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            rows = batches[index]
             cosine = cosine_similarity(encode_text(network, tokens_BL[rows]), vector_BD[rows]).mean()
             optimiser.zero_grad()
             (1 - cosine).backward()
