@@ -136,7 +136,7 @@ class ClassifierApp:
         try:
             image_CHW = await asyncio.to_thread(preprocess, data, tower.side, tower.resize_mode)
         except BadImage as error:
-            raise Problem(STATUS_OF_REASON.get(error.reason, 422), "The image cannot be used", str(error)) from error
+            raise _unusable(error) from error
         marks.append(time.perf_counter())
         vector_BD = await self.encoder.encode(image_CHW, DEADLINE_S)
         marks.append(time.perf_counter())
@@ -169,6 +169,11 @@ class ClassifierApp:
     async def page(self) -> HTMLResponse:
         """The page: drop a photo, see its lineage."""
         return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
+
+
+def _unusable(error: BadImage) -> Problem:
+    status = STATUS_OF_REASON.get(error.reason, 422)
+    return Problem(status, "The image cannot be used", str(error).replace("_", " "))
 
 
 def build(args: AppArgs) -> serve.Application:

@@ -1,13 +1,11 @@
 """Starts the embedded Triton and waits for it. The server itself comes from the wheel nvidia-pytriton."""
 
-import ctypes
 import importlib.util
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,13 +15,13 @@ import tritonclient.grpc as triton
 
 from trygon.errors import TrygonError, UserError
 from trygon.models.export import ENCODER, interpreter_path, write_repository
+from trygon_serving.libpython import library_folder
 
 HOST = "127.0.0.1"
 WHEEL = "nvidia-pytriton==0.7.0"
 
 _START_TIMEOUT_S = 300
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-_LIBPYTHON = f"libpython{_PYTHON}.so.1.0"
 
 
 @dataclass(frozen=True)
@@ -110,16 +108,8 @@ def _wheel_folder() -> Path:
 
 def _library_path(wheel: Path) -> str:
     """LD_LIBRARY_PATH of the server: libpython for the backend's process, and the wheel's own libraries."""
-    own = Path(sysconfig.get_config_var("LIBDIR") or "")
-    if not (own / _LIBPYTHON).is_file():
-        try:
-            ctypes.CDLL(_LIBPYTHON)
-        except OSError:
-            raise UserError(
-                f"Triton's Python backend needs {_LIBPYTHON}, which this Python does not bring: "
-                f"sudo apt-get install libpython{_PYTHON} (or name a running server with --triton HOST:PORT)"
-            ) from None
-    return os.pathsep.join([str(own), str(wheel.parent.parent / "nvidia_pytriton.libs")])
+    folders = [library_folder(), wheel.parent.parent / "nvidia_pytriton.libs"]
+    return os.pathsep.join(str(folder) for folder in folders if folder)
 
 
 def _write_backend(wheel: Path, target: Path) -> None:
