@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from pydantic import Field
@@ -12,6 +12,7 @@ from trygon_jobs.config import JobConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trygon.archive.detection import DetectorFile
     from trygon.archive.listing import MediaFile
     from trygon.archive.parts import Part, Parts
     from trygon.archive.work import Work
@@ -29,7 +30,7 @@ class LabelConfig(JobConfig):
     """A LabelBank made with the same model (trygon build-labels)."""
     out: Path
     """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
-    detector: Path | Literal["none"] | None = None
+    detector: str | None = None
     """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
     clade: tuple[str, ...] = ("Animalia",)
     """Name only taxa of these clades, of any rank (repeat it)."""
@@ -82,7 +83,7 @@ def _absolute(ref: str) -> str:
     return ref if ref.startswith("hf-hub:") else str(Path(ref.removeprefix("local-dir:")).absolute())
 
 
-def _detector(choice: Path | str | None) -> Any:
+def _detector(choice: str | None) -> "DetectorFile | None":
     from trygon.archive.detection import DetectorFile
     from trygon.data.cache import sample_folder
 

@@ -146,4 +146,6 @@ def save_model(folder: Path, net: nn.Module, config: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
-    write_json(folder / CONFIG_NAME, config)
+    # Without it open_clip builds its other class, whose text tower has other names.
+    custom = {"custom_text": hasattr(net, "text")}
+    write_json(folder / CONFIG_NAME, config | {"model_cfg": config["model_cfg"] | custom})

@@ -25,7 +25,7 @@ def read_architecture(name: str) -> dict[str, Any]:
 def build_network(model_cfg: dict[str, Any], image_weights: Path | None) -> CustomTextCLIP:
     """An open_clip network of `model_cfg`, its timm image trunk started from a torchvision checkpoint of the same
     architecture where one is given. Raises `UserError` where the two do not fit."""
-    network = CustomTextCLIP(**model_cfg)
+    network = CustomTextCLIP(**{name: value for name, value in model_cfg.items() if name != "custom_text"})
     if image_weights:
         trunk: Any = network.visual.trunk
         trunk.load_state_dict(same_order_weights(trunk.state_dict(), image_weights))

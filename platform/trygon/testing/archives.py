@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 FIRST = datetime(2024, 5, 31, 12)
-BROKEN = {"b/100EK113/IMG_0090.JPG": "empty", "b/100EK113/IMG_0091.JPG": "truncated", "c/note.jpg": "not_an_image"}
+BROKEN = {"b/100EK113/IMG_9990.JPG": "empty", "b/100EK113/IMG_9991.JPG": "truncated", "c/note.jpg": "not_an_image"}
 """Files that cannot be read, with the reason."""
 
 
@@ -20,8 +20,8 @@ def write_tiny_archive(root: Path, num_frames: int = 6) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(frame_jpeg(number, blank=number % 3 == 2))
     (root / "c").mkdir(parents=True, exist_ok=True)
-    (root / "b/100EK113/IMG_0090.JPG").write_bytes(b"")
-    (root / "b/100EK113/IMG_0091.JPG").write_bytes(frame_jpeg(1)[:-2000])
+    (root / "b/100EK113/IMG_9990.JPG").write_bytes(b"")
+    (root / "b/100EK113/IMG_9991.JPG").write_bytes(frame_jpeg(1)[:-2000])
     (root / "c/note.jpg").write_text("changed the batteries")
     (root / "c/notes.txt").write_text("ignore me")
     return 2 * num_frames + len(BROKEN)

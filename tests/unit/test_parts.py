@@ -1,0 +1,102 @@
+"""Commits part by part: what is finished, what is left, what a crash leaves; and to whom a run folder belongs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trygon.archive.listing import MediaFile
+from trygon.archive.parts import Part, Parts, PartWriter
+from trygon.archive.sessions import bind, record, speed
+from trygon.disk import only_writer, writing_to
+from trygon.errors import TrygonError, UserError
+
+FILES = [MediaFile(f"a/{number}.jpg", 1) for number in range(10)]
+
+
+def _row(file: MediaFile) -> dict[str, Any]:
+    return {"media_id": file.media_id, "path": file.path, "deployment": "a", "detections": []}
+
+
+def test_plan_holds_what_no_commit_holds(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    plan = parts.plan(FILES, 4)
+    assert [(part.number, len(part.files)) for part in plan] == [(0, 4), (1, 4), (2, 2)]
+    parts.commit(1, [_row(file) for file in plan[1].files])
+    again = parts.plan(FILES, 4)
+    assert [part.number for part in again] == [2, 3]
+    assert [file for part in again for file in part.files] == FILES[:4] + FILES[8:]
+    assert parts.plan(FILES[4:8], 4) == []
+
+
+@given(st.permutations(range(10)), st.integers(1, 11))
+def test_part_is_committed_with_its_last_row_whatever_the_order(order: list[int], part_size: int) -> None:
+    committed: dict[int, list[str]] = {}
+
+    class Kept(Parts):
+        def commit(self, number: int, rows: Any) -> None:
+            assert number not in committed
+            committed[number] = [row["path"] for row in rows]
+
+    plan = [Part(n, tuple(FILES[n * part_size : (n + 1) * part_size])) for n in range(-(-10 // part_size))]
+    writer = PartWriter(Kept(Path("/nowhere")), plan)
+    for index in order:
+        writer.add(index // part_size, _row(FILES[index]))
+    assert writer.num_open == 0
+    assert sorted(path for paths in committed.values() for path in paths) == [file.path for file in FILES]
+
+
+def test_what_was_not_committed_is_removed(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    for number in (0, 1):
+        parts.commit(number, [_row(FILES[number])])
+    parts.media_path(1).unlink()  # as if the power went between the two files
+    (tmp_path / "parts" / ".part-00001.parquet.x1").write_bytes(b"half")
+    parts.clean()
+    assert parts.numbers() == [0]
+    assert sum(table.num_rows for table in parts.detections()) == 0
+    assert not parts.detections_path(1).exists()
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00000.parquet"]
+
+
+def test_run_folder_belongs_to_one_model_and_detector(tmp_path: Path) -> None:
+    bind(tmp_path, {"model": "a", "detector": "b"})
+    bind(tmp_path, {"model": "a", "detector": "b"})
+    with pytest.raises(UserError, match="another detector"):
+        bind(tmp_path, {"model": "a", "detector": "c"})
+
+
+def test_speed_is_that_of_sessions_that_ended(tmp_path: Path) -> None:
+    assert speed(tmp_path)["images_per_s"] is None
+    with pytest.raises(KeyboardInterrupt), record(tmp_path) as tick:
+        tick()
+        raise KeyboardInterrupt
+    assert speed(tmp_path)["seconds"] == 0
+    with record(tmp_path) as tick:
+        tick()
+    assert speed(tmp_path)["images_per_s"] is None
+    assert speed(tmp_path)["seconds"] >= 0
+
+
+def test_full_disk_is_one_line_and_says_that_the_run_goes_on(tmp_path: Path) -> None:
+    with (
+        pytest.raises(TrygonError, match="is full; free some space"),
+        writing_to(tmp_path),
+        open("/dev/full", "wb") as file,
+    ):
+        file.write(b"x" * 100_000)
+
+
+def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written to"), writing_to(tmp_path / "file" / "run"):
+        (tmp_path / "file" / "run").mkdir(parents=True)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with only_writer(tmp_path), pytest.raises(UserError, match="another process"), only_writer(tmp_path):
+        pass
+    with only_writer(tmp_path):
+        pass
