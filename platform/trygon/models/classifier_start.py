@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor
 from torch.nn.functional import normalize
 
