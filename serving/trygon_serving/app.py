@@ -63,7 +63,7 @@ class AppArgs(BaseModel):
 api = FastAPI(title="trygon", docs_url=None, redoc_url=None)  # their pages load scripts from elsewhere
 
 
-# Registered before the class: `serve.ingress` takes the api as it is then.
+# All that requests use stands before the class: `serve.ingress` copies the api, and what it refers to, as it is then.
 @api.exception_handler(Problem)
 async def _problem(request: Request, problem: Problem) -> Response:
     return JSONResponse(problem.body, problem.status, problem.headers, media_type=PROBLEM_TYPE)
@@ -79,6 +79,11 @@ async def _http_problem(request: Request, error: HTTPException) -> Response:
 async def _query_problem(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     return await _problem(request, Problem(422, "The request is not valid", f"{first['loc'][-1]}: {first['msg']}"))
+
+
+def _unusable(error: BadImage) -> Problem:
+    status = STATUS_OF_REASON.get(error.reason, 422)
+    return Problem(status, "The image cannot be used", str(error).replace("_", " "))
 
 
 @serve.deployment(
@@ -169,11 +174,6 @@ class ClassifierApp:
     async def page(self) -> HTMLResponse:
         """The page: drop a photo, see its lineage."""
         return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
-
-
-def _unusable(error: BadImage) -> Problem:
-    status = STATUS_OF_REASON.get(error.reason, 422)
-    return Problem(status, "The image cannot be used", str(error).replace("_", " "))
 
 
 def build(args: AppArgs) -> serve.Application:
