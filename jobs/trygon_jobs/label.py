@@ -184,6 +184,6 @@ def _tell(out: Path, done: bool) -> None:
     )
     print(
         f"{found.get('animal', 0)} animals of {summary['num_taxa']} taxa in {summary['num_events']} events"
-        + (f"; {summary['images_per_s']:.1f} images/s" if summary["images_per_s"] else "")
+        + (f"; {summary['images_per_s']:.1f} images/s" if summary.get("images_per_s") else "")
     )
     print(f"look at {out / 'report' / 'index.html'}; Camtrap DP in {out / 'export' / 'camtrap-dp'}")

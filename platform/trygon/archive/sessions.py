@@ -48,6 +48,8 @@ def record(folder: Path) -> Iterator[Callable[[], None]]:
 def speed(folder: Path) -> dict[str, float | None]:
     """Over the sessions that came to their end: seconds with start-up, and images per second after it."""
     path = folder / _LOG
-    entries = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    if not path.is_file():
+        return {}
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
     seconds, num, steady = (sum(it[name] for it in entries) for name in ("seconds", "num_steady", "seconds_steady"))
     return {"seconds": round(seconds, 1), "images_per_s": round(num / steady, 2) if steady else None}
