@@ -22,9 +22,10 @@ from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import write_tiny_model
 
-pytestmark = [pytest.mark.slow]
+# Three starts of Ray: on a busy machine that takes long.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-_EPOCHS = 12
+_EPOCHS = 6
 _STEPS_PER_EPOCH = 4
 
 
@@ -55,7 +56,7 @@ def _write_shards(folder: Path) -> Path:
 
 def _command(shards: Path, model: Path, out: Path) -> list[str]:
     words = ["train", "--shards", str(shards), "--out", str(out), "--initial.model", str(model)]
-    words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--epochs-per-leg", "2", "--shuffle-rows", "0"]
+    words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--epochs-per-leg", "1", "--shuffle-rows", "0"]
     return [sys.executable, "-m", "trygon_jobs", *words]
 
 
@@ -79,7 +80,7 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     command = _command(shards, model, out)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while not list((out / "checkpoints/run").glob("leg-*/state.pt")):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
@@ -87,12 +88,12 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     _kill_family(process)
     before = len(_steps(out))
 
-    subprocess.run(command, env=environment, check=True, timeout=180)
+    subprocess.run(command, env=environment, check=True, timeout=400)
     assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
     assert before < _EPOCHS * _STEPS_PER_EPOCH
     loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{out}")
     assert isinstance(loaded[0], CustomTextCLIP)
 
     weights = (out / "open_clip_model.safetensors").stat().st_mtime_ns
-    subprocess.run(command, env=environment, check=True, timeout=60)
+    subprocess.run(command, env=environment, check=True, timeout=200)
     assert (out / "open_clip_model.safetensors").stat().st_mtime_ns == weights
