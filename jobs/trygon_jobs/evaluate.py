@@ -1,7 +1,7 @@
 """How well a model names species, seen in training and not: metrics.json and a page with pictures."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -69,9 +69,8 @@ def _measure(
     shown: dict[str, list[Prediction]] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for index, ref in enumerate(models):
-            task = progress.add_task(f"name pictures with {ref}", total=len({id(t.truths): t for t in tasks}))
             total = sum({task.images: len(task.images) for task in tasks}.values())
-            progress.update(task, total=total)
+            task = progress.add_task(f"name pictures with {ref}", total=total)
             figures, predictions = evaluate(
                 load_model(ref), tasks, lambda number, task=task: progress.advance(task, number)
             )
@@ -82,7 +81,7 @@ def _measure(
 
 def _write(
     config: EvaluateConfig,
-    identity: dict[str, object],
+    identity: dict[str, Any],
     metrics: dict[str, float],
     tasks: "Sequence[Task]",
     shown: "dict[str, list[Prediction]]",

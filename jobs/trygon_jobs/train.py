@@ -24,6 +24,8 @@ class InitialConfig(JobConfig):
     """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
     image_weights: str = ""
     """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
+    image_head_from_classes: bool = False
+    """Start a two-layer image head from the ImageNet classifier in `image_weights`, its classes said in words."""
     text_teacher: str = ""
     """A sentence encoder's folder whose vectors the text tower learns first; blank to start from nothing."""
     teacher_taxa: str = ""
@@ -117,7 +119,7 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = list_shards(config.shards, "train")
     if not shards:
         raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude={"out", "shards", "workers"})
+    values = config.model_dump(mode="json", exclude={"out", "shards"})
     return values | {"shards": {path.name: digest_file(path) for path in shards}}
 
 
@@ -151,6 +153,8 @@ def _initial_model(config: TrainConfig, console: Any) -> str:
         network = build_network(config_file["model_cfg"], _sample_path(initial.image_weights))
         if initial.text_teacher:
             _distil(config, network, console)
+        if initial.image_head_from_classes:
+            _start_head(network, _sample_path(initial.image_weights))
         save_model(folder, network, config_file)
     return str(folder.absolute())
 
@@ -189,6 +193,22 @@ def _distil(config: TrainConfig, network: Any, console: Any) -> None:
             lambda number: progress.advance(task, number),
         )
     console.print(f"the text tower gives the teacher's vectors with a mean cosine of {cosine:.3f}")
+
+
+def _start_head(network: Any, image_weights: Path | None) -> None:
+    import torch
+    from open_clip import SimpleTokenizer
+
+    from trygon.models.classifier_start import imagenet_names, name_vectors, start_head
+    from trygon.models.model import encode_text
+    from trygon.models.towers import classifier_weights
+
+    if image_weights is None:
+        raise UserError("initial.image_head_from_classes needs initial.image_weights with a classifier")
+    tokenizer = SimpleTokenizer(context_length=network.context_length)
+    with torch.no_grad():
+        vector_CD = name_vectors(imagenet_names(), lambda texts: encode_text(network, tokenizer(texts)))
+    start_head(network.visual.head.mlp, *classifier_weights(image_weights), vector_CD)
 
 
 def _training_shards(config: TrainConfig, initial: str, console: Any) -> list[str]:

@@ -19,6 +19,8 @@ RAY_ALLOWED = (
     "trygon/cluster/",
     "trygon/data/curation.py",
     "trygon/data/ingest.py",
+    "trygon/training/features.py",
+    "trygon/training/run.py",
     "trygon/testing/",
     "trygon/training/worker.py",
 )

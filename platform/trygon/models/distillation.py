@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, normalize
+from torch.nn.functional import cosine_similarity, normalize, pad
 
 from trygon.errors import UserError
 from trygon.models.model import encode_text
@@ -50,13 +50,18 @@ def distil(
     batch_size: int = 128,
     learning_rate: float = 2e-3,
 ) -> float:
-    """Train the text tower to give `vector_BD` for the captions; the mean cosine over the last epoch."""
+    """Train the text tower to give `vector_BD` for the captions; the mean cosine over the last epoch.
+
+    A wider text tower keeps its further dimensions at zero.
+    """
     tokens_BL = tokenizer(list(captions))
-    parameters = list(network.text.parameters())  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    text: Any = network.text
+    parameters = list(text.parameters())
     optimiser = torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
     # Captions of one length together: a batch is as long as its longest.
     length_B = tokens_BL.argmax(1)
     batches = torch.argsort(length_B, stable=True).split(batch_size)
+    target_BD = pad(vector_BD, (0, text.output_dim - vector_BD.shape[1]))
     steps = epochs * len(batches)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps, pct_start=0.1)
     generator = torch.Generator().manual_seed(0)
@@ -65,7 +70,7 @@ def distil(
         cosines = []
         for index in torch.randperm(len(batches), generator=generator).tolist():
             rows = batches[index]
-            cosine = cosine_similarity(encode_text(network, tokens_BL[rows]), vector_BD[rows]).mean()
+            cosine = cosine_similarity(encode_text(network, tokens_BL[rows]), target_BD[rows]).mean()
             optimiser.zero_grad()
             (1 - cosine).backward()
             optimiser.step()

@@ -47,3 +47,9 @@ def same_order_weights(wanted: dict[str, Tensor], path: Path) -> dict[str, Tenso
     if wrong or len(pairs) < len(names):
         raise UserError(f"{path} does not hold the weights of the image tower ({(wrong or names)[0]} does not fit)")
     return {**wanted, **dict(pairs)}
+
+
+def classifier_weights(path: Path) -> tuple[Tensor, Tensor]:
+    """Weight (C, F) and bias (C,) of the classifier at the end of a checkpoint."""
+    weight, bias = list(torch.load(path, map_location="cpu", weights_only=True).values())[-2:]
+    return weight, bias
