@@ -36,11 +36,14 @@ def finish(folder: Path, files: Sequence[MediaFile], classifier: Classifier, gap
 def write_table(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Stream tables into a Parquet file that appears when it is whole."""
     scratch = path.with_name(f".{path.name}.unfinished")
-    with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
-        for table in tables:
-            if table.num_rows:
-                writer.write_table(table.cast(schema))
-    os.replace(scratch, path)
+    try:
+        with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
+            for table in tables:
+                if table.num_rows:
+                    writer.write_table(table.cast(schema))
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def summarise(run: Run, about: dict[str, Any]) -> dict[str, Any]:

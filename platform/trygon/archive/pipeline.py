@@ -67,14 +67,14 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
         _read_batch(work.archive, read), batch_size=_BATCH, batch_format="pyarrow"
     )
     # A cluster's nodes come and go; on one machine a worker that died would die again, and the next run goes on.
-    restarts: dict[str, Any] = {} if inside_cluster() else {"max_restarts": 0}
+    restarts = -1 if inside_cluster() else 0
     rows = frames.map_batches(
         Finder,
         fn_constructor_args=(work,),
         compute=ActorPoolStrategy(size=workers.num),
         num_cpus=workers.num_cpus,
         num_gpus=workers.num_gpus,
-        **restarts,
+        ray_remote_args_fn=lambda: {"max_restarts": restarts, "max_task_retries": restarts},
         batch_size=_BATCH,
         batch_format="pyarrow",
     )
