@@ -41,7 +41,7 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     options = ExportOptions(
         read_places(table) if table else {},
         config.time_zone or run.config["time_zone"],
-        config.title or Path(run.config["archive"]).name,
+        config.title or Path(run.config["archive"].split("?")[0]).name,
         config.by_url,
     )
     with writing_to(config.out):

@@ -162,7 +162,7 @@ def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[M
     }
     summarise(run, about)
     places = read_places(config.deployments) if config.deployments else {}
-    options = ExportOptions(places, config.time_zone, Path(config.archive).name or "Camera-trap archive")
+    options = ExportOptions(places, config.time_zone, Path(config.archive.split("?")[0]).name or "Camera-trap archive")
     EXPORTS["csv"](run, config.out, options)
     for note in EXPORTS["camtrap-dp"](run, config.out / "export" / "camtrap-dp", options):
         print(f"note: {note}", file=sys.stderr)

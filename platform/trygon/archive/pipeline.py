@@ -4,6 +4,7 @@ Every frame is read and decoded once. What cannot be used is a row with a reason
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -14,6 +15,7 @@ import ray
 from PIL import Image
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop, letterbox
 from trygon.archive.exif import read_header
@@ -68,16 +70,19 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
     )
     # A cluster's nodes come and go; on one machine a worker that died would die again, and the next run goes on.
     restarts = -1 if inside_cluster() else 0
-    rows = frames.map_batches(
-        Finder,
-        fn_constructor_args=(work,),
-        compute=ActorPoolStrategy(size=workers.num),
-        num_cpus=workers.num_cpus,
-        num_gpus=workers.num_gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": restarts, "max_task_retries": restarts},
-        batch_size=_BATCH,
-        batch_format="pyarrow",
-    )
+    with warnings.catch_warnings():
+        # Ray Data has no other way yet to say so.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        rows = frames.map_batches(
+            Finder,
+            fn_constructor_args=(work,),
+            compute=ActorPoolStrategy(size=workers.num),
+            num_cpus=workers.num_cpus,
+            num_gpus=workers.num_gpus,
+            batch_size=_BATCH,
+            batch_format="pyarrow",
+            ray_remote_args_fn=lambda: {"max_restarts": restarts, "max_task_retries": restarts},
+        )
     try:
         for batch in cast("Iterable[pa.Table]", rows.iter_batches(batch_size=None, batch_format="pyarrow")):
             for row in batch.to_pylist():
