@@ -76,13 +76,6 @@ class TrainConfig(JobConfig):
     seed: int = 0
     """Decides orders, crops and text types."""
 
-    @field_validator("objective")
-    @classmethod
-    def _known_objective(cls, name: str) -> str:
-        if name not in ("clip", "clip_taxa"):
-            raise ValueError("must be clip or clip_taxa")
-        return name
-
     @field_validator("batch_size")
     @classmethod
     def _even(cls, size: int, info: Any) -> int:
@@ -101,8 +94,12 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     if card.is_file() and read_json(card)["identity"] == identity:
         print(f"model: {config.out} (was complete)")
         return
-    _claim(config, identity)
     from trygon.cluster.local import start_ray
+    from trygon.training.objective import OBJECTIVES
+
+    if config.objective not in OBJECTIVES:
+        raise UserError(f"--objective {config.objective}: give one of {', '.join(OBJECTIVES)}")
+    _claim(config, identity)
 
     initial = _initial_model(config, console)
     start_ray()
