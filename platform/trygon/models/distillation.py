@@ -47,7 +47,7 @@ def distil(
     vector_BD: Tensor,
     epochs: int,
     progress: Callable[[int], None],
-    batch_size: int = 64,
+    batch_size: int = 128,
     learning_rate: float = 2e-3,
 ) -> float:
     """Train the text tower to give `vector_BD` for the captions; the mean cosine over the last epoch.
