@@ -12,6 +12,9 @@ from trygon.taxonomy.captions import MIXED, TextType
 from trygon_jobs.config import JobConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trygon.training.initial import SentenceStart
     from trygon.training.settings import TrainSettings
 
 
@@ -26,13 +29,13 @@ class InitialConfig(JobConfig):
     """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
     image_head_from_classes: bool = False
     """Start a two-layer image head from the ImageNet classifier in `image_weights`, its classes said in words."""
-    text_teacher: str = ""
-    """A sentence encoder's folder whose vectors the text tower learns first; blank to start from nothing."""
-    teacher_taxa: str = ""
-    """A Parquet file of taxa whose captions are learned from the teacher, beside those of the shards."""
-    teacher_captions: int = Field(default=8000, ge=1)
-    """Captions to learn from the teacher."""
-    teacher_epochs: int = Field(default=4, ge=1)
+    sentence_model: str = ""
+    """A sentence encoder's folder that the text tower starts from, in weights and in what it says of captions."""
+    sentence_taxa: str = ""
+    """A Parquet file of taxa whose captions the text tower learns, beside those of the shards."""
+    sentence_captions: int = Field(default=3000, ge=1)
+    """Captions to learn."""
+    sentence_epochs: int = Field(default=2, ge=1)
     """Passes over these captions."""
 
 
@@ -131,7 +134,7 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
 
 def _initial_model(config: TrainConfig, console: Any) -> str:
     """The model folder that training starts from, made unless it is there."""
-    from trygon.models.model import load_model, save_model
+    from trygon.models.model import load_model
 
     initial = config.initial
     if initial.model:
@@ -141,19 +144,35 @@ def _initial_model(config: TrainConfig, console: Any) -> str:
         raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
     folder = config.out / "initial"
     if not (folder / "open_clip_config.json").is_file():
-        import torch
+        from trygon.training.initial import write_initial
 
-        from trygon.models.towers import build_network, read_architecture
-
-        torch.manual_seed(config.seed)
-        config_file = read_architecture(initial.architecture)
-        network = build_network(config_file["model_cfg"], _sample_path(initial.image_weights))
-        if initial.text_teacher:
-            _distil(config, network, console)
-        if initial.image_head_from_classes:
-            _start_head(network, _sample_path(initial.image_weights))
-        save_model(folder, network, config_file)
+        weights, start = _sample_path(initial.image_weights), _sentence_start(config)
+        with _progress(console) as progress:
+            cosine = write_initial(
+                folder, initial.architecture, weights, initial.image_head_from_classes, start, config.seed,
+                lambda title, total: _advance(progress, progress.add_task(title, total=total)),
+            )  # fmt: skip
+        if cosine is not None:
+            console.print(f"the text tower gives the sentence model's vectors with a mean cosine of {cosine:.3f}")
     return str(folder.absolute())
+
+
+def _advance(progress: Any, task: Any) -> "Callable[[int], None]":
+    return lambda number: progress.advance(task, number)
+
+
+def _sentence_start(config: TrainConfig) -> "SentenceStart | None":
+    from trygon.taxonomy.tree import TaxonTree
+    from trygon.training.curriculum import caption_curriculum
+    from trygon.training.initial import SentenceStart
+
+    initial = config.initial
+    folder, taxa = _sample_path(initial.sentence_model), _sample_path(initial.sentence_taxa)
+    if folder is None:
+        return None
+    own = TaxonTree.load(config.shards / "taxa.parquet").taxa
+    captions = caption_curriculum(own, taxa, initial.sentence_captions, config.text_types, config.seed)
+    return SentenceStart(folder, captions, initial.sentence_epochs)
 
 
 def _sample_path(text: str) -> Path | None:
@@ -162,50 +181,6 @@ def _sample_path(text: str) -> Path | None:
     if text.startswith("sample:"):
         return sample_folder() / text.removeprefix("sample:")
     return Path(text) if text else None
-
-
-def _distil(config: TrainConfig, network: Any, console: Any) -> None:
-    from open_clip import SimpleTokenizer
-
-    from trygon.models.distillation import distil, teach
-    from trygon.taxonomy.tree import TaxonTree
-    from trygon.training.curriculum import caption_curriculum
-
-    initial = config.initial
-    teacher, taxa = _sample_path(initial.text_teacher), _sample_path(initial.teacher_taxa)
-    assert teacher is not None
-    own = TaxonTree.load(config.shards / "taxa.parquet").taxa
-    captions = caption_curriculum(own, taxa, initial.teacher_captions, config.text_types, config.seed)
-    with _progress(console) as progress:
-        task = progress.add_task("teacher's vectors", total=len(captions))
-        vector_BD = teach(teacher, captions, lambda number: progress.advance(task, number))
-        task = progress.add_task("text tower learns them", total=initial.teacher_epochs * len(captions))
-        tokenizer = SimpleTokenizer(context_length=network.context_length)
-        cosine = distil(
-            network,
-            tokenizer,
-            captions,
-            vector_BD,
-            initial.teacher_epochs,
-            lambda number: progress.advance(task, number),
-        )
-    console.print(f"the text tower gives the teacher's vectors with a mean cosine of {cosine:.3f}")
-
-
-def _start_head(network: Any, image_weights: Path | None) -> None:
-    import torch
-    from open_clip import SimpleTokenizer
-
-    from trygon.models.classifier_start import imagenet_names, name_vectors, start_head
-    from trygon.models.model import encode_text
-    from trygon.models.towers import classifier_weights
-
-    if image_weights is None:
-        raise UserError("initial.image_head_from_classes needs initial.image_weights with a classifier")
-    tokenizer = SimpleTokenizer(context_length=network.context_length)
-    with torch.no_grad():
-        vector_CD = name_vectors(imagenet_names(), lambda texts: encode_text(network, tokenizer(texts)))
-    start_head(network.visual.head.mlp, *classifier_weights(image_weights), vector_CD)
 
 
 def _training_shards(config: TrainConfig, initial: str, console: Any) -> list[str]:
@@ -249,13 +224,13 @@ def _fit(config: TrainConfig, settings: "TrainSettings", console: Any) -> Path:
 
 def _write_model(config: TrainConfig, settings: "TrainSettings", state: Path, identity: dict[str, Any]) -> None:
     from trygon.models.card import model_card
+    from trygon.models.folder import read_config
     from trygon.models.model import load_model, save_model
     from trygon.training.checkpoint import load_state
 
     model = load_model(settings.initial, "cpu")
     position = load_state(state, model.net)
-    source = Path(settings.initial)
-    save_model(config.out, model.net, read_json(source / "open_clip_config.json"))
+    save_model(config.out, model.net, read_config(settings.initial), model.tokenizer)
     summary = config.shards / "summary.json"
     data = read_json(summary) if summary.is_file() else {}
     write_text(config.out / "README.md", model_card(config.model_dump(mode="json"), data, position.step))

@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_draws_depend_on_sample_and_epoch_alone() -> None:
-    preparation = Preparation(8, ResizeMode.SQUASH, 77, MIXED, seed=3)
+    preparation = Preparation("", 8, ResizeMode.SQUASH, MIXED, seed=3)
     drawn = [draw_text_type(preparation, epoch, sample) for epoch in range(20) for sample in range(20)]
     assert drawn == [draw_text_type(preparation, epoch, sample) for epoch in range(20) for sample in range(20)]
     assert set(drawn) == set(MIXED)

@@ -24,11 +24,12 @@ from trygon.training.plan import RowGroup, Visit
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a row becomes a training sample. `features` are used in place of pictures where a shard holds them."""
+    """How a row becomes a training sample: what the model `ref` reads. Features are used in place of pictures where a
+    shard holds them."""
 
+    ref: str
     side: int
     resize_mode: ResizeMode
-    context_length: int
     text_types: tuple[TextType, ...]
     seed: int
     crop_scale: tuple[float, float] = (0.9, 1.0)
@@ -74,10 +75,10 @@ class Preparer:
     """Turns row groups into arrays; holds the tokenizer."""
 
     def __init__(self, preparation: Preparation) -> None:
-        from open_clip import SimpleTokenizer
+        from trygon.models.model import load_tokenizer
 
         self.preparation = preparation
-        self.tokenizer = SimpleTokenizer(context_length=preparation.context_length)
+        self.tokenizer = load_tokenizer(preparation.ref)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [

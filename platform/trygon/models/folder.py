@@ -5,6 +5,7 @@ Imports no torch, so that what only has to describe or refuse a model answers at
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trygon.data.images import ResizeMode
 from trygon.errors import UserError
@@ -31,6 +32,15 @@ class ImageTower:
 def folder_of(ref: str) -> Path | None:
     """The folder that a model's name stands for; None for a model from the hub."""
     return None if ref.startswith("hf-hub:") else Path(ref.removeprefix("local-dir:"))
+
+
+def read_config(ref: str) -> dict[str, Any]:
+    """open_clip's config of a model, from its folder or from the hub: `model_cfg` and `preprocess_cfg`."""
+    if folder := folder_of(ref):
+        return read_json(folder / CONFIG_NAME)
+    from huggingface_hub import hf_hub_download
+
+    return read_json(Path(hf_hub_download(ref.removeprefix("hf-hub:"), CONFIG_NAME)))
 
 
 def check_folder(folder: Path, ref: str) -> None:

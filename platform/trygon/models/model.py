@@ -3,8 +3,7 @@
 Shapes: B images or texts, S the model's side, L tokens, D the width of the shared space.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +12,16 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
+from open_clip.transformer import TextTransformer
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.errors import UserError
-from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, check_folder
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, check_folder, folder_of
 from trygon.storage import digest_file, write_json
 
 
@@ -86,42 +88,51 @@ def normalise(image_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -
 def encode_text(net: nn.Module, tokens_BL: Tensor) -> Tensor:
     """Text features (B, D), computed on as many positions as the longest caption has.
 
-    A causal text tower that reads the end-of-text position gives the same output without the padding behind it, for
-    less than half the work on taxonomic captions. Other towers get all positions.
+    The output is the same, for less than half the work on taxonomic captions, where nothing can look at the padding
+    behind a caption: in a causal text tower that reads the end-of-text position, and in one whose class token stands
+    last and that masks padding. Other towers get all positions.
     """
-    text = getattr(net, "text", None)
-    mask = getattr(text, "attn_mask", None)
-    if mask is None or getattr(text, "pool_type", "") != "argmax" or getattr(text, "use_pad_mask", False):
+    text: Any = getattr(net, "text", None)
+    if text is None or not isinstance(text, TextTransformer):
         return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
-    length = int(tokens_BL.argmax(1).max()) + 1
-    with _mask_of_length(text, mask, length):
-        return net.encode_text(tokens_BL[:, :length])  # pyright: ignore[reportCallIssue]
-
-
-@contextmanager
-def _mask_of_length(text: Any, mask: Tensor, length: int) -> Iterator[None]:
-    text.attn_mask = mask[:length, :length]
-    try:
-        yield
-    finally:
-        text.attn_mask = mask
+    if text.cls_emb is None and text.attn_mask is not None and text.pool_type == "argmax":
+        length = int(tokens_BL.argmax(1).max()) + 1
+        changed = {"attn_mask": text.attn_mask[:length, :length]}
+    elif text.cls_emb is not None and text.attn_mask is None and text.pool_type == "last":
+        # One further position: open_clip's mask is one place off and lets one padding token through.
+        length = min(tokens_BL.shape[1], int((tokens_BL != text.pad_id).sum(1).max()) + 1)
+        position_LD = text.positional_embedding
+        changed = {"positional_embedding": torch.cat([position_LD[:length], position_LD[-1:]])}
+    else:
+        return text(tokens_BL)
+    return functional_call(text, changed, (tokens_BL[:, :length],))
 
 
 def load_model(ref: str | Path, device: str | None = None) -> Model:
     """A model folder, `local-dir:FOLDER` or `hf-hub:OWNER/NAME` to a model ready for use."""
     ref = str(ref)
-    folder = Path(ref.removeprefix("local-dir:"))
-    if not ref.startswith("hf-hub:"):
+    folder = folder_of(ref)
+    if folder:
         check_folder(folder, ref)
-    name = ref if ref.startswith("hf-hub:") else f"local-dir:{folder.absolute()}"
+    name = _open_clip_name(ref)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         net = open_clip.create_model(name, device=target, force_custom_text=True)
-        tokenizer = open_clip.get_tokenizer(name)
+        tokenizer = load_tokenizer(ref)
     except Exception as error:
         raise UserError(f"--model {ref} cannot be loaded: {str(error).splitlines()[0]}") from error
-    digest = digest_file(folder / WEIGHTS_NAME) if folder.is_dir() else ""
+    digest = digest_file(folder / WEIGHTS_NAME) if folder else ""
     return as_model(net.eval(), tokenizer, ref, digest, target)
+
+
+def load_tokenizer(ref: str) -> Any:
+    """A model's tokenizer: texts to tokens (B, L)."""
+    return open_clip.get_tokenizer(_open_clip_name(ref))
+
+
+def _open_clip_name(ref: str) -> str:
+    folder = folder_of(ref)
+    return f"local-dir:{folder.absolute()}" if folder else ref
 
 
 def as_model(net: Any, tokenizer: Any, ref: str, digest: str, device: torch.device) -> Model:
@@ -141,11 +152,14 @@ def as_model(net: Any, tokenizer: Any, ref: str, digest: str, device: torch.devi
     )
 
 
-def save_model(folder: Path, net: nn.Module, config: dict[str, Any]) -> None:
-    """Write a model folder: open_clip's config (`model_cfg`, `preprocess_cfg`) and safetensors weights."""
+def save_model(folder: Path, net: nn.Module, config: dict[str, Any], tokenizer: Any) -> None:
+    """Write a model folder: open_clip's config (`model_cfg`, `preprocess_cfg`), safetensors weights, and a Hugging
+    Face tokenizer's files where the model has one."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    if isinstance(tokenizer, HFTokenizer):
+        tokenizer.save_pretrained(folder)
     # Without it open_clip builds its other class, whose text tower has other names.
     custom = {"custom_text": hasattr(net, "text")}
     write_json(folder / CONFIG_NAME, config | {"model_cfg": config["model_cfg"] | custom})

@@ -27,6 +27,9 @@ class Towers(nn.Module):
         self.net = model.net
         self._model = model
         self._feature_dropout = feature_dropout
+        text: Any = getattr(model.net, "text", None)
+        frozen = text is not None and not any(parameter.requires_grad for parameter in text.parameters())
+        self._frozen_text = FrozenText(model.net) if frozen else None
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Unit vectors of images and texts (B, D), and the logit scale. A caption is encoded once per batch."""
@@ -37,8 +40,33 @@ class Towers(nn.Module):
         else:
             image_BD = net.encode_image(self._model.normalise(batch["image"]))
         tokens_UL, which_B = torch.unique(batch["tokens"].to(self._model.device), dim=0, return_inverse=True)
-        text_BD = encode_text(net, tokens_UL)[which_B]
+        text_BD = self._text(tokens_UL)[which_B]
         return normalize(image_BD, dim=-1), normalize(text_BD, dim=-1), net.logit_scale.exp()
+
+    def _text(self, tokens_UL: Tensor) -> Tensor:
+        if self._frozen_text is None:
+            return encode_text(self.net, tokens_UL)
+        return self._frozen_text(tokens_UL)
+
+
+class FrozenText:
+    """The vectors of a text tower that stays as it is: a caption is encoded when it first comes."""
+
+    def __init__(self, net: nn.Module, max_captions: int = 100_000) -> None:
+        self._net = net
+        self._max_captions = max_captions
+        self._vectors: dict[bytes, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, tokens_UL: Tensor) -> Tensor:
+        keys = [row.tobytes() for row in tokens_UL.cpu().numpy()]
+        if len(self._vectors) > self._max_captions:
+            self._vectors.clear()
+        new = [row for row, key in enumerate(keys) if key not in self._vectors]
+        if new:
+            vectors = encode_text(self._net, tokens_UL[new])
+            self._vectors |= {keys[row]: vector for row, vector in zip(new, vectors, strict=True)}
+        return torch.stack([self._vectors[key] for key in keys])
 
 
 def global_loss(towers: nn.Module, batch: Mapping[str, Tensor], objective: str) -> tuple[Tensor, Tensor]:

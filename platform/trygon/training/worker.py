@@ -92,8 +92,7 @@ def _run_leg(
 
 def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
     """How rows become what this model reads."""
-    net: Any = model.net
-    return Preparation(model.side, model.resize_mode, net.context_length, settings.text_types, settings.seed)
+    return Preparation(model.ref, model.side, model.resize_mode, settings.text_types, settings.seed)
 
 
 def _report(net: nn.Module, optimiser: torch.optim.Optimizer, position: Position, rank: int) -> None:

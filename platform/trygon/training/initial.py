@@ -1,0 +1,78 @@
+"""The model that training starts from: an architecture, its towers started from pretrained ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip import SimpleTokenizer
+from open_clip.tokenizer import HFTokenizer
+
+from trygon.errors import UserError
+from trygon.models.classifier_start import imagenet_names, name_vectors, start_head
+from trygon.models.distillation import distil, teach
+from trygon.models.model import encode_text, save_model
+from trygon.models.sentence_tower import load_sentence_model, sentence_vectors, start_text_tower
+from trygon.models.towers import build_network, classifier_weights, read_architecture
+
+Stage = Callable[[str, int], Callable[[int], None]]
+"""Begins a stage of a title and a number of things to do; what it returns is told how many more are done."""
+
+_FIT_CAPTIONS = 300
+
+
+@dataclass(frozen=True)
+class SentenceStart:
+    """A sentence encoder's folder, the captions that its text tower learns from it, and the passes over them."""
+
+    folder: Path
+    captions: Sequence[str]
+    epochs: int
+
+
+def write_initial(
+    folder: Path,
+    architecture: str,
+    image_weights: Path | None,
+    head_from_classes: bool,
+    sentence: SentenceStart | None,
+    seed: int,
+    stage: Stage,
+) -> float | None:
+    """Write the model folder; the cosine between the text tower's vectors and the sentence encoder's, if there is one.
+
+    Raises `UserError` where weights are missing or do not fit the architecture.
+    """
+    torch.manual_seed(seed)
+    config = read_architecture(architecture)
+    network = build_network(config["model_cfg"], image_weights)
+    tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], network.context_length, sentence)
+    cosine = _start_text(network, tokenizer, sentence, stage) if sentence else None
+    if head_from_classes:
+        if image_weights is None:
+            raise UserError("initial.image_head_from_classes needs initial.image_weights with a classifier")
+        vector_CD = name_vectors(imagenet_names(), lambda texts: encode_text(network, tokenizer(texts)))
+        start_head(network.visual.head.mlp, *classifier_weights(image_weights), vector_CD)  # pyright: ignore[reportAttributeAccessIssue]
+    save_model(folder, network, config, tokenizer)
+    return cosine
+
+
+def _tokenizer(text_cfg: dict[str, Any], context_length: int, sentence: SentenceStart | None) -> Any:
+    if not text_cfg.get("hf_tokenizer_name"):
+        if sentence:
+            raise UserError("the architecture has CLIP's tokenizer; a sentence model needs its own")
+        return SimpleTokenizer(context_length=context_length)
+    if not sentence:
+        raise UserError("the architecture reads a sentence model's tokens: give initial.sentence_model")
+    return HFTokenizer(str(sentence.folder), context_length=context_length, **text_cfg.get("tokenizer_kwargs", {}))
+
+
+def _start_text(network: Any, tokenizer: Any, sentence: SentenceStart, stage: Stage) -> float:
+    words, encoder = load_sentence_model(sentence.folder)
+    captions = sentence.captions
+    start_text_tower(network.text, encoder, words, captions[:: max(1, len(captions) // _FIT_CAPTIONS)])
+    progress = stage("the sentence model's vectors", len(captions))
+    vector_BD = teach(lambda texts: sentence_vectors(encoder, words, texts), captions, progress)
+    progress = stage("the text tower learns them", sentence.epochs * len(captions))
+    return distil(network, tokenizer, captions, vector_BD, sentence.epochs, progress)
