@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import pyarrow.fs
@@ -78,9 +79,15 @@ class Archive:
         """A file's content. Raises `OSError`."""
         if self.local:
             return (self.local / path).read_bytes()
-        source, base = filesystem(self.uri)
+        source, base = self._remote
         with source.open_input_stream(f"{base}/{path}") as stream:
             return stream.read()
+
+    @cached_property
+    def _remote(self) -> tuple[pyarrow.fs.FileSystem, str]:
+        """One client for all files: each new one would look the bucket's region up and connect again."""
+        source, base = filesystem(self.uri)
+        return source, base.rstrip("/")
 
     def _walk_local(self, root: Path, skip: Path | None) -> Iterator[tuple[str, int]]:
         if not root.is_dir():
@@ -96,10 +103,13 @@ class Archive:
 
     def _walk_remote(self) -> Iterator[tuple[str, int]]:
         try:
-            source, base = filesystem(self.uri)
+            source, base = self._remote
             entries = source.get_file_info(pyarrow.fs.FileSelector(base, recursive=True))
         except (OSError, ValueError) as error:
-            raise UserError(f"the archive {self.uri} cannot be listed: {error}") from error
+            raise UserError(
+                f"the archive {self.uri} cannot be listed: {error}; check the address and, for s3://, the credentials "
+                "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
+            ) from error
         for entry in entries:
             path = entry.path[len(base) :].lstrip("/")
             if entry.is_file and not any(_is_junk(part) for part in path.split("/")):
