@@ -4,16 +4,15 @@ Debian's python3 does not bring it: it lies in a package of its own, which is fe
 """
 
 import ctypes
-import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
 from pathlib import Path
 
 from trygon.data.cache import cache_folder
+from trygon.data.packages import download_deb, missing_apt_tool, read_deb
 from trygon.errors import UserError
-from trygon.storage import replace_folder
+from trygon.storage import write_bytes
 
 _PACKAGE = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
 _LIBRARY = f"{_PACKAGE}.so.1.0"
@@ -38,22 +37,16 @@ def library_folder() -> Path | None:
 def fetch(target: Path) -> None:
     """Take the library out of Debian's package; nothing is installed."""
     hint = f"install it (Debian: sudo apt-get install {_PACKAGE}), or name a running Triton with --triton HOST:PORT"
-    if not all(shutil.which(tool) for tool in ("apt-get", "dpkg-deb")):
+    if missing_apt_tool():
         raise UserError(f"Triton's Python backend needs {_LIBRARY}, which this Python does not bring: {hint}")
     with tempfile.TemporaryDirectory() as scratch:
-        for command in (["download", _PACKAGE], ["update"], ["download", _PACKAGE]):
-            done = subprocess.run(["apt-get", "-qq", *command], cwd=scratch, capture_output=True, check=False)
-            if command[0] == "download" and not done.returncode:
-                break
-        packages = list(Path(scratch).glob("*.deb"))
-        if not packages:
-            raise UserError(f"Triton's Python backend needs {_LIBRARY}, and apt could not download {_PACKAGE}: {hint}")
-        subprocess.run(["dpkg-deb", "-x", packages[0], "unpacked"], cwd=scratch, capture_output=True, check=True)
-        (library,) = Path(scratch, "unpacked").rglob(_LIBRARY)
-        finished = target.with_name(f".{target.name}.part")
-        finished.mkdir(parents=True, exist_ok=True)
-        shutil.copy(library, finished)
-        replace_folder(finished, target)
+        # No version is named: it has to be that of the Python that the system has.
+        problem = download_deb(_PACKAGE, Path(scratch))
+        if problem:
+            raise UserError(f"Triton's Python backend needs {_LIBRARY}, and apt has no {_PACKAGE} ({problem}): {hint}")
+        (package,) = Path(scratch).glob("*.deb")
+        ((_, library),) = read_deb(package, [f"usr/lib/{sysconfig.get_config_var('MULTIARCH')}/{_LIBRARY}"])
+    write_bytes(target / _LIBRARY, library)
 
 
 def _loads() -> bool:

@@ -168,23 +168,34 @@ def _pip_download(package: Package, folder: Path, by_hand: str) -> None:
 
 
 def _apt_download(package: Package, folder: Path, by_hand: str) -> None:
-    missing = [tool for tool in ("apt-get", "dpkg-deb") if not shutil.which(tool)]
+    missing = missing_apt_tool()
     if missing:
         raise UserError(
-            f"{missing[0]} is missing, and {package.name} {package.version} comes with it: "
+            f"{missing} is missing, and {package.name} {package.version} comes with it: "
             "run on Debian 12 (or in its container image), or copy a finished sample folder from there"
         )
-    command = ["apt-get", "download", "--quiet", f"{package.name}={package.version}"]
+    problem = download_deb(f"{package.name}={package.version}", folder)
+    if problem:
+        raise UserError(
+            f"apt could not download {package.name}={package.version} ({problem}); "
+            f"run `apt-get update` on Debian 12, {by_hand}"
+        )
+
+
+def missing_apt_tool() -> str:
+    """The first of apt's tools that is not there; blank where packages can be fetched and read."""
+    return next((tool for tool in ("apt-get", "dpkg-deb") if not shutil.which(tool)), "")
+
+
+def download_deb(wanted: str, folder: Path) -> str:
+    """Download a Debian package, `NAME` or `NAME=VERSION`, into a folder; blank, or why apt could not."""
+    command = ["apt-get", "download", "--quiet", wanted]
     done = _run(command, folder)
     if done.returncode and os.geteuid() == 0:
         # A fresh container has no package lists yet.
         _run(["apt-get", "update", "--quiet"], folder)
         done = _run(command, folder)
-    if done.returncode:
-        raise UserError(
-            f"apt could not download {package.name}={package.version} ({_last_line(done.stderr, 'E:')}); "
-            f"run `apt-get update` on Debian 12, {by_hand}"
-        )
+    return _last_line(done.stderr, "E:") if done.returncode else ""
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
