@@ -31,6 +31,8 @@ class BuildLabelsConfig(JobConfig):
     """How many species to take; those with a common name come first."""
     text_type: TextType = TextType.TAXON_COM
     """What a caption says of a taxon."""
+    calibrate: Path | None = None
+    """Shards whose `val` photos tell how sure the model may be; without them the model's own logit scale is kept."""
 
 
 def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
@@ -42,11 +44,12 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
 
     model = describe(config.model)
     tree = _choose(config)
+    photos = _calibration_digest(config)
     with writing_to(config.out), only_writer(config.out):
-        if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, model, config.text_type):
+        if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, model, config.text_type, photos):
             print(f"{len(tree)} taxa stand in {config.out} already")
             return
-        bank = _encode(config, tree)
+        bank = _calibrated(config, _encode(config, tree), photos)
         bank.save(config.out)
         write_json(config.out / "config.json", config.model_dump(mode="json"))
     print(f"{len(bank.tree)} taxa of {len(bank.tree.clade_starts[4])} families in {config.out}")
@@ -71,3 +74,34 @@ def _encode(config: BuildLabelsConfig, tree: "TaxonTree") -> "LabelBank":
 
     with counting("build-labels", total=len(tree), unit="taxa") as advance:
         return LabelBank.build(tree, load_model(config.model), config.text_type, advance, scratch=config.out)
+
+
+def _calibration_digest(config: BuildLabelsConfig) -> str:
+    from trygon.data.shards import list_shards
+    from trygon.errors import UserError
+    from trygon.storage import digest_file, digest_texts
+
+    if config.calibrate is None:
+        return ""
+    shards = list_shards(config.calibrate, "val")
+    if not shards:
+        raise UserError(f"--calibrate {config.calibrate} holds no val shards; see `trygon curate`")
+    return digest_texts([digest_file(path) for path in shards])
+
+
+def _calibrated(config: BuildLabelsConfig, bank: "LabelBank", photos: str) -> "LabelBank":
+    from dataclasses import replace
+
+    from trygon.evaluation.zero_shot import tasks_of
+    from trygon.labelling.calibration import calibrate
+    from trygon.models.model import load_model
+
+    if config.calibrate is None:
+        return bank
+    seen = next(task for task in tasks_of(config.calibrate) if task.name == "seen")
+    scale, count = calibrate(bank, load_model(config.model), seen)
+    if count:
+        print(f"logit scale {bank.logit_scale:.1f}, calibrated to {scale:.1f} on {count} photos")
+    else:
+        print("no photo of the val shards shows a taxon of these labels: the model's own logit scale is kept")
+    return replace(bank, logit_scale=scale, calibration=photos)

@@ -1,12 +1,15 @@
 """Shards to a model folder: the initial model, Ray Train's workers, and what they learned."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from pydantic import Field, field_validator
 
+from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
+from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
 from trygon.storage import digest_file, read_json, write_json, write_text
 from trygon.taxonomy.captions import MIXED, TextType
 from trygon_jobs.config import JobConfig
@@ -48,18 +51,20 @@ class TrainConfig(JobConfig):
     """The model folder to write. Run again, training goes on from the last checkpoint in it."""
     initial: InitialConfig = InitialConfig()
     """What training starts from."""
-    objective: str = "clip_taxa"
+    objective: Literal["clip", "clip_taxa"] = "clip_taxa"
     """`clip`, or `clip_taxa`, where samples of one taxon are no negatives of each other."""
     text_types: tuple[TextType, ...] = MIXED
     """Text types to mix; one is drawn per sample and epoch."""
     workers: int = Field(default=2, ge=1)
-    """Ray Train workers, each with one GPU where there are GPUs."""
+    """Ray Train workers."""
+    use_gpu: bool | None = None
+    """Give each worker a GPU; by default where Ray sees one when training starts."""
     batch_size: int = Field(default=256, ge=2)
     """Samples in a step, over all workers."""
     epochs: int = Field(default=10, ge=1)
     """Passes over the training shards."""
-    epochs_per_leg: int = Field(default=1, ge=1)
-    """Epochs between two checkpoints."""
+    steps_per_leg: int = Field(default=200, ge=1)
+    """Steps between two checkpoints, about."""
     image_learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of the image tower and the logit scale."""
     text_learning_rate: float = Field(default=1e-4, gt=0)
@@ -97,18 +102,13 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     if card.is_file() and read_json(card)["identity"] == identity:
         print(f"model: {config.out} (was complete)")
         return
-    from trygon.cluster.local import start_ray
-    from trygon.training.objective import OBJECTIVES
-
-    if config.objective not in OBJECTIVES:
-        raise UserError(f"--objective {config.objective}: give one of {', '.join(OBJECTIVES)}")
-    _claim(config, identity)
-
-    initial = _initial_model(config, console)
-    start_ray()
-    settings = _settings(config, initial, _training_shards(config, initial, console))
-    state = _fit(config, settings, console)
-    _write_model(config, settings, state, identity)
+    with writing_to(config.out), only_writer(config.out):
+        _claim(config, identity)
+        initial = _initial_model(config, console)
+        use_gpu = _start_ray(config)
+        settings = _settings(config, initial, _training_shards(config, initial, use_gpu, console))
+        state = _fit(config, settings, use_gpu, console)
+        _write_model(config, settings, state, identity)
     print(f"model: {config.out}")
 
 
@@ -119,14 +119,29 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = list_shards(config.shards, "train")
     if not shards:
         raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude={"out", "shards"})
-    return values | {"shards": {path.name: digest_file(path) for path in shards}}
+    values = config.model_dump(mode="json", exclude={"out", "shards", "use_gpu"})
+    digests = {path.name: digest_file(path) for path in shards}
+    return values | {"shards": digests, "initial_digests": _initial_digests(config.initial)}
+
+
+def _initial_digests(initial: InitialConfig) -> dict[str, str]:
+    """Digests of the weights that the initial model is made of, as far as they are files."""
+    if initial.model:
+        folder = folder_of(initial.model)
+        files = [folder / WEIGHTS_NAME] if folder else []
+    else:
+        sentence_model = _sample_path(initial.sentence_model)
+        files = [_sample_path(initial.image_weights), _sample_path(initial.sentence_taxa)]
+        files += [sentence_model / "model.safetensors"] if sentence_model else []
+    return {path.name: digest_file(path) for path in files if path and path.is_file()}
 
 
 def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
+    """Take the output folder for this run. `UserError` where it holds work of another one."""
     plan = config.out / "plan.json"
-    if plan.is_file() and (before := read_json(plan)) != identity:
-        changed = next(name for name in identity if before.get(name) != identity[name])
+    begun = any((config.out / name).exists() for name in ("initial", "features", "checkpoints", "provenance.json"))
+    if begun and plan.is_file() and (before := read_json(plan)) != identity:
+        changed = min(name for name in identity.keys() | before.keys() if before.get(name) != identity.get(name))
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
     write_json(config.out / "config.json", config.model_dump(mode="json"))
@@ -138,8 +153,9 @@ def _initial_model(config: TrainConfig, console: Any) -> str:
 
     initial = config.initial
     if initial.model:
-        load_model(initial.model, "cpu")
-        return initial.model
+        _check_trunk(config, load_model(initial.model, "cpu").net)
+        folder = folder_of(initial.model)
+        return str(folder.absolute()) if folder else initial.model
     if not initial.architecture:
         raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
     folder = config.out / "initial"
@@ -183,7 +199,30 @@ def _sample_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def _training_shards(config: TrainConfig, initial: str, console: Any) -> list[str]:
+def _check_trunk(config: TrainConfig, net: Any) -> None:
+    if config.freeze_image_trunk and not hasattr(net.visual, "trunk"):
+        raise UserError("freeze_image_trunk needs an image tower from timm; this one is open_clip's own")
+
+
+def _start_ray(config: TrainConfig) -> bool:
+    """Start or join Ray; whether workers get GPUs. `UserError` where this machine has fewer than workers."""
+    import math
+    import os
+
+    import ray
+
+    from trygon.cluster.local import inside_cluster, start_ray
+
+    # Each worker takes a slot, what prepares its data half a one, and Ray Train's controller one more.
+    start_ray(max(os.cpu_count() or 1, math.ceil(1.5 * config.workers) + 1))
+    num_gpus = int(ray.cluster_resources().get("GPU", 0))
+    use_gpu = bool(num_gpus) if config.use_gpu is None else config.use_gpu
+    if use_gpu and num_gpus < config.workers and not inside_cluster():
+        raise UserError(f"--workers {config.workers} needs as many GPUs, and there are {num_gpus}: lower --workers")
+    return use_gpu
+
+
+def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: Any) -> list[str]:
     from trygon.data.ingest import list_row_groups
     from trygon.data.shards import list_shards
     from trygon.training.features import write_features
@@ -194,22 +233,18 @@ def _training_shards(config: TrainConfig, initial: str, console: Any) -> list[st
     with _progress(console) as progress:
         task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
         out = config.out.absolute() / "features"
-        return write_features(shards, initial, out, config.workers, lambda rows: progress.advance(task, rows))
+        return write_features(shards, initial, out, config.workers, use_gpu, lambda rows: progress.advance(task, rows))
 
 
 def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":
     from trygon.training.settings import TrainSettings
 
-    same = {
-        "objective", "text_types", "epochs", "epochs_per_leg", "batch_size", "image_learning_rate",
-        "text_learning_rate", "weight_decay", "warmup_steps", "feature_dropout", "freeze_image_trunk",
-        "freeze_text_tower", "shuffle_rows", "seed",
-    }  # fmt: skip
+    same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {"shards", "initial"}
     metrics = str(config.out.absolute() / "metrics.jsonl")
     return TrainSettings(initial=initial, shards=tuple(shards), metrics=metrics, **config.model_dump(include=same))
 
 
-def _fit(config: TrainConfig, settings: "TrainSettings", console: Any) -> Path:
+def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, console: Any) -> Path:
     from trygon.training.run import fit
 
     with _progress(console) as progress:
@@ -217,14 +252,15 @@ def _fit(config: TrainConfig, settings: "TrainSettings", console: Any) -> Path:
 
         def show(line: dict[str, Any]) -> None:
             title = f"train  loss {line['loss']:.3f}  {line['images_per_s']:.0f} samples/s"
-            progress.update(task, completed=line["step"], total=line["num_steps"], description=title)
+            if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
+                progress.reset(task, completed=line["step"], total=line["num_steps"])
+            progress.update(task, completed=line["step"], description=title)
 
-        return fit(settings, config.out.absolute() / "checkpoints", config.workers, show)
+        return fit(settings, config.out.absolute() / "checkpoints", config.workers, use_gpu, show)
 
 
 def _write_model(config: TrainConfig, settings: "TrainSettings", state: Path, identity: dict[str, Any]) -> None:
     from trygon.models.card import model_card
-    from trygon.models.folder import read_config
     from trygon.models.model import load_model, save_model
     from trygon.training.checkpoint import load_state
 

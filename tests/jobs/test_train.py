@@ -56,7 +56,7 @@ def _write_shards(folder: Path) -> Path:
 
 def _command(shards: Path, model: Path, out: Path) -> list[str]:
     words = ["train", "--shards", str(shards), "--out", str(out), "--initial.model", str(model)]
-    words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--epochs-per-leg", "1", "--shuffle-rows", "0"]
+    words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--steps-per-leg", "4", "--shuffle-rows", "0"]
     return [sys.executable, "-m", "trygon_jobs", *words]
 
 

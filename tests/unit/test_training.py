@@ -58,7 +58,7 @@ def test_trimmed_captions_give_the_same_vectors(tiny: Path) -> None:
 def _settings(initial: Path, **changes: Any) -> TrainSettings:
     values: dict[str, Any] = {
         "initial": str(initial), "shards": (), "metrics": "", "objective": "clip", "text_types": MIXED, "epochs": 1,
-        "epochs_per_leg": 1, "batch_size": 4, "image_learning_rate": 1e-3, "text_learning_rate": 1e-3,
+        "steps_per_leg": 1, "batch_size": 4, "image_learning_rate": 1e-3, "text_learning_rate": 1e-3,
         "weight_decay": 0.1, "warmup_steps": 2, "feature_dropout": 0.0, "freeze_image_trunk": False,
         "freeze_text_tower": False, "shuffle_rows": 0, "seed": 0,
     }  # fmt: skip

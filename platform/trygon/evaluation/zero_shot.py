@@ -48,7 +48,11 @@ def _species(shards: Path, split: str) -> list[Taxon]:
 
 
 def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
-    return tuple(dict(sorted((taxon.lineage, taxon) for taxon in taxa)).values())
+    """One taxon a lineage, in the order of the lineages; one with a common name before one without."""
+    chosen: dict[tuple[str, ...], Taxon] = {}
+    for taxon in sorted(taxa, key=lambda taxon: (taxon.lineage, not taxon.common, taxon.common)):
+        chosen.setdefault(taxon.lineage, taxon)
+    return tuple(chosen.values())
 
 
 def _task(name: str, shards: Path, split: str, candidates: tuple[Taxon, ...]) -> Task:

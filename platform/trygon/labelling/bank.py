@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,6 +38,8 @@ class LabelBank:
     model: str
     model_digest: str
     text_type: TextType
+    calibration: str = ""
+    """The digest of the photos that `logit_scale` was fitted to; blank for the model's own."""
 
     @classmethod
     def build(
@@ -83,6 +85,7 @@ class LabelBank:
             "num_taxa": len(self.tree),
             "dim": self.vector_ND.shape[1],
             "logit_scale": self.logit_scale,
+            "calibration": self.calibration,
         }
         write_json(folder / _CARD, card)
         for kept in folder.glob(".chunk-*.npy"):
@@ -106,17 +109,18 @@ class LabelBank:
         if vector_ND.shape != (len(tree), card["dim"]):
             raise UserError(f"the vectors in {folder} are incomplete; build the labels again")
         text_type = TextType(card["text_type"])
-        return cls(tree, vector_ND, card["logit_scale"], card["model"], card["model_digest"], text_type)
+        scale, calibration = card["logit_scale"], card["calibration"]
+        return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
 
     def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
         if (self.model_digest or self.model) != (model.digest or model.ref):
             raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
 
-    def is_of(self, tree: TaxonTree, model: Identified, text_type: TextType) -> bool:
-        """Whether this is what `build` would make of these."""
-        mine = (self.tree.digest, self.model_digest or self.model, self.text_type)
-        return mine == (tree.digest, model.digest or model.ref, text_type)
+    def is_of(self, tree: TaxonTree, model: Identified, text_type: TextType, calibration: str = "") -> bool:
+        """Whether this is what `build` would make of these, calibrated on the same photos."""
+        mine = (self.tree.digest, self.model_digest or self.model, self.text_type, self.calibration)
+        return mine == (tree.digest, model.digest or model.ref, text_type, calibration)
 
     def within(self, clades: Sequence[str]) -> "LabelBank":
         """The bank of the taxa in any of the clades; all of it where none is named."""
@@ -133,8 +137,7 @@ class LabelBank:
     def select(self, positions: np.ndarray | Sequence[int]) -> "LabelBank":
         """The bank of some of the taxa, in tree order."""
         rows = np.unique(np.asarray(positions))
-        tree = self.tree.select(rows)
-        return LabelBank(tree, self.vector_ND[rows], self.logit_scale, self.model, self.model_digest, self.text_type)
+        return replace(self, tree=self.tree.select(rows), vector_ND=self.vector_ND[rows])
 
 
 def _keep(path: Path, vector_ND: np.ndarray) -> None:

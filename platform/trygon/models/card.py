@@ -17,8 +17,8 @@ Trained with trygon: {num_steps} steps of {recipe["batch_size"]} samples, object
 of the text types {", ".join(recipe["text_types"])}, image trunk {trunk}.
 
 - training samples: {samples.get("train", "unknown")}, of {species.get("seen", "unknown")} species
-- species held out, no image of which was seen: {species.get("unseen", "unknown")}. Their names are among the captions
-  that the text tower learned from a sentence model, where the recipe names one.
+- species held out of these samples: {species.get("unseen", "unknown")}. Towers that came with knowledge may have seen
+  some of them before: an image tower from ImageNet knows its classes, and a sentence model knows their names.
 
 `config.json` is the whole recipe, `provenance.json` the digests of the shards, `metrics.jsonl` a line a step.
 Load it with `open_clip.create_model_from_pretrained("local-dir:FOLDER")`.

@@ -97,7 +97,7 @@ def encode_text(net: nn.Module, tokens_BL: Tensor) -> Tensor:
         return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
     if text.cls_emb is None and text.attn_mask is not None and text.pool_type == "argmax":
         length = int(tokens_BL.argmax(1).max()) + 1
-        changed = {"attn_mask": text.attn_mask[:length, :length]}
+        changed: dict[str, Tensor] = {"attn_mask": text.attn_mask[:length, :length]}
     elif text.cls_emb is not None and text.attn_mask is None and text.pool_type == "last":
         # One further position: open_clip's mask is one place off and lets one padding token through.
         length = min(tokens_BL.shape[1], int((tokens_BL != text.pad_id).sum(1).max()) + 1)
@@ -120,7 +120,8 @@ def load_model(ref: str | Path, device: str | None = None) -> Model:
         net = open_clip.create_model(name, device=target, force_custom_text=True)
         tokenizer = load_tokenizer(ref)
     except Exception as error:
-        raise UserError(f"--model {ref} cannot be loaded: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--model {ref} cannot be loaded: {reason}") from error
     digest = digest_file(folder / WEIGHTS_NAME) if folder else ""
     return as_model(net.eval(), tokenizer, ref, digest, target)
 

@@ -79,10 +79,13 @@ def _check(text: Any, encoder: Any) -> None:
     config = encoder.config
     wanted = (config.hidden_size, config.num_attention_heads, config.num_hidden_layers + 1, config.vocab_size)
     given = (text.width, text.heads, len(text.transformer.resblocks), text.vocab_size)
-    if wanted != given or text.cls_emb is None or text.attn_mask is not None or text.pool_type != "last":
+    hidden = text.transformer.resblocks[0].mlp.c_fc.out_features
+    pools = text.cls_emb is not None and text.attn_mask is None and text.pool_type == "last"
+    if wanted != given or hidden != config.intermediate_size or text.output_dim < text.width or not pools:
         raise UserError(
             "the architecture's text_cfg does not fit the sentence model: it needs width {}, heads {}, layers {}, "
-            "vocab_size {}, embed_cls, no_causal_mask and pool_type last".format(*wanted)
+            "vocab_size {}, mlp_ratio {:g}, embed_cls, no_causal_mask, pool_type last, and an embed_dim not below "
+            "the width".format(*wanted, config.intermediate_size / config.hidden_size)
         )
 
 

@@ -49,7 +49,12 @@ class FeatureWriter:
 
 
 def write_features(
-    shards: Sequence[str], model_ref: str, out: Path, num_workers: int, progress: Callable[[int], None]
+    shards: Sequence[str],
+    model_ref: str,
+    out: Path,
+    num_workers: int,
+    use_gpu: bool,
+    progress: Callable[[int], None],
 ) -> list[str]:
     """Feature shards of all shards; those that are there are not made again. Their paths."""
     out.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,7 @@ def write_features(
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(shards))),
         num_cpus=1,
-        num_gpus=1 if torch.cuda.is_available() else 0,
+        num_gpus=int(use_gpu),
     )
     for row in dataset.iter_rows():
         progress(row["rows"])

@@ -8,25 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from ray.train.torch import TorchTrainer
 
-from trygon.errors import TrygonError
+from trygon.errors import TrygonError, UserError
 from trygon.training.settings import TrainSettings
-from trygon.training.worker import train_worker
+from trygon.training.worker import plan, train_worker
 
 _POLL_S = 0.5
+_TAIL_BYTES = 4096
 
 
-def fit(settings: TrainSettings, storage: Path, num_workers: int, on_step: Callable[[dict[str, Any]], None]) -> Path:
+def fit(
+    settings: TrainSettings,
+    storage: Path,
+    num_workers: int,
+    use_gpu: bool,
+    on_step: Callable[[dict[str, Any]], None],
+) -> Path:
     """Train to the end, from the last checkpoint in `storage` if there is one; the folder of the final state.
 
-    GPUs are used where there are any, with NCCL; else CPUs with gloo. `on_step` is handed each new line of metrics.
+    With `use_gpu` each worker has a GPU of its own, and they talk through NCCL; else through gloo. `on_step` is handed
+    the newest line of metrics again and again. Raises `UserError` where the shards do not fill a step.
     """
+    if not sum(leg.num_steps for leg in plan(settings, num_workers)):
+        raise UserError(
+            f"--shards: too few training samples for batches of {settings.batch_size} over {num_workers} workers: "
+            "lower --batch-size or --workers"
+        )
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=settings.as_dict(),
-        scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=torch.cuda.is_available()),
+        scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
         run_config=ray.train.RunConfig(
             name="run",
             storage_path=str(storage),
@@ -38,17 +50,25 @@ def fit(settings: TrainSettings, storage: Path, num_workers: int, on_step: Calla
         with _followed(Path(settings.metrics), on_step):
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        reasons = [str(reason) for reason in getattr(error, "worker_failures", {}).values()] or [str(error)]
-        line = reasons[0].strip().splitlines()[-1]
-        raise TrygonError(f"training failed: {line} (the last checkpoint in {storage} is kept; run again)") from error
-    if result.checkpoint is None:
-        raise TrygonError("training took no step: the shards hold fewer samples than one batch; lower --batch-size")
+        raise _failure(error, storage) from error
+    assert result.checkpoint is not None, "every leg reports one"
     return Path(result.checkpoint.path)
+
+
+def _failure(error: ray.train.TrainingFailedError, storage: Path) -> TrygonError:
+    """What a worker said, in one line."""
+    reasons = [str(reason) for reason in getattr(error, "worker_failures", {}).values()] or [str(error)]
+    line = reasons[0].strip().splitlines()[-1]
+    ours = ("trygon.errors.TrygonError: ", "trygon.errors.UserError: ")
+    for prefix in ours:
+        if line.startswith(prefix):
+            return TrygonError(line.removeprefix(prefix))
+    return TrygonError(f"training failed: {line} (the last checkpoint in {storage} is kept; run again)")
 
 
 @contextmanager
 def _followed(metrics: Path, on_step: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Hand over new lines of a growing file, from another thread, until the end."""
+    """Hand over the last line of a growing file from time to time, from another thread, until the end."""
     ended = threading.Event()
     thread = threading.Thread(target=_follow, args=(metrics, on_step, ended), daemon=True)
     thread.start()
@@ -60,16 +80,19 @@ def _followed(metrics: Path, on_step: Callable[[dict[str, Any]], None]) -> Itera
 
 
 def _follow(metrics: Path, on_step: Callable[[dict[str, Any]], None], ended: threading.Event) -> None:
-    last = 0
-    while True:
+    finished = False
+    while not finished:
         finished = ended.wait(_POLL_S)
-        lines = metrics.read_text().splitlines() if metrics.is_file() else []
-        for line in lines[last:]:
-            try:
-                on_step(json.loads(line))
-            except ValueError:  # half a line: it is whole at the next look
-                break
-            last += 1
-        last = min(last, len(lines))
-        if finished:
-            return
+        if line := _last_line(metrics):
+            on_step(json.loads(line))
+
+
+def _last_line(path: Path) -> bytes:
+    """The last whole line of a file; nothing where there is none yet."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            whole, _, _ = file.read().rpartition(b"\n")
+            return whole.rpartition(b"\n")[2]
+    except FileNotFoundError:
+        return b""

@@ -18,7 +18,7 @@ class TrainSettings:
     objective: str
     text_types: tuple[TextType, ...]
     epochs: int
-    epochs_per_leg: int
+    steps_per_leg: int
     batch_size: int
     """Of all workers together."""
     image_learning_rate: float

@@ -119,7 +119,7 @@ def take_step(
     """Forward, backward, update; loss and logit scale. A loss that is not finite ends training before the update."""
     loss, logit_scale = global_loss(towers, batch, objective)
     if not torch.isfinite(loss):
-        raise TrygonError("the loss is not finite: lower the learning rates; the last checkpoint is kept")
+        raise TrygonError("the loss is not finite: start again with lower learning rates, in another --out")
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -1,6 +1,7 @@
 """The loop that each Ray Train worker runs: legs of steps, a checkpoint after each."""
 
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trygon.data.ingest import Preparation, list_row_groups, stream
 from trygon.models.model import Model, load_model
+from trygon.storage import stable_id, write_text
 from trygon.training.checkpoint import Position, load_state, save_state
 from trygon.training.plan import Leg, plan_legs
 from trygon.training.settings import TrainSettings
@@ -24,7 +26,6 @@ def train_worker(config: dict[str, Any]) -> None:
     settings = TrainSettings(**config)
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    torch.manual_seed(settings.seed + rank)
     model = load_model(settings.initial)
     freeze(model.net, settings)
     optimiser = optimiser_of(model.net, settings)
@@ -45,7 +46,7 @@ def plan(settings: TrainSettings, world_size: int) -> list[Leg]:
     return plan_legs(
         list_row_groups(settings.shards),
         settings.epochs,
-        settings.epochs_per_leg,
+        settings.steps_per_leg,
         world_size,
         settings.batch_size // world_size,
         settings.seed,
@@ -73,6 +74,8 @@ def _run_leg(
     log: "MetricsFile | None",
 ) -> Position:
     leg, num_steps = legs[index], sum(leg.num_steps for leg in legs)
+    # What a leg draws (dropout) does not depend on the legs that this process ran before.
+    torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
     batch_size = settings.batch_size // len(leg.visits)
     batches = stream(leg.visits[rank], preparation_of(model, settings), batch_size, settings.shuffle_rows)
     step, waited = position.step, time.perf_counter()
@@ -106,14 +109,21 @@ def _report(net: nn.Module, optimiser: torch.optim.Optimizer, position: Position
         ray.train.report(metrics, ray.train.Checkpoint.from_directory(folder), checkpoint_dir_name=name)
 
 
+def _step(line: str) -> float:
+    """The step of a line; of half a line, which a kill can leave, one past them all."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
+
+
 class MetricsFile:
     """One JSON line a step. Lines past the checkpoint that a run goes on from are dropped: they will come again."""
 
     def __init__(self, path: Path, from_step: int) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text().splitlines() if path.is_file() else []
-        path.write_text("".join(f"{line}\n" for line in lines[:from_step]))
+        write_text(path, "".join(f"{line}\n" for line in lines if _step(line) <= from_step))
 
     def add(self, step: int, num_steps: int, **figures: float) -> None:
         """Append one step's figures."""
