@@ -13,14 +13,16 @@ import numpy as np
 import open_clip
 import psutil
 import pytest
+import torch
 from open_clip.model import CustomTextCLIP
 from PIL import Image
 
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
+from trygon.models.model import load_model
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
-from trygon.testing.tiny import write_tiny_model
+from trygon.testing.tiny import tiny_sentence_architecture, write_tiny_model, write_tiny_sentence_model
 
 # Three starts of Ray: on a busy machine that takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -29,11 +31,11 @@ _EPOCHS = 6
 _STEPS_PER_EPOCH = 4
 
 
-def _write_shards(folder: Path) -> Path:
-    folder.mkdir()
+def _write_shards(folder: Path, split: str = "train", count: int = 4) -> Path:
+    folder.mkdir(exist_ok=True)
     taxa = [Taxon(("Animalia", "Chordata", "Aves", "O", "F", "Genus", f"s{i}"), f"bird {i}") for i in range(8)]
     rng = np.random.default_rng(0)
-    for index in range(4):
+    for index in range(count):
         rows = []
         for number in range(16):
             taxon = taxa[number % 8]
@@ -44,12 +46,12 @@ def _write_shards(folder: Path) -> Path:
                     "image": encode_jpeg(Image.fromarray(pixels)),
                     **dict(zip(RANKS, taxon.lineage, strict=True)),
                     "common": taxon.common,
-                    "split": "train",
+                    "split": split,
                     "source": "test",
                     "source_id": f"{index}-{number}",
                 }
             )
-        write_shard(shard_path(folder, "train", index), rows)
+        write_shard(shard_path(folder, split, index), rows)
     TaxonTree.from_taxa(taxa).save(folder / "taxa.parquet")
     return folder
 
@@ -60,9 +62,13 @@ def _command(shards: Path, model: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "trygon_jobs", *words]
 
 
-def _steps(out: Path) -> list[int]:
+def _lines(out: Path) -> list[str]:
     path = out / "metrics.jsonl"
-    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.is_file() else []
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def _steps(out: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in _lines(out)]
 
 
 def _kill_family(process: subprocess.Popen[bytes]) -> None:
@@ -76,24 +82,91 @@ def _kill_family(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_path: Path) -> None:
-    shards, model, out = _write_shards(tmp_path / "shards"), write_tiny_model(tmp_path / "tiny"), tmp_path / "out"
-    command = _command(shards, model, out)
+    _write_shards(tmp_path / "shards")
+    write_tiny_model(tmp_path / "tiny")
+    out = tmp_path / "out"
+    # Relative paths, as users type them; Ray's workers run in other folders.
+    command = _command(Path("shards"), Path("tiny"), Path("out"))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
     deadline = time.monotonic() + 400
     while not list((out / "checkpoints/run").glob("leg-*/state.pt")):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.2)
     _kill_family(process)
-    before = len(_steps(out))
+    before = _lines(out)
+    saved = max(
+        torch.load(state, weights_only=True)["step"] for state in (out / "checkpoints/run").glob("leg-*/state.pt")
+    )
 
-    subprocess.run(command, env=environment, check=True, timeout=400)
+    subprocess.run(command, env=environment, check=True, timeout=400, cwd=tmp_path)
     assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
-    assert before < _EPOCHS * _STEPS_PER_EPOCH
+    # A line holds the seconds that its step took: a step done again would have another.
+    assert _lines(out)[:saved] == before[:saved]
+    assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH
     loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{out}")
     assert isinstance(loaded[0], CustomTextCLIP)
 
     weights = (out / "open_clip_model.safetensors").stat().st_mtime_ns
-    subprocess.run(command, env=environment, check=True, timeout=200)
+    subprocess.run(command, env=environment, check=True, timeout=200, cwd=tmp_path)
     assert (out / "open_clip_model.safetensors").stat().st_mtime_ns == weights
+
+
+def _frozen_architecture(path: Path) -> Path:
+    """A timm trunk of a few layers, and a text tower that starts from the tiny sentence encoder."""
+    architecture = tiny_sentence_architecture()
+    vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "mlp", "image_size": 64}
+    architecture["model_cfg"]["vision_cfg"] = vision
+    path.write_text(json.dumps(architecture))
+    return path
+
+
+def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Path) -> None:
+    """The way of the starter: towers started and frozen, features, a head, and the measures of what came out."""
+    shards, out = _write_shards(tmp_path / "shards"), tmp_path / "out"
+    _write_shards(shards, "val", 1)
+    sentences = write_tiny_sentence_model(tmp_path / "sentences")
+    words = ["--initial.architecture", str(_frozen_architecture(tmp_path / "architecture.json"))]
+    words += ["--initial.sentence-model", str(sentences), "--freeze-image-trunk", "--freeze-text-tower"]
+    words += [
+        "--feature-dropout",
+        "0.3",
+        "--shuffle-rows",
+        "32",
+        "--image-learning-rate",
+        "1e-3",
+        "--batch-size",
+        "16",
+    ]
+    command = [sys.executable, "-m", "trygon_jobs", "train", "--shards", str(shards), "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words += ["--batch-size", "16", "--epochs", "2"]
+    subprocess.run([*command, *words], env=environment, check=True, timeout=400)
+    assert len(list((out / "features").glob("*.parquet"))) == 4
+    initial, final = (load_model(folder).net.state_dict() for folder in (out / "initial", out))
+    changed = {name for name in initial if not torch.equal(initial[name], final[name])}
+    assert changed
+    assert all(name == "logit_scale" or name.startswith("visual.head.") for name in changed)
+
+    evaluation = tmp_path / "evaluation"
+    words = ["evaluate", "--model", str(out), "--baseline", str(out / "initial"), "--shards", str(shards)]
+    evaluate = [sys.executable, "-m", "trygon_jobs", *words, "--out", str(evaluation)]
+    subprocess.run(evaluate, env=environment, check=True, timeout=200)
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    for prefix in ("", "baseline/"):
+        assert metrics[f"{prefix}zero_shot/seen/taxon/species/n"] == 16
+        assert metrics[f"{prefix}zero_shot/seen/taxon/species/chance"] == pytest.approx(1 / 8, abs=1e-3)
+        assert metrics[f"{prefix}zero_shot/seen/taxon/class/top1"] == 1
+    again = subprocess.run(evaluate, env=environment, check=True, timeout=200, capture_output=True, text=True)
+    assert "was complete" in again.stdout
+
+
+def test_too_few_samples_for_a_step_are_refused(tmp_path: Path) -> None:
+    shards = _write_shards(tmp_path / "shards", count=1)
+    write_tiny_model(tmp_path / "tiny")
+    command = _command(shards, tmp_path / "tiny", tmp_path / "out")
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert refused.returncode == 2
+    assert "lower --batch-size or --workers" in refused.stderr
+    assert "Traceback" not in refused.stderr

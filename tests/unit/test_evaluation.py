@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
@@ -40,6 +41,28 @@ def test_a_rank_is_right_where_the_lineage_agrees() -> None:
     assert metrics["species/top1_low"] < 0.5 < metrics["species/top1_high"]
 
 
+def test_one_species_under_two_common_names_is_one_candidate(tmp_path: Path) -> None:
+    image = encode_jpeg(Image.new("RGB", (40, 40)))
+    rows = [
+        {"sample_id": n, "image": image, **dict(zip(RANKS, LION.lineage, strict=True)), "common": common,
+         "split": "unseen", "source": "t", "source_id": str(n)}
+        for n, common in enumerate(("", "lion", "cat of prey"))
+    ]  # fmt: skip
+    write_shard(shard_path(tmp_path, "unseen", 0), rows)
+    (task,) = (task for task in tasks_of(tmp_path) if task.name == "unseen")
+    assert [taxon.common for taxon in task.candidates] == ["cat of prey"]
+
+
+def test_five_guesses_reach_what_counting_says() -> None:
+    robins = [Taxon((*ROBIN.lineage[:5], f"G{i}", "x")) for i in range(18)]
+    candidates = (LION, TIGER, *robins)
+    metrics = rank_metrics([Prediction(LION, candidates)], candidates)
+    assert metrics["species/chance_top5"] == pytest.approx(5 / 20, abs=0.02)
+    assert metrics["class/chance_top5"] == 1
+    # Missed where none of the first five draws is one of the genus' two species: C(18, 5) / C(20, 5).
+    assert metrics["genus/chance_top5"] == pytest.approx(1 - 8568 / 15504, abs=0.03)
+
+
 def test_five_best_clades_are_distinct() -> None:
     many_cats = [Taxon((*CAT_FAMILY, "Panthera", f"x{letter}"), "") for letter in "abcde"]
     metrics = rank_metrics([Prediction(ROBIN, (*many_cats, ROBIN))], (*many_cats, ROBIN))
@@ -49,8 +72,6 @@ def test_five_best_clades_are_distinct() -> None:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     for split, taxa in {"train": (LION, TIGER), "val": (LION, TIGER), "unseen": (CAT, ROBIN)}.items():
         rows = [
