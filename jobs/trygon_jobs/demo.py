@@ -2,27 +2,33 @@
 
 import json
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from pydantic import Field
 
-from trygon.errors import TrygonError
-from trygon.storage import read_json, write_json
+from trygon.disk import writing_to
+from trygon.errors import TrygonError, UserError
+from trygon.storage import read_json, write_bytes, write_json
 from trygon_jobs.config import JobConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
 
 _READY_S = 180
+_LOOK_S = 0.5
 
 
 class DemoConfig(JobConfig):
@@ -30,125 +36,202 @@ class DemoConfig(JobConfig):
 
     out: Path = Path("demo-output")
     """Folder that everything lands in. Run again, finished steps are not repeated."""
-    port: int = 8123
+    port: int = Field(default=8123, ge=1, le=65535)
     """Port on loopback for the one request of the serving step."""
 
 
-def steps(out: Path) -> dict[str, list[str]]:
-    """The commands of the chain up to serving, by step, as a user types them after `trygon`."""
+@dataclass(frozen=True)
+class Step:
+    """One command of the chain."""
+
+    words: list[str]
+    """As a user types them after `trygon`."""
+    writes: tuple[Path, ...] = ()
+    """What it writes last: a step that leaves these files as they were had nothing to do."""
+
+    def stamps(self) -> list[int | None]:
+        """When each of these files was written; None for one that is not there."""
+        return [path.stat().st_mtime_ns if path.is_file() else None for path in self.writes]
+
+    def stood_since(self, stamps: list[int | None]) -> bool:
+        """Whether all of them were there then and have not been written since."""
+        return bool(stamps) and None not in stamps and self.stamps() == stamps
+
+
+def steps(out: Path, port: int) -> dict[str, Step]:
+    """The chain, by the names of its jobs."""
+    from trygon.data.cache import sample_folder
+
     shards, model, labels, archive, run = (out / name for name in ("shards", "model", "labels", "archive", "run"))
+    evaluation, made_by = out / "evaluation", ["--model", str(model)]
     return {
-        "sample": ["sample", "--archive", str(archive)],
-        "curate": ["curate", str(shards)],
-        "train": ["train", "--config", "starter", "--shards", str(shards), "--out", str(model)],
-        "evaluate": [
-            *("evaluate", "--model", str(model), "--baseline", str(model / "initial")),
-            *("--shards", str(shards), "--out", str(out / "evaluation")),
-        ],
-        "build-labels": [
-            *("build-labels", "--model", str(model), "--out", str(labels)),
-            *("--include", str(shards / "taxa.parquet")),
-        ],
-        "label": ["label", str(archive), "--model", str(model), "--labels", str(labels), "--out", str(run)],
+        "sample": Step(
+            ["sample", "--archive", str(archive)], (sample_folder() / "sample.json", out / "archive-truth.csv")
+        ),
+        "curate": Step(["curate", str(shards)], (shards / "summary.json",)),
+        "train": Step(
+            ["train", "--config", "starter", "--shards", str(shards), "--out", str(model)],
+            (model / "provenance.json",),
+        ),
+        "evaluate": Step(
+            [
+                *("evaluate", *made_by, "--baseline", str(model / "initial")),
+                *("--shards", str(shards), "--out", str(evaluation)),
+            ],
+            (evaluation / "metrics.json",),
+        ),
+        "build-labels": Step(
+            ["build-labels", *made_by, "--out", str(labels), "--include", str(shards / "taxa.parquet")],
+            (labels / "bank.json",),
+        ),
+        "label": Step(
+            ["label", str(archive), *made_by, "--labels", str(labels), "--out", str(run)], (run / "summary.json",)
+        ),
+        "serve": Step(["serve", *made_by, "--labels", str(labels), "--port", str(port)]),
     }
+
+
+class Costs:
+    """What each step cost, as it stands in `summary.json` after every step, also after one that failed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps: dict[str, dict[str, Any]] = read_json(path).get("steps", {}) if path.is_file() else {}
+        self.last_run: dict[str, dict[str, Any]] = {}
+
+    def add(self, name: str, figures: dict[str, Any]) -> None:
+        """Note a step's figures and write the file; a step found complete keeps those of the run that did the work."""
+        self.last_run[name] = figures
+        done_now = figures["exit_code"] == 0 and not figures["was_complete"]
+        if done_now or (figures["was_complete"] and name not in self.steps):
+            self.steps[name] = figures
+        total = {
+            "seconds": round(sum(it["seconds"] for it in self.steps.values()), 1),
+            "peak_memory_bytes": max((it["peak_memory_bytes"] for it in self.steps.values()), default=0),
+        }
+        write_json(self.path, {"steps": self.steps, "last_run": self.last_run, "total": total})
 
 
 def main(config: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig()) -> None:
     """Run the whole chain on real sample data: photos, training, a labelled archive, one request."""
     from rich.console import Console
 
+    from trygon_jobs.demo_summary import lines
+
     console = Console(highlight=False)
-    out = config.out.absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    previous = read_json(out / "summary.json")["steps"] if (out / "summary.json").is_file() else {}
-    commands = {name: [sys.executable, "-m", "trygon_jobs", *words] for name, words in steps(config.out).items()}
-    measured = {}
-    for number, (name, command) in enumerate(commands.items(), 1):
-        _announce(console, number, len(commands) + 1, command[3:], previous.get(name))
-        measured[name] = _run(command)
-    serve = ["serve", "--model", str(config.out / "model"), "--labels", str(config.out / "labels")]
-    serve += ["--port", str(config.port)]
-    _announce(console, len(commands) + 1, len(commands) + 1, serve, previous.get("serve"))
-    measured["serve"], answer = _serve_once([sys.executable, "-m", "trygon_jobs", *serve], config.port, out)
-    write_json(out / "answer.json", answer)
-    # A step that had nothing left to do keeps the figures of the run that did the work.
-    kept = {
-        name: max((figures, previous.get(name, figures)), key=lambda it: it["seconds"])
-        for name, figures in measured.items()
-    }
-    total = {"seconds": round(sum(it["seconds"] for it in kept.values()), 1)}
-    total["peak_memory_bytes"] = max(it["peak_memory_bytes"] for it in kept.values())
-    write_json(out / "summary.json", {"steps": kept, "last_run": measured, "total": total})
-    _tell(console, config.out)
+    _require_port(config.port)
+    _require_apt()
+    with writing_to(config.out):
+        config.out.mkdir(parents=True, exist_ok=True)
+        _run_chain(config, console)
+    console.print()
+    for line in lines(config.out):
+        console.print(line, soft_wrap=True)
 
 
-def _announce(console: "Console", number: int, count: int, words: list[str], before: dict[str, float] | None) -> None:
-    expected = f"  (took {before['seconds']:.0f} s before)" if before else ""
-    console.print(
-        f"\n[bold cyan]step {number} of {count}[/]  trygon {shlex.join(words)}[dim]{expected}[/]", soft_wrap=True
-    )
-
-
-def _run(command: list[str]) -> dict[str, float]:
-    with _measured(command) as (process, figures):
-        while process.poll() is None:
-            figures["peak_memory_bytes"] = max(figures["peak_memory_bytes"], _memory_bytes(process.pid))
-            time.sleep(0.5)
-    if process.returncode:
-        raise TrygonError(f"the step `trygon {shlex.join(command[3:])}` ended with exit code {process.returncode}")
-    return figures
-
-
-def _serve_once(command: list[str], port: int, out: Path) -> tuple[dict[str, float], dict[str, object]]:
-    """Start the classifier, wait for it, send it one held-out photo, and stop it."""
-    with _measured(command) as (process, figures):
-        _wait_ready(process, f"http://127.0.0.1:{port}/readyz")
-        photo = _held_out_photo(out / "shards")
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/classify", data=photo, headers={"Content-Type": "image/jpeg"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            answer = json.load(response)
-        figures["peak_memory_bytes"] = _memory_bytes(process.pid)
-    return figures, answer
-
-
-def _wait_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise TrygonError(f"`trygon serve` ended with exit code {process.returncode} before it was ready")
+def _require_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise TrygonError(f"{url} was not ready within {_READY_S} s")
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"cannot listen on port {port}: {error.strerror}; choose another with --port") from error
 
 
-def _held_out_photo(shards: Path) -> bytes:
-    import pyarrow.parquet as pq
+def _require_apt() -> None:
+    """`UserError` where the sample photos are still to come and the tools that bring them are missing."""
+    from trygon.data.cache import downloads_folder, sample_folder
+    from trygon.data.packages import PACKAGES
 
-    shard = sorted(shards.glob("unseen-*.parquet"))[0]
-    return next(pq.ParquetFile(shard).iter_batches(1, columns=["image"]))["image"][0].as_py()
+    if (sample_folder() / "sample.json").is_file():
+        return
+    wanted = [package for package in PACKAGES if package.client == "apt"]
+    at_hand = all((downloads_folder() / package.file).is_file() for package in wanted)
+    missing = [tool for tool in ("apt-get", "dpkg-deb")[at_hand:] if not shutil.which(tool)]
+    if missing:
+        raise UserError(
+            f"{missing[0]} is missing, and the sample photos come in Debian's packages: run on Debian 12 (or in its "
+            f"container image), or copy a finished {sample_folder()} from there"
+        )
+
+
+def _run_chain(config: DemoConfig, console: "Console") -> None:
+    costs, chain = Costs(config.out / "summary.json"), steps(config.out, config.port)
+    for number, (name, step) in enumerate(chain.items(), 1):
+        before = costs.steps.get(name)
+        expected = f"  (took {before['seconds']:.0f} s before)" if before else ""
+        title = f"\n[bold cyan]step {number} of {len(chain)}[/]  trygon {shlex.join(step.words)}[dim]{expected}[/]"
+        console.print(title, soft_wrap=True)
+        with measured(name, step, costs) as process:
+            if name == "serve":
+                _ask(process, config)
+            else:
+                process.wait()
+        _end_unless_done(process, step)
 
 
 @contextmanager
-def _measured(command: list[str]) -> "Iterator[tuple[subprocess.Popen[bytes], dict[str, float]]]":
-    """A process that is stopped at the end, and its figures: seconds and peak memory."""
-    figures: dict[str, float] = {"seconds": 0.0, "peak_memory_bytes": 0}
-    start = time.monotonic()
+def measured(name: str, step: Step, costs: Costs) -> Iterator[subprocess.Popen[bytes]]:
+    """The running command of a step; at the end it is stopped, and what it cost is noted however it ended."""
+    stamps, start = step.stamps(), time.monotonic()
+    command = [sys.executable, "-m", "trygon_jobs", *step.words, *(["--debug"] if "--debug" in sys.argv else [])]
     process = subprocess.Popen(command)
+    memory = PeakMemory(process.pid)
     try:
-        yield process, figures
+        with memory:
+            yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        figures["seconds"] = round(time.monotonic() - start, 1)
+        _stop(process)
+        figures = {
+            "seconds": round(time.monotonic() - start, 1),
+            "peak_memory_bytes": memory.bytes,
+            "exit_code": process.returncode,
+            "was_complete": process.returncode == 0 and step.stood_since(stamps),
+        }
+        costs.add(name, figures)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _end_unless_done(process: subprocess.Popen[bytes], step: Step) -> None:
+    """End with a failed step's exit code. It has said why itself, unless a signal ended it."""
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise TrygonError(
+            f"`trygon {shlex.join(step.words)}` was ended by {name}, as where memory runs out; "
+            "give the same command again: it goes on"
+        )
+    if process.returncode:
+        sys.exit(process.returncode)
+
+
+class PeakMemory:
+    """The most memory that a process and all below it held together, seen twice a second while `with` lasts."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.bytes = pid, 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_S):
+            self.bytes = max(self.bytes, _memory_bytes(self.pid))
 
 
 def _memory_bytes(pid: int) -> int:
@@ -170,10 +253,41 @@ def _pss_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
-def _tell(console: "Console", out: Path) -> None:
-    """What came out, read back from the files."""
-    from trygon_jobs.demo_summary import lines
+def _ask(server: subprocess.Popen[bytes], config: DemoConfig) -> None:
+    """Send one held-out photo to the classifier once it is ready; the photo and the answer are kept."""
+    url = f"http://127.0.0.1:{config.port}"
+    if not _becomes_ready(server, f"{url}/readyz"):
+        return
+    row = _held_out_animal(config.out / "shards")
+    photo = row.pop("image")
+    request = urllib.request.Request(f"{url}/v1/classify", data=photo, headers={"Content-Type": "image/jpeg"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    write_bytes(config.out / "photo.jpg", photo)
+    write_json(config.out / "answer.json", {"photo": row, "answer": answer})
 
-    console.print()
-    for line in lines(out):
-        console.print(line, soft_wrap=True)
+
+def _becomes_ready(server: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait for an answer; False where the server ends before."""
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            return False
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return True
+        except OSError:
+            time.sleep(_LOOK_S)
+    raise TrygonError(f"{url} was not ready within {_READY_S} s")
+
+
+def _held_out_animal(shards: Path) -> dict[str, Any]:
+    """The first held-out sample that shows an animal: most names in the LabelBank are of animals."""
+    import pyarrow.parquet as pq
+
+    from trygon.data.shards import list_shards
+
+    for shard in list_shards(shards, "unseen"):
+        if found := pq.read_table(shard, filters=[("kingdom", "==", "Animalia")]).slice(0, 1).to_pylist():
+            return found[0]
+    raise TrygonError(f"{shards} holds no unseen sample of an animal to send")

@@ -1,60 +1,173 @@
 """What the demo says at its end. Every number is read back from the files that the steps wrote."""
 
-from collections.abc import Iterator
+import csv
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trygon.storage import read_json
+from trygon.taxonomy.names import clean_lineage
+from trygon.taxonomy.taxon import RANKS, Taxon
+
+_TEXT_TYPES = ("taxon", "sci", "com", "taxon_com")
+_MIN_OVERLAP = 0.5
+"""Intersection over union at which a box counts as that of an animal, as detection benchmarks have it."""
+
+Row = Mapping[str, Any]
 
 
 def lines(out: Path) -> Iterator[str]:
     """Lines for people, a few for each step."""
     yield from _evaluation(read_json(out / "evaluation" / "metrics.json"))
-    yield from _run(out)
-    yield from _answer(read_json(out / "answer.json"))
-    summary = read_json(out / "summary.json")
-    total = summary["total"]
-    yield f"[bold]Cost[/]  {total['seconds']:.0f} s, at most {total['peak_memory_bytes'] / 1e9:.1f} GB"
+    yield from _archive(out)
+    yield from _request(out)
+    yield _cost(read_json(out / "summary.json"))
     yield "[bold]Look at[/]"
     yield f"  {out / 'evaluation' / 'index.html'}   how well the model names species it never saw"
     yield f"  {out / 'run' / 'report' / 'index.html'}   the labelled archive"
     yield f"  {out / 'run' / 'export' / 'camtrap-dp' / 'datapackage.json'}   the same as Camtrap DP"
-    yield f"  trygon serve --model {out / 'model'} --labels {out / 'labels'}   then open http://127.0.0.1:8000"
+    serve = shlex.join(["serve", "--model", str(out / "model"), "--labels", str(out / "labels")])
+    yield f"  {_trygon()} {serve}   then open http://127.0.0.1:8000"
 
 
-def _evaluation(metrics: dict[str, float]) -> Iterator[str]:
-    yield "[bold]Species that training never saw[/], right at the first guess, in percent (guessing; before training)"
-    for rank in ("species", "family", "class"):
-        key = f"zero_shot/unseen/taxon/{rank}"
-        low, high = 100 * metrics[f"{key}/top1_low"], 100 * metrics[f"{key}/top1_high"]
-        yield (
-            f"  {rank:8} {100 * metrics[f'{key}/top1']:5.1f}  ({low:.0f} to {high:.0f} with 95 % confidence, "
-            f"n = {metrics[f'{key}/n']:.0f})   guessing {100 * metrics[f'{key}/chance']:.1f}, "
-            f"before {100 * metrics[f'baseline/{key}/top1']:.1f}"
-        )
+def _evaluation(metrics: Mapping[str, float]) -> Iterator[str]:
+    count = metrics["zero_shot/unseen/taxon/species/n"]
+    yield f"[bold]Species that training never saw[/] ({count:.0f} photos), right at the first guess, in percent"
+    yield "  names as     trained  (95 % interval)   before training   guessing"
+    for text_type in _TEXT_TYPES:
+        key = f"zero_shot/unseen/{text_type}/species"
+        top1, low, high = (100 * metrics[f"{key}/{name}"] for name in ("top1", "top1_low", "top1_high"))
+        before, chance = 100 * metrics[f"baseline/{key}/top1"], 100 * metrics[f"{key}/chance"]
+        interval = f"({low:.0f} to {high:.0f})"
+        yield f"  {text_type:<11}  {top1:7.1f}  {interval:<15}   {before:15.1f}   {chance:8.1f}"
 
 
-def _run(out: Path) -> Iterator[str]:
-    from collections import Counter
+def _cost(summary: Mapping[str, Any]) -> str:
+    total, steps = summary["total"], summary["steps"]
+    unknown = [name for name, figures in steps.items() if figures.get("was_complete")]
+    rest = f" (without {', '.join(unknown)}: done before the demo's first run)" if unknown else ""
+    return f"[bold]Cost[/]  {total['seconds']:.0f} s, at most {total['peak_memory_bytes'] / 1e9:.1f} GB{rest}"
 
-    import pyarrow.parquet as pq
 
-    media = pq.read_table(out / "run" / "media.parquet", columns=["failure"])
-    observations = pq.read_table(out / "run" / "observations.parquet", columns=["type"])
-    counts = Counter(observations["type"].to_pylist())
-    broken = media.num_rows - media["failure"].null_count
+def _trygon() -> str:
+    """What to type for `trygon`: the script beside this Python, by the shorter of its two paths."""
+    script = Path(sys.executable).parent / "trygon"
+    if not script.is_file():
+        return f"{shlex.quote(sys.executable)} -m trygon_jobs"
+    near = os.path.relpath(script)
+    return shlex.quote(near if os.sep in near and len(near) < len(str(script)) else str(script))
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An animal that stands in a frame, and the observation whose box is on it, if there is one."""
+
+    truth: Row
+    observation: Row | None
+
+
+def _archive(out: Path) -> Iterator[str]:
+    from trygon.archive.run import Run
+
+    run = Run.open(out / "run")
+    with (out / "archive-truth.csv").open(encoding="utf-8", newline="") as file:
+        truth = list(csv.DictReader(file))
+    boxes = _boxes_by_path(run)
+    sightings = [_sighting(row, boxes.get(row["path"], [])) for row in truth if row["kind"] == "animal"]
+    found = [sighting for sighting in sightings if sighting.observation]
+    blank = [row["path"] for row in truth if row["kind"] == "blank"]
+    on_blank = sum(len(boxes.get(path, [])) for path in blank)
+    others = sum(map(len, boxes.values())) - len(found)
+    broken = run.media.num_rows - run.media["failure"].null_count
     yield (
-        f"[bold]Archive[/]  {media.num_rows} files, {broken} of them broken; "
-        + ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
-        + " observations"
+        f"[bold]Archive[/]  {run.media.num_rows} files, {broken} of them broken. The detector found {len(found)} of "
+        f"{len(sightings)} animals; it drew {others} boxes on something else, {on_blank} of them on the {len(blank)} "
+        "blank frames"
     )
+    seen = set(read_json(out / "shards" / "summary.json")["species"]["seen"])
+    trained = [sighting for sighting in found if _species(sighting.truth) in seen]
+    yield "  right names of animals found           class      order      deepest rank given"
+    yield _names_right("species in training", trained)
+    yield _names_right("species not in training", [sighting for sighting in found if sighting not in trained])
 
 
-def _answer(answer: dict[str, Any]) -> Iterator[str]:
-    taxon = answer["taxon"] or {}
-    best = answer["top"][0]
-    name = " ".join(str(part) for part in (taxon.get("rank"), taxon.get("scientific")) if part) or "nothing sure"
+def _boxes_by_path(run: Any) -> dict[str, list[dict[str, Any]]]:
+    """Observations of animals with their boxes, by the path of the frame."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in run.observation_rows():
+        if row["type"] == "animal" and row["detection_id"] is not None:
+            path = run.media_by_id[row["media_id"]]["path"]
+            found.setdefault(path, []).append(row | {"box": run.boxes[row["detection_id"]]})
+    return found
+
+
+def _sighting(truth: Row, observations: Sequence[Row]) -> Sighting:
+    """The best box on an animal; where its place is not known, the surest box of the frame."""
+    if not truth["x"]:
+        return Sighting(truth, max(observations, key=lambda row: row["box"]["confidence"], default=None))
+    best = max(observations, key=lambda row: _overlap(truth, row["box"]), default=None)
+    return Sighting(truth, best if best and _overlap(truth, best["box"]) >= _MIN_OVERLAP else None)
+
+
+def _overlap(one: Row, other: Row) -> float:
+    """Intersection over union of two boxes."""
+    shared = area = 1.0
+    other_area = 1.0
+    for start, size in (("x", "width"), ("y", "height")):
+        a, b, length_a, length_b = float(one[start]), float(other[start]), float(one[size]), float(other[size])
+        shared *= max(0.0, min(a + length_a, b + length_b) - max(a, b))
+        area, other_area = area * length_a, other_area * length_b
+    return shared / (area + other_area - shared)
+
+
+def _species(truth: Row) -> str:
+    return Taxon(clean_lineage([truth[rank] for rank in RANKS])).taxonomic
+
+
+def _names_right(title: str, sightings: Sequence[Sighting]) -> str:
+    shares = []
+    for rank in ("class", "order", None):
+        at = [(it.truth, it.observation, rank or it.observation["rank"]) for it in sightings if it.observation]
+        given = [(truth, names, level) for truth, names, level in at if level and names[level]]
+        right = sum(_name(truth, level) == _name(names, level) for truth, names, level in given)
+        shares.append(f"{right} of {len(given)}")
+    return f"  {title:<24} ({len(sightings):>3} boxes)   {shares[0]:<8}   {shares[1]:<8}   {shares[2]}"
+
+
+def _name(names: Row, rank: str) -> str:
+    """The name at a rank; a species' epithet says nothing without its genus."""
+    return f"{names['genus']} {names['species']}" if rank == "species" else names[rank]
+
+
+def _request(out: Path) -> Iterator[str]:
+    content = read_json(out / "answer.json")
+    photo, answer = content["photo"], content["answer"]
+    shown = Taxon.from_row(photo)
     yield (
-        f"[bold]One request[/]  the classifier says {name}; "
-        f"its best species is {best['scientific']} with probability {best['probability']:.2f}"
+        f"[bold]One request[/]  {out / 'photo.jpg'} shows {shown.common or 'a species'} ({shown.scientific}), "
+        "which training never saw"
     )
+    yield f"  the classifier says {_verdict(photo, answer)}; its best guesses are {_how_deep(photo, answer)}"
+
+
+def _verdict(photo: Row, answer: Mapping[str, Any]) -> str:
+    taxon = answer["taxon"]
+    if not taxon:
+        return f"nothing with a probability of {answer['floor']:.2f} or more"
+    right = "right" if taxon["scientific"] == _name(photo, taxon["rank"]) else "wrong"
+    return f"{taxon['rank']} {taxon['scientific']} (probability {taxon['probability']:.2f}), which is {right}"
+
+
+def _how_deep(photo: Row, answer: Mapping[str, Any]) -> str:
+    """Down to which rank the best guesses are right, and what the first wrong one is."""
+    guesses = {rank: entry["name"] for rank, entry in answer["lineage"].items()}
+    wrong = next((rank for rank in RANKS if guesses.get(rank) != _name(photo, rank)), None)
+    if wrong is None:
+        return "right down to the species"
+    above = RANKS[: RANKS.index(wrong)]
+    right = f"right down to {above[-1]} {guesses[above[-1]]}, then" if above else "not right:"
+    return f"{right} {wrong} {guesses.get(wrong, 'unknown')} and not {_name(photo, wrong)}"
