@@ -1,19 +1,17 @@
 """The command line: `trygon JOB`, its config from flags, environment and a YAML file, in that order of strength."""
 
-import re
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import cyclopts
 from cyclopts import App, Parameter
 from pydantic import ValidationError
-from rich.console import Console
 
 import trygon
-from trygon.errors import TrygonError, UserError
+from trygon.errors import UserError, report
 
 JOBS = {
     "sample": "Fetch the sample data: real photos, taxonomies, a detector and small pretrained towers.",
@@ -38,32 +36,40 @@ for _job, _help in JOBS.items():
     app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help)
 
 
-def _config_text(config: str) -> tuple[str, str]:
-    """A YAML config and its name: a file by path, a recipe that ships with trygon, or `-` for standard input."""
+class _Config(NamedTuple):
+    """A YAML config as it was read, and its name for messages."""
+
+    text: str
+    name: str
+
+
+def _read_config(config: str | None) -> _Config | None:
+    """A YAML config: a file by path, a recipe that ships with trygon, or `-` for standard input."""
+    if not config:
+        return None
     if config == "-":
-        return sys.stdin.read(), "standard input"
+        return _Config(sys.stdin.read(), "standard input")
     recipes = files("trygon_jobs") / "recipes"
     for path in (Path(config), Path(str(recipes / f"{config}.yaml"))):
         if path.is_file():
-            return path.read_text(), str(path)
+            return _Config(path.read_text(), str(path))
     names = ", ".join(sorted(Path(str(entry)).stem for entry in recipes.iterdir() if entry.name.endswith(".yaml")))
     raise UserError(f"--config {config}: no such file, nor a recipe of that name (recipes: {names or 'none'})")
 
 
-def _use_config(config: str | None) -> None:
+def _use_config(config: _Config | None) -> None:
     """Let the jobs read their configs from the environment and, below it, from a YAML file."""
     sources: list[Any] = [cyclopts.config.Env("TRYGON_")]
     if config:
         import yaml
 
-        text, name = _config_text(config)
         try:
-            content = yaml.safe_load(text) or {}
+            content = yaml.safe_load(config.text) or {}
         except yaml.YAMLError as error:
-            raise UserError(f"--config {name} is not YAML: {_one_line(error)}") from error
+            raise UserError(f"--config {config.name} is not YAML: {error}") from error
         if isinstance(content, dict) and "config" in content:  # it would pass as the name of the whole
-            raise UserError(f"--config {name}: unknown key: config")
-        sources.append(cyclopts.config.Dict(content, source=name, use_commands_as_keys=False))
+            raise UserError(f"--config {config.name}: unknown key: config")
+        sources.append(cyclopts.config.Dict(content, source=config.name, use_commands_as_keys=False))
     app.config = tuple(sources)  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -89,9 +95,10 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     tokens, config = split_config(command)
     if not tokens or tokens[0] not in JOBS or tokens[0] == "submit":
         raise UserError(f"submit: name a job after the options ({', '.join(job for job in JOBS if job != 'submit')})")
-    _use_config(config)
+    read = _read_config(config)  # once: standard input has it only once
+    _use_config(read)
     app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
-    return tokens, _config_text(config)[0] if config and config != "-" else None
+    return tokens, read.text if read else None
 
 
 @app.meta.default
@@ -104,29 +111,21 @@ def _launch(
         # They belong to the job that is submitted.
         tokens = (*tokens, *(("--config", config) if config else ()), *(("--debug",) if debug else ()))
         config = None
-    _use_config(config)
+    _use_config(_read_config(config))
     app(tokens, exit_on_error=False, print_error=False)
 
 
-def _report(error: Exception) -> int:
-    """Print one line for an error; the exit code that goes with it."""
+def _problem(error: Exception) -> Exception:
+    """Mistakes in a command or a config as errors of the user; other errors as they are."""
     match error:
         case cyclopts.CycloptsError() if isinstance(error.__cause__, ValidationError):
-            message, code = _first_problem(error.__cause__), 2
+            return UserError(_first_problem(error.__cause__))
         case ValidationError():
-            message, code = _first_problem(error), 2
+            return UserError(_first_problem(error))
         case cyclopts.CycloptsError():
-            message, code = _command_problem(error), 2
-        case TrygonError():
-            message, code = _one_line(error), error.exit_code
+            return UserError(_command_problem(error))
         case _:
-            message, code = f"{type(error).__name__}: {_one_line(error)} (--debug shows the traceback)", 1
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", style="red", markup=False)
-    return code
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s*\n\s*", " ", str(error).strip())
+            return error
 
 
 def _command_problem(error: cyclopts.CycloptsError) -> str:
@@ -134,7 +133,7 @@ def _command_problem(error: cyclopts.CycloptsError) -> str:
         # Its own text imports all jobs.
         return f"{' '.join(error.unused_tokens or ())}: no such job (jobs: {', '.join(JOBS)})"
     error.verbose = False
-    return f"{_one_line(error)} See trygon {' '.join([*(error.command_chain or ()), '--help'])}"
+    return f"{error} See trygon {' '.join([*(error.command_chain or ()), '--help'])}"
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -152,4 +151,4 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        sys.exit(_report(error))
+        sys.exit(report(_problem(error)))

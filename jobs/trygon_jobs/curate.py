@@ -44,14 +44,25 @@ class CurateConfig(JobConfig):
 
 def main(config: Annotated[CurateConfig, Parameter(name="*")]) -> None:
     """Make Parquet shards of labelled photos; run again it continues or does nothing."""
-    from trygon.data.curation import LABELS, plan_shards, read_labels, split_photos
+    from trygon.data.curation import read_labels
+    from trygon.disk import only_writer, writing_to
 
     folder, backgrounds = _inputs(config)
     photos, rejects = read_labels(folder)
-    labels_digest = digest_file(folder / LABELS)
-    if not _claim(config, labels_digest):
-        print(f"shards: {config.out} (were complete)")
-        return
+    with writing_to(config.out), only_writer(config.out):
+        counts = _curate(config, folder, backgrounds, photos, rejects)
+    told = ", ".join(f"{number} {split}" for split, number in counts.items())
+    print(f"shards: {config.out} " + (f"({told} samples)" if counts else "(were complete)"))
+
+
+def _curate(
+    config: CurateConfig, folder: Path, backgrounds: Path | None, photos: Sequence[Any], rejects: Sequence[Any]
+) -> Counter[str]:
+    """Make what is missing in the output folder; the samples by split, none where it was complete."""
+    from trygon.data.curation import LABELS, plan_shards, split_photos
+
+    if not _claim(config, digest_file(folder / LABELS)):
+        return Counter()
     from trygon.cluster.local import start_ray
     from trygon.data.curation import Recipe
 
@@ -64,7 +75,7 @@ def main(config: Annotated[CurateConfig, Parameter(name="*")]) -> None:
     plans = plan_shards(splits, config.out.absolute(), recipe, config.shard_rows)
     counts = _make_shards(plans, recipe)
     _finish(config.out, splits, [*rejects, *bad, *unclear], counts)
-    print(f"shards: {config.out} ({', '.join(f'{number} {split}' for split, number in counts.items())} samples)")
+    return counts
 
 
 def _inputs(config: CurateConfig) -> tuple[Path, Path | None]:
@@ -94,7 +105,6 @@ def _claim(config: CurateConfig, labels_digest: str) -> bool:
                 f"{config.out} holds shards of another curation ({changed[0]}: {previous.get(changed[0])}, "
                 f"now {identity[changed[0]]}): give another folder, or remove it"
             )
-    config.out.mkdir(parents=True, exist_ok=True)
     write_json(plan, identity)
     write_json(config.out / "config.json", config.model_dump(mode="json"))
     return not (config.out / "summary.json").is_file()

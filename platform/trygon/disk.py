@@ -6,24 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trygon.errors import TrygonError, UserError
+from trygon.errors import TrygonError, UserError, origin
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 @contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Turn the system's refusals within into errors that name the output folder and the way out."""
+def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Turn the system's refusals within, Ray's workers included, into errors that name the folder and the way out."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
+    except Exception as error:
+        refusal = origin(error)
+        if not isinstance(refusal, OSError) or _is_elsewhere(refusal, folder):
+            raise
+        if refusal.errno in _FULL:
             message = f"the disk of {folder} is full; free some space and give the same command again: it goes on"
             raise TrygonError(message) from error
-        if error.errno in _CLOSED:
-            raise UserError(f"{folder} cannot be written to ({error.strerror}); give another --out") from error
+        if refusal.errno in _CLOSED:
+            raise UserError(f"{folder} cannot be written to ({refusal.strerror}); give another {option}") from error
         raise
+
+
+def _is_elsewhere(refusal: OSError, folder: Path) -> bool:
+    """Whether the error names a file that is neither in the folder nor above it, such as an input."""
+    if not isinstance(refusal.filename, str):
+        return False
+    path, folder = Path(refusal.filename).absolute(), folder.absolute()
+    return not (path.is_relative_to(folder) or folder.is_relative_to(path))
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""The two kinds of errors that reach a user: what they can mend, and what failed."""
+"""The two kinds of errors that reach a user, and how any error is told: one line and an exit code."""
+
+import re
 
 
 class TrygonError(Exception):
@@ -11,3 +13,29 @@ class UserError(TrygonError):
     """Something the user can mend. The message names the thing and the way out; exit code 2."""
 
     exit_code = 2
+
+
+def origin(error: BaseException) -> BaseException:
+    """What was raised in a Ray worker, behind the errors that Ray wrapped it in; other errors as they are."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return error
+
+
+def report(error: BaseException) -> int:
+    """Print one line for an error to standard error; the exit code that goes with it."""
+    from rich.console import Console
+
+    error = origin(error)
+    if isinstance(error, TrygonError):
+        message, code = re.sub(r"\s*\n\s*", " ", str(error).strip()), error.exit_code
+    else:
+        message, code = f"{type(error).__name__}: {_telling_line(str(error))} (--debug shows the traceback)", 1
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", style="red", markup=False)
+    return code
+
+
+def _telling_line(text: str) -> str:
+    """The line that says what happened: a worker's traceback ends with it, any other message begins with it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
+    return lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]

@@ -2,7 +2,7 @@
 
 import sys
 
-from trygon.errors import TrygonError
+from trygon.errors import report
 from trygon_serving.settings import Settings, check
 from trygon_serving.stop import interrupt_on_signals
 
@@ -19,11 +19,10 @@ def main() -> int:
         run(settings)
     except KeyboardInterrupt:
         return 0
-    except TrygonError as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return report(error)
     return 0
 
 

@@ -1,7 +1,9 @@
 """What a user gets from the command line: help at once, and one line for each mistake."""
 
+import io
 import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import trygon
-from trygon_jobs.cli import JOBS, split_config
+from trygon_jobs.cli import JOBS, check_command, split_config
 
 
 def _trygon(*words: str, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -134,3 +136,29 @@ def test_config_is_taken_out_of_a_command() -> None:
     assert split_config(["train", "--config", "a b", "--out=x"]) == (["train", "--out=x"], "a b")
     assert split_config(["train", "--config=a"]) == (["train"], "a")
     assert split_config(["train"]) == (["train"], None)
+
+
+@pytest.mark.parametrize("words", [["--config=-"], ["--config", "-"], ["--config", "mine.yaml"]])
+def test_a_submitted_command_takes_its_config_along(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("port: 8999\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("port: 8999\n"))
+    assert check_command(["demo", *words]) == (["demo"], "port: 8999\n")
+
+
+def test_an_output_folder_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/labels.csv").write_text("path,kingdom,phylum,class,order,family,genus,species\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for words in (
+        ["curate", "file/shards", "--source", "photos"],
+        ["sample", "--out", "file/sample"],
+        ["demo", "--out", "file/demo", "--port", port],
+    ):
+        line = _problem(*words, cwd=tmp_path)
+        assert "cannot be written to (Not a directory); give another --out" in line

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from trygon.errors import TrygonError, UserError
-from trygon_jobs.cli import _report
+from trygon.errors import TrygonError, UserError, report
+from trygon_jobs.cli import _problem
 from trygon_jobs.config import JobConfig
 
 
@@ -23,12 +23,18 @@ class Config(JobConfig):
         (UserError("[bold] stays\n  and lines join"), 2, "error: [bold] stays and lines join\n"),
         (OSError(28, "No space left on device", "/out/a"), 1, "No space left on device: '/out/a' (--debug"),
         (KeyError("x"), 1, "KeyError: 'x' (--debug shows the traceback)\n"),
-        (RuntimeError("a\nb" * 3), 1, "RuntimeError: a ba ba b (--debug"),
+        (RuntimeError("out of memory\nCompile with X to enable Y"), 1, "error: RuntimeError: out of memory (--debug"),
+        (
+            RuntimeError('f() (pid=7)\n  File "a.py", line 1\nOSError: full'),
+            1,
+            "error: RuntimeError: OSError: full (--",
+        ),
+        (RuntimeError(), 1, "error: RuntimeError: no message (--debug"),
         (RuntimeError("long " * 100), 1, "long long"),
     ],
 )
 def test_one_line(error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _report(error) == code
+    assert report(error) == code
     written = capsys.readouterr().err
     assert line in written
     assert written.count("\n") == 1
@@ -40,7 +46,7 @@ def test_config_errors_name_the_field_and_the_value(
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate(values)
-    assert _report(caught.value) == 2
+    assert report(_problem(caught.value)) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"error: {name}: ")
     assert repr(values[name]) in line

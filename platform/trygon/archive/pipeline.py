@@ -24,7 +24,7 @@ from trygon.archive.parts import Part
 from trygon.archive.work import Work
 from trygon.cluster.local import inside_cluster
 from trygon.data.images import BadImage, decode, square, to_array
-from trygon.errors import TrygonError
+from trygon.errors import origin
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import stable_id
 
@@ -88,22 +88,13 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
             for row in batch.to_pylist():
                 yield row.pop("part"), row
     except RayError as error:
-        raise _cause(error) from error
+        # Our own errors say in one line what the user can mend.
+        raise origin(error) from error
 
 
 def _listed(part: Part) -> pa.Table:
     rows = [(part.number, file.media_id, file.path, file.bytes, file.deployment) for file in part.files]
     return pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Our own error behind Ray's, where there is one: it says in one line what the user can mend."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TrygonError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return error
 
 
 def _read_batch(archive: Archive, input_side: int) -> Callable[[pa.Table], pa.Table]:
