@@ -70,7 +70,7 @@ def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
     from trygon.labelling.bank import LabelBank
     from trygon.models.folder import describe
 
-    archive = Archive(config.archive if "://" in config.archive else str(Path(config.archive).absolute()))
+    archive = Archive(_absolute(config.archive))
     if archive.local and not archive.local.is_dir():
         raise UserError(f"the archive {config.archive} is not a folder; give the folder that holds the cameras' files")
     bank = LabelBank.load(config.labels)
@@ -80,7 +80,24 @@ def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
 
 
 def _absolute(ref: str) -> str:
-    return ref if ref.startswith("hf-hub:") else str(Path(ref.removeprefix("local-dir:")).absolute())
+    """A folder by its whole path; what is no folder of this machine (s3://, hf-hub:) as it is."""
+    if "://" in ref or ref.startswith("hf-hub:"):
+        return ref
+    return str(Path(ref.removeprefix("local-dir:")).absolute())
+
+
+def _kept(config: LabelConfig) -> LabelConfig:
+    """The config as the run folder keeps it: its paths lead to the same files wherever it is read."""
+    detector, deployments = config.detector, config.deployments
+    paths = {
+        "archive": _absolute(config.archive),
+        "model": _absolute(config.model),
+        "labels": config.labels.absolute(),
+        "out": config.out.absolute(),
+        "detector": detector if detector in (None, "none") else _absolute(detector),
+        "deployments": deployments.absolute() if deployments else None,
+    }
+    return config.model_copy(update=paths)
 
 
 def _detector(choice: str | None) -> "DetectorFile | None":
@@ -99,7 +116,7 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]") 
     from trygon.storage import write_json
 
     bind(config.out, {"model": work.model.digest or work.model.ref, "detector": _digest(work)})
-    write_json(config.out / "config.json", config.model_dump(mode="json"))
+    write_json(config.out / "config.json", _kept(config).model_dump(mode="json"))
     parts = Parts(config.out)
     parts.clean()
     plan = parts.plan(files, config.part_size)
@@ -141,10 +158,17 @@ def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[M
     from trygon.archive.report import write_report
     from trygon.archive.sessions import speed
     from trygon.labelling.classification import Classifier
-    from trygon.storage import digest_texts, read_json
+    from trygon.storage import digest_file, digest_texts, read_json
 
     stamp = digest_texts(
-        [config.model_dump_json(), bank.tree.digest, bank.model_digest, *(str(file.media_id) for file in files)]
+        [
+            _kept(config).model_dump_json(),
+            # The table is edited where it lies: its path says nothing of what is in it.
+            digest_file(config.deployments) if config.deployments else "",
+            bank.tree.digest,
+            bank.model_digest,
+            *(str(file.media_id) for file in files),
+        ]
     )
     known = config.out / "summary.json"
     if known.is_file() and read_json(known).get("stamp") == stamp:

@@ -156,15 +156,42 @@ def test_without_detector_every_frame_is_named_whole(place: Path) -> None:
 
 @pytest.mark.parametrize("format_", ["camtrap-dp", "csv"])
 def test_run_is_exported_again(place: Path, format_: str) -> None:
-    if not (place / "run/observations.parquet").is_file():
-        write_tiny_archive(place / "archive")
-        _label(place, "archive", "run")
+    _require_run(place)
     (place / "places.csv").write_text("deployment,latitude,longitude\na,1,2\nb,3,4\nc,5,6\n")
     words = ["export", "run", "--format", format_, "--out", f"out-{format_}", "--deployments", "places.csv"]
     result = _trygon(place, *words)
     assert result.returncode == 0, result.stderr
     assert "note:" not in result.stdout
     assert (place / f"out-{format_}" / "observations.csv").is_file()
+
+
+def _require_run(place: Path) -> None:
+    """A finished run at run/, also where a test runs alone."""
+    if not (place / "run/observations.parquet").is_file():
+        write_tiny_archive(place / "archive")
+        _label(place, "archive", "run")
+
+
+def _latitudes(package: Path) -> dict[str, str]:
+    with (package / "deployments.csv").open() as file:
+        return {row["deploymentID"]: row["latitude"] for row in csv.DictReader(file)}
+
+
+def test_edited_table_of_places_is_read_again_and_found_from_another_folder(place: Path, tmp_path: Path) -> None:
+    _require_run(place)
+    words = _label_words("archive", "run", "--deployments", "cameras.csv")
+    for latitude in ("1", "2"):
+        (place / "cameras.csv").write_text(f"deployment,latitude,longitude\na,{latitude},0\nb,3,0\nc,5,0\n")
+        result = _trygon(place, *words)
+        assert result.returncode == 0, result.stderr
+        assert "stood here already" not in result.stdout
+        found = _latitudes(place / "run/export/camtrap-dp")
+        assert {name: float(value) for name, value in found.items()} == {"a": float(latitude), "b": 3, "c": 5}
+    assert "stood here already" in _trygon(place, *words).stdout
+
+    exported = _trygon(tmp_path, "export", str(place / "run"), "--out", "package")
+    assert exported.returncode == 0, exported.stderr
+    assert _latitudes(tmp_path / "package") == found
 
 
 def test_mistakes_are_one_line(place: Path) -> None:
