@@ -10,7 +10,7 @@ import yaml
 
 from trygon.models.export import ENCODER
 from trygon.testing.tiny import write_tiny_model
-from trygon_jobs.cli import JOBS, check_command
+from trygon_jobs.cli import JOBS, app, check_command
 
 ROOT = Path(__file__).parents[2]
 RAYJOB = ROOT / "infra/k8s/rayjob-train.yaml"
@@ -34,11 +34,23 @@ def _containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [it for pod in _pods(manifest) for it in (*pod.get("initContainers", []), *pod["containers"])]
 
 
-def _check_jobs(words: list[str]) -> None:
-    """The words of a command hold a job that exists, with flags that parse."""
+def _paths_of(command: str) -> list[Path]:
+    """The paths that a command names, as the command line itself parses it up to calling the job."""
+    words = shlex.split(command)
     start = next(at for at, word in enumerate(words) if word in JOBS and word != "submit")
     tokens, _ = check_command(words[start:])
-    assert tokens
+    _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    values = [value for _, value in bound.arguments["config"]]
+    return [value for value in values if isinstance(value, Path)]
+
+
+def _submitted(path: Path) -> list[str]:
+    """The `trygon submit …` commands of a file, in its text or in its comments."""
+    return re.findall(r"^(?:# +)?(trygon submit .*)$", path.read_text(), re.MULTILINE)
+
+
+def _variables(container: dict[str, Any]) -> dict[str, str]:
+    return {it["name"]: it["value"] for it in container.get("env", [])}
 
 
 def test_cluster_file_passes_the_launchers_own_checks() -> None:
@@ -61,12 +73,36 @@ def test_cluster_is_not_open_to_the_network() -> None:
     assert path in config["file_mounts"]
 
 
-def test_commands_in_the_cluster_files_parse() -> None:
-    _check_jobs(shlex.split(_read(RAYJOB)["spec"]["entrypoint"]))
-    lines = re.findall(r"^# +(trygon submit .*)$", CLUSTER.read_text(), re.MULTILINE)
-    assert lines
-    for line in lines:
-        _check_jobs(shlex.split(line))
+@pytest.mark.parametrize("page", [CLUSTER, ROOT / "README.md", ROOT / "docs/clusters.md"], ids=lambda path: path.name)
+def test_submitted_commands_name_folders_that_all_nodes_see(page: Path) -> None:
+    commands = _submitted(page)
+    assert commands
+    for command in commands:
+        paths = _paths_of(command)
+        assert paths
+        # A URL in a field for a path would become a folder `s3:` of one node.
+        assert all(path.is_relative_to("/mnt/shared") for path in paths), command
+
+
+def test_every_node_of_the_cluster_mounts_the_shared_folder_with_the_sample_data() -> None:
+    config = _read(CLUSTER)
+    options = config["docker"]["run_options"]
+    assert "-v /mnt/shared:/mnt/shared" in options
+    (mount,) = [command for command in config["initialization_commands"] if "mount -t" in command]
+    assert mount.endswith(" /mnt/shared")
+    (cache,) = [option.split("=")[1] for option in options if "TRYGON_CACHE=" in option]
+    assert Path(cache).is_relative_to("/mnt/shared")
+    assert f"TRYGON_CACHE={cache} trygon sample" in CLUSTER.read_text()
+
+
+def test_job_works_in_the_volume_of_its_pods() -> None:
+    manifest = _read(RAYJOB)
+    mounts = [{mount["mountPath"] for mount in container["volumeMounts"]} for container in _containers(manifest)]
+    caches = [_variables(container)["TRYGON_CACHE"] for container in _containers(manifest)]
+    paths = [*_paths_of(manifest["spec"]["entrypoint"]), *map(Path, caches)]
+    assert len(paths) == 4
+    assert mounts == [{"/data"}] * 2
+    assert all(path.is_relative_to("/data") for path in paths)
 
 
 @pytest.mark.parametrize("path", [RAYJOB, RAYSERVICE], ids=lambda path: path.stem)
