@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from trygon.data.curation import read_labels
+from trygon.testing.photos import draw_photo
 from trygon_jobs.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -38,3 +40,15 @@ def test_make_targets_exist() -> None:
     named = {target for page in PAGES for target in re.findall(r"^make ([\w-]+)", page.read_text(), re.MULTILINE)}
     assert named
     assert named <= targets
+
+
+def test_example_of_labels_is_read_whole(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```csv\n(.*?)```", (ROOT / "docs/train.md").read_text(), re.DOTALL)
+    (tmp_path / "labels.csv").write_text(text)
+    paths = [line.split(",")[0] for line in text.splitlines()[1:]]
+    for path in paths:
+        draw_photo(tmp_path / path, hue=0, cutout=path.endswith(".png"))
+    photos, rejects = read_labels(tmp_path)
+    assert [photo.path for photo in photos] == paths
+    assert not rejects
+    assert [photo.at_species for photo in photos] == [True, True, False, True]
