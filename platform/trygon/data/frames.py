@@ -18,8 +18,9 @@ from PIL import ExifTags, Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from trygon.data.composites import add_noise, open_organism
 from trygon.data.images import decode
+from trygon.data.packages import BIODEX
 from trygon.data.sample.photos import write_table
-from trygon.storage import require_folder, write_bytes
+from trygon.storage import require_folder, write_bytes, write_text
 from trygon.taxonomy.taxon import RANKS
 
 WIDTH, HEIGHT, STRIP = 1280, 960, 44
@@ -27,6 +28,14 @@ WIDTH, HEIGHT, STRIP = 1280, 960, 44
 
 _FOLDER = "100EK113"
 _MAKE = "TRYGON"
+_INTRODUCTION = f"""# Where the frames come from
+
+They show the pictures below, changed: cut-outs on landscapes. Each picture keeps its author's licence.
+orinoquia/{_FOLDER}/IMG_0001.JPG is a real frame, unchanged: {BIODEX.license}, from {BIODEX.name} {BIODEX.version}.
+
+| picture | package | licence | author | source |
+|---|---|---|---|---|
+"""
 
 
 @dataclass(frozen=True)
@@ -68,15 +77,17 @@ CAMERAS = (
 
 @dataclass(frozen=True)
 class Animal:
-    """A cut-out in a frame: its label row, and its box as parts of the frame (left, top, width, height)."""
+    """A cut-out in a frame: its row of the sample photos' labels.csv, and its box as parts of the frame (left, top,
+    width, height)."""
 
     label: dict[str, str]
     box: tuple[float, float, float, float]
 
 
 def write_archive(sample: Path, out: Path, seed: int = 0) -> bool:
-    """Fill `out` with about 60 frames, and write the truth beside it (`OUT-truth.csv`); False where that was done.
+    """Fill `out` with about 60 frames; False where that was done.
 
+    Beside it come the truth (`OUT-truth.csv`) and the licences of the pictures it is made of (`OUT-ATTRIBUTION.md`).
     `sample` is a folder that `trygon sample` filled. The same seed makes the same bytes.
     """
     truth = out.with_name(f"{out.name}-truth.csv")
@@ -94,8 +105,17 @@ def write_archive(sample: Path, out: Path, seed: int = 0) -> bool:
             write_bytes(out / path, _jpeg(image, when, camera))
             rows += _truth(path, camera.deployment, animals)
     rows += _write_odd_files(out, sample / "frames" / "bushnell-night.jpg")
+    used = {row["photo"] for row in rows} | {camera.background for camera in CAMERAS}
+    write_text(out.with_name(f"{out.name}-ATTRIBUTION.md"), attribution(sample, used))
     write_table(truth, rows)
     return True
+
+
+def attribution(sample: Path, used: set[str]) -> str:
+    """What the sample folder says of the pictures that were used, as a Markdown table with licences and authors."""
+    files = [sample / folder / "ATTRIBUTION.md" for folder in ("photos", "backgrounds")]
+    lines = [line for file in files if file.is_file() for line in file.read_text("utf-8").splitlines(keepends=True)]
+    return _INTRODUCTION + "".join(line for line in lines if line.startswith("| ") and line[2:].split(" |")[0] in used)
 
 
 _Frame = tuple[str, datetime, Image.Image, list[Animal]]
@@ -238,4 +258,6 @@ def _truth(path: str, deployment: str, animals: list[Animal]) -> list[dict[str, 
 def _truth_row(path: str, deployment: str, kind: str, label: dict[str, str], box: tuple[Any, ...]) -> dict[str, str]:
     names = {name: label.get(name, "") for name in (*RANKS, "common")}
     place = dict(zip(("x", "y", "width", "height"), box, strict=True))
-    return {"path": path, "deployment": deployment, "kind": kind, **names, **place}
+    # `photo` is the picture that was cut out, as the sample photos name it; blank for a real frame and a blank one.
+    photo = {"photo": label.get("path", "")}
+    return {"path": path, "deployment": deployment, "kind": kind, **names, **place, **photo}
