@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from trygon.taxonomy.tree import TaxonTree
 
 
+_SAMPLE_CLADES = ("Mammalia", "Aves")
+_SAMPLE_LIMIT = 15_000
+
+
 class BuildLabelsConfig(JobConfig):
     """One LabelBank."""
 
@@ -25,10 +29,11 @@ class BuildLabelsConfig(JobConfig):
     """A Parquet or CSV table with the seven ranks and common; without it, the taxonomy of trygon sample."""
     include: Path | None = None
     """A table of taxa that are always in."""
-    clade: tuple[str, ...] = ("Mammalia", "Aves")
-    """Take species of these clades, the first named first (repeat it)."""
-    limit: int = Field(15_000, ge=1)
-    """How many species to take; those with a common name come first."""
+    clade: tuple[str, ...] = ()
+    """Take species of these clades, the first named first (repeat it). By default all of --taxa; mammals and birds of
+    the sample's taxonomy."""
+    limit: int | None = Field(None, ge=1)
+    """How many species to take, those with a common name first. By default all of --taxa; 15,000 of the sample's."""
     text_type: TextType = TextType.TAXON_COM
     """What a caption says of a taxon."""
     calibrate: Path | None = None
@@ -63,8 +68,11 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     path = config.taxa or sample_folder() / "taxa" / "inat.parquet"
     if not path.is_file() and config.taxa is None:
         raise UserError("there is no taxonomy: run `trygon sample`, or give --taxa TABLE")
+    taxa = read_taxa(path)
     include = read_taxa(config.include) if config.include else None
-    return choose_species(read_taxa(path), config.clade, config.limit, include)
+    clades = config.clade or (() if config.taxa else _SAMPLE_CLADES)
+    limit = config.limit or (taxa.num_rows if config.taxa else _SAMPLE_LIMIT)
+    return choose_species(taxa, clades, limit, include)
 
 
 def _encode(config: BuildLabelsConfig, tree: "TaxonTree") -> "LabelBank":
