@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
+from jinja2 import Environment, FileSystemLoader
 
 from trygon.data.images import decode, encode_jpeg
 from trygon.evaluation.metrics import Prediction
@@ -30,7 +30,7 @@ def render(
     shown: Mapping[str, Sequence[Prediction]],
 ) -> str:
     """The page's HTML, pictures included."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape())
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     ordered = sorted(tasks, key=lambda task: list(_TITLES).index(task.name))
     return environment.get_template("page.html.jinja").render(
         model=model,
