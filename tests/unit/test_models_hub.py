@@ -44,9 +44,9 @@ def test_labels_are_built_with_a_model_of_the_hub(hub_cache: Path, tmp_path: Pat
 
 
 def test_config_of_a_model_of_the_hub_is_read(hub_cache: Path) -> None:
-    code = "from trygon.models.folder import read_config; print(read_config('hf-hub:trygon/tiny')['model_cfg']['embed_dim'])"
+    code = "from trygon.models.folder import read_config; print(read_config('hf-hub:trygon/tiny')['model_cfg'])"
     read = _offline(hub_cache, "-c", code)
-    assert read.stdout.strip() == str(TINY_CONFIG["model_cfg"]["embed_dim"]), read.stderr
+    assert read.stdout.strip() == str(TINY_CONFIG["model_cfg"] | {"custom_text": True}), read.stderr
 
 
 def test_a_model_that_cannot_be_reached_is_one_line(hub_cache: Path, tmp_path: Path) -> None:
