@@ -17,8 +17,23 @@ class UserError(TrygonError):
 
 def origin(error: BaseException) -> BaseException:
     """What was raised in a Ray worker, behind the errors that Ray wrapped it in; other errors as they are."""
-    while isinstance(cause := getattr(error, "cause", None), BaseException):
-        error = cause
+    while type(error).__module__.startswith("ray."):
+        inner = getattr(error, "cause", None) or next(iter(error.args), None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return _without_advice(error)
+
+
+_ADVICE = "Failed to apply UDF transform after "
+
+
+def _without_advice(error: BaseException) -> BaseException:
+    """The error as it was before Ray Data put advice on retries at its end, where an OSError has its file's name."""
+    if isinstance(error, OSError) and str(error.filename).startswith(_ADVICE):
+        return OSError(error.errno, error.strerror)
+    if error.args and isinstance(error.args[0], str):
+        error.args = (error.args[0].split(f"\n{_ADVICE}")[0], *error.args[1:])
     return error
 
 

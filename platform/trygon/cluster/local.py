@@ -19,7 +19,8 @@ _CLUSTER_VARIABLES = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_ID"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray Data and Train set up loggers of their own in each process: only the environment reaches them all.
-    "RAY_DATA_LOG_LEVEL": "ERROR",
+    # What fails reaches the user as an exception; Ray Data would print its traceback before that.
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns on every start while it is unset
 }
 
@@ -50,7 +51,7 @@ def start_ray(num_cpus: int | None = None) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    _hide_data_progress()
+    _settle_data()
 
 
 def _quieten() -> None:
@@ -69,11 +70,12 @@ def _provide_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _hide_data_progress() -> None:
-    """Jobs show their own progress, in samples and frames and not in blocks."""
+def _settle_data() -> None:
+    """Jobs show their own progress, in samples and frames and not in blocks; errors keep what a worker raised."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True

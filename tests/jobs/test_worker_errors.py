@@ -1,0 +1,98 @@
+"""What went wrong in a Ray worker, as the user is told of it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from trygon.disk import writing_to
+from trygon.errors import TrygonError, UserError, origin, report
+from trygon.storage import read_json
+from trygon.testing.photos import write_photo_folder
+
+pytestmark = pytest.mark.ray
+
+
+def _run(task: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    import ray.data
+
+    ray.data.range(1).map(task).materialize()
+
+
+# Tasks and workers are made inside the tests: Ray takes them along whole then, as no worker can import this module.
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_workers_own_words_reach_the_user(capfd: pytest.CaptureFixture[str]) -> None:
+    def ask_for_more(row: dict[str, Any]) -> dict[str, Any]:
+        raise UserError(f"give more than\n{row['id']}")
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - Ray makes its type while it runs
+        _run(ask_for_more)
+    capfd.readouterr()
+    assert report(caught.value) == 2
+    assert capfd.readouterr().err == "error: give more than 0\n"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_that_cannot_start_says_why() -> None:
+    import ray.data
+
+    class Unready:
+        def __init__(self) -> None:
+            raise UserError("the model folder is gone")
+
+        def __call__(self, batch: pa.Table) -> pa.Table:
+            return batch
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - as above
+        ray.data.range(1).map_batches(Unready, compute=ray.data.ActorPoolStrategy(size=1)).materialize()
+    assert repr(origin(caught.value)) == repr(UserError("the model folder is gone"))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_full_disk_under_a_worker_is_told_as_one_here(tmp_path: Path) -> None:
+    def write(row: dict[str, Any]) -> dict[str, Any]:
+        with open("/dev/full", "w") as file:
+            file.write("x" * 100_000)
+        return row
+
+    with pytest.raises(TrygonError, match=f"the disk of {tmp_path} is full; free some space"), writing_to(tmp_path):
+        _run(write)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_folder_that_a_worker_cannot_write_is_the_users_to_mend() -> None:
+    def write(row: dict[str, Any]) -> dict[str, Any]:
+        Path("/dev/null/shards/a").write_text("")
+        return row
+
+    folder = Path("/dev/null/shards")
+    with pytest.raises(UserError, match="/dev/null/shards cannot be written to"), writing_to(folder):
+        _run(write)
+
+
+@pytest.mark.slow
+def test_curation_on_a_full_disk_ends_in_one_line_and_goes_on(tmp_path: Path) -> None:
+    write_photo_folder(tmp_path / "photos")
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    full = shards / ".train-00000.parquet.unfinished"
+    full.symlink_to("/dev/full")  # what is written to it meets a full disk
+    command = [sys.executable, "-m", "trygon_jobs", "curate", str(shards), "--source", str(tmp_path / "photos")]
+    command += ["--views", "2", "--side", "48"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 1, result.stderr
+    errors = [line for line in result.stderr.splitlines() if "photos" not in line and "shards  " not in line]
+    assert errors == [
+        f"error: the disk of {shards} is full; free some space and give the same command again: it goes on"
+    ], result.stderr
+
+    full.unlink(missing_ok=True)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+    assert read_json(shards / "summary.json")["samples"]["train"] > 0
