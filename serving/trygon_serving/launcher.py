@@ -11,6 +11,7 @@ from ray import serve
 from rich.console import Console
 
 from trygon.cluster.local import inside_cluster, start_ray
+from trygon.errors import UserError, origin
 from trygon_serving.app import AppArgs, build
 from trygon_serving.embedded import Embedded
 from trygon_serving.settings import Settings
@@ -53,7 +54,7 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
     own = not inside_cluster()
     try:
         quiet = {"log_level": "WARNING", "enable_access_log": False}
-        with _silenced("ray.serve"):
+        with _silenced("ray.serve"), _port_named(settings):
             serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": settings.host, "port": settings.port, "request_timeout_s": 30},
@@ -68,6 +69,18 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
         # A Ray of our own ends as a whole, at once: Serve's orderly shutdown waits half a minute for a controller that
         # the same signal may have ended already.
         ray.shutdown()
+
+
+@contextmanager
+def _port_named(settings: Settings) -> Iterator[None]:
+    """`UserError` where another program took the port after it was checked: Serve binds it seconds later."""
+    try:
+        yield
+    except Exception as error:
+        if "Failed to bind to address" not in str(origin(error)):
+            raise
+        where = f"{settings.host}:{settings.port}"
+        raise UserError(f"cannot listen on {where}: it was taken meanwhile; choose another with --port") from error
 
 
 @contextmanager

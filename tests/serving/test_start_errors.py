@@ -1,0 +1,59 @@
+"""What a server that does not start says: one line, and the exit code of whose it is."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trygon.testing.processes import quiet_environment
+from trygon.testing.served import write_served
+
+# Without the check that comes before: seconds lie between that and Serve's own bind.
+UNCHECKED = """
+import sys
+from trygon.errors import report
+from trygon_serving.launcher import run
+from trygon_serving.settings import Settings
+
+try:
+    run(Settings.model_validate_json(sys.argv[1]))
+except Exception as error:
+    sys.exit(report(error))
+"""
+
+
+def _settings(model: Path, labels: Path, port: int) -> str:
+    # No Triton is needed to see Serve fail.
+    return (
+        f'{{"model": "{model}", "labels": "{labels}", "host": "127.0.0.1", "port": {port}, "triton": "127.0.0.1:9"}}'
+    )
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, *words], quiet_environment()
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_what_nobody_foresaw_is_one_line_too() -> None:
+    result = _run("-m", "trygon_serving", "{}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ValidationError: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" in _run("-m", "trygon_serving", "{}", "--debug").stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_port_taken_after_it_was_checked_is_the_users_to_mend(tmp_path: Path) -> None:
+    tiny = write_served(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = _run("-c", UNCHECKED, _settings(tiny.model_folder, tiny.labels_folder, port))
+    assert result.returncode == 2, result.stderr
+    expected = f"error: cannot listen on 127.0.0.1:{port}: it was taken meanwhile; choose another with --port"
+    assert result.stderr.splitlines()[-1] == expected
+    assert "Traceback" not in result.stderr
