@@ -9,9 +9,9 @@ objective. Some 4 minutes a split on two cores; what is there is not made again.
 """
 
 import argparse
-import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from torch.nn.functional import cross_entropy, normalize
 from trygon.data.cache import sample_folder
 from trygon.data.images import preprocess
 from trygon.evaluation.metrics import Prediction, rank_metrics, wilson
-from trygon.evaluation.zero_shot import Task, tasks_of
+from trygon.evaluation.zero_shot import Task, evaluate, tasks_of
+from trygon.models.classifier_start import imagenet_names
 from trygon.models.model import Model, load_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors
 from trygon.taxonomy.captions import TextType, caption
@@ -40,14 +41,27 @@ def trygon(*words: str | Path) -> None:
 
 
 def make_split(out: Path, seed: int, initial: Path) -> Path:
-    """Curate, train and evaluate one split. The initial model knows nothing of splits: the first one's serves all."""
+    """Curate and train one split. The initial model knows nothing of splits: the first one's serves all."""
     folder = out / f"split-{seed}"
     shards, model = folder / "shards", folder / "model"
     start = ["--initial.model", initial] if initial.is_dir() and initial != model / "initial" else []
     trygon("curate", shards, "--seed", str(seed))
     trygon("train", "--config", "starter", *start, "--shards", shards, "--out", model)
-    trygon("evaluate", "--model", model, "--baseline", initial, "--shards", shards, "--out", folder / "evaluation")
     return folder
+
+
+def unseen_tasks(shards: Path) -> list[Task]:
+    """The photos of held-out species, and those of them that show no class of ImageNet, which the trunk has learned.
+    Both choose among all held-out species."""
+    (unseen,) = (task for task in tasks_of(shards) if task.name == "unseen")
+    classes = {name.lower() for names in imagenet_names() for name in names}
+    new = [
+        (image, truth)
+        for image, truth in zip(unseen.images, unseen.truths, strict=True)
+        if not classes & {" ".join(truth.lineage[5:]).lower(), truth.common.lower()}
+    ]
+    images, truths = zip(*new, strict=True)
+    return [unseen, replace(unseen, name="new", images=images, truths=truths)]
 
 
 def train_features(folder: Path) -> tuple[Tensor, list[Taxon]]:
@@ -79,8 +93,14 @@ class Sentences:
         return torch.stack([self.known[text] for text in texts])
 
 
-def linear_reference(folder: Path, sentences: Sentences) -> dict[str, float]:
-    """The simpler model on one split: `TEXT_TYPE/RANK/top1` on the photos of held-out species."""
+def starter(model: Path, tasks: list[Task]) -> dict[str, float]:
+    """`TASK/TEXT_TYPE/RANK/…` of a model folder."""
+    figures, _ = evaluate(load_model(model), tasks)
+    return {name.removeprefix("zero_shot/"): value for name, value in figures.items()}
+
+
+def linear_reference(folder: Path, tasks: list[Task], sentences: Sentences) -> dict[str, float]:
+    """The same of the simpler model, trained on this split."""
     torch.manual_seed(0)
     feature_BF, taxa = train_features(folder)
     mean_F, std_F = feature_BF.mean(0), feature_BF.std(0) + 1e-6
@@ -100,19 +120,25 @@ def linear_reference(folder: Path, sentences: Sentences) -> dict[str, float]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    task = next(task for task in tasks_of(folder / "shards") if task.name == "unseen")
     figures: dict[str, float] = {}
+    trunk = load_model(folder / "model")
     with torch.inference_mode():
-        image_BD = normalize(image((task_features(load_model(folder / "model"), task) - mean_F) / std_F), dim=1)
-        for kind in TEXT_TYPES:
-            text_ND = normalize(text(sentences([caption(it, kind) for it in task.candidates])), dim=1)
-            order_BN = (image_BD @ text_ND.T).argsort(1, descending=True).tolist()
-            found = [
-                Prediction(truth, tuple(task.candidates[column] for column in order))
-                for truth, order in zip(task.truths, order_BN, strict=True)
-            ]
-            figures |= {f"{kind}/{name}": value for name, value in rank_metrics(found, task.candidates).items()}
+        for task in tasks:
+            image_BD = normalize(image((task_features(trunk, task) - mean_F) / std_F), dim=1)
+            for kind in TEXT_TYPES:
+                text_ND = normalize(text(sentences([caption(it, kind) for it in task.candidates])), dim=1)
+                found = named(task, (image_BD @ text_ND.T).argsort(1, descending=True).tolist())
+                measured = rank_metrics(found, task.candidates)
+                figures |= {f"{task.name}/{kind}/{name}": value for name, value in measured.items()}
     return figures
+
+
+def named(task: Task, order_BN: list[list[int]]) -> list[Prediction]:
+    """Candidates in the order that a model gave them, for each photo."""
+    return [
+        Prediction(truth, tuple(task.candidates[column] for column in order))
+        for truth, order in zip(task.truths, order_BN, strict=True)
+    ]
 
 
 def pooled(figures: list[dict[str, float]], key: str) -> str:
@@ -123,9 +149,17 @@ def pooled(figures: list[dict[str, float]], key: str) -> str:
     return f"{100 * share:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def below(metrics: list[dict[str, float]], prefix: str) -> list[dict[str, float]]:
-    """The figures of each split whose key begins so, without it."""
-    return [{key.removeprefix(prefix): it[key] for key in it if key.startswith(prefix)} for it in metrics]
+def table(title: str, task: str, columns: list[list[dict[str, float]]]) -> None:
+    """Print one Markdown table: a row a text type and rank, a column a model."""
+    counts = ", ".join(str(int(split[f"{task}/taxon/species/n"])) for split in columns[0])
+    print(f"\n{title} ({counts} photos in the splits); right at the first guess, percent, with the 95 % interval\n")
+    print("| caption | rank | starter | before training | linear reference | guessing |\n|---|---|---|---|---|---|")
+    for kind in TEXT_TYPES:
+        for rank in RANKS:
+            key = f"{task}/{kind}/{rank}"
+            chance = np.mean([split[f"{key}/chance"] for split in columns[0]])
+            cells = (kind, rank, *(pooled(column, key) for column in columns), f"{100 * chance:.1f}")
+            print("| " + " | ".join(cells) + " |")
 
 
 def main() -> None:
@@ -134,20 +168,17 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     out, splits = arguments.out, arguments.splits
-    folders = [make_split(out, seed, out / f"split-{splits[0]}/model/initial") for seed in splits]
+    initial = out / f"split-{splits[0]}/model/initial"
+    folders = [make_split(out, seed, initial) for seed in splits]
+    tasks = [unseen_tasks(folder / "shards") for folder in folders]
     sentences = Sentences()
-    reference = [linear_reference(folder, sentences) for folder in folders]
-    metrics = [json.loads((folder / "evaluation/metrics.json").read_text()) for folder in folders]
-    starter, before = below(metrics, "zero_shot/unseen/"), below(metrics, "baseline/zero_shot/unseen/")
-    counts = ", ".join(str(int(split["taxon/species/n"])) for split in starter)
-    print(f"\nphotos of held-out species: {counts}; right at the first guess, in percent (95 % interval)\n")
-    print("| caption | rank | starter | before training | linear reference | guessing |\n|---|---|---|---|---|---|")
-    for kind in TEXT_TYPES:
-        for rank in RANKS:
-            key = f"{kind}/{rank}"
-            chance = np.mean([split[f"{key}/chance"] for split in starter])
-            cells = (kind, rank, *(pooled(part, key) for part in (starter, before, reference)), f"{100 * chance:.1f}")
-            print("| " + " | ".join(cells) + " |")
+    columns = [
+        [starter(folder / "model", each) for folder, each in zip(folders, tasks, strict=True)],
+        [starter(initial, each) for each in tasks],
+        [linear_reference(folder, each, sentences) for folder, each in zip(folders, tasks, strict=True)],
+    ]
+    table("Species held out of training", "unseen", columns)
+    table("Those of them that are no class of ImageNet", "new", columns)
 
 
 if __name__ == "__main__":
