@@ -83,6 +83,8 @@ def shards(tmp_path: Path) -> Path:
                 "split": split,
                 "source": "test",
                 "source_id": str(number),
+                "license": "CC-BY-4.0",
+                "rights_holder": f"Photographer <{number}>" if split == "val" else None,
             }
             for number, taxon in enumerate(taxa)
         ]
@@ -100,3 +102,5 @@ def test_evaluation_of_a_real_model_and_its_page(shards: Path, tmp_path: Path) -
     page = render("model", "", metrics, tasks, shown)
     assert "never saw" in page
     assert page.count("data:image/jpeg") == 6
+    assert page.count("<small>CC-BY-4.0</small>") == 4
+    assert "<small>Photographer &lt;1&gt;, CC-BY-4.0</small>" in page

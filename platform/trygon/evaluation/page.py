@@ -46,7 +46,9 @@ def _section(task: Task, metrics: Mapping[str, float], predictions: Sequence[Pre
         "num_images": len(task.images),
         "ranks": [_bars(metrics, f"zero_shot/{task.name}/taxon/{rank}", rank) for rank in reversed(RANKS)],
         "text_types": [_bars(metrics, f"zero_shot/{task.name}/{kind}/species", kind) for kind in MIXED],
-        "pictures": [_picture(*pair) for pair in zip(task.images, predictions, strict=True)][:_SHOWN_PICTURES],
+        "pictures": [
+            _picture(*row) for row in list(zip(task.images, task.credits, predictions, strict=True))[:_SHOWN_PICTURES]
+        ],
     }
 
 
@@ -59,12 +61,13 @@ def _bars(metrics: Mapping[str, float], prefix: str, name: str) -> dict[str, Any
     return row | {"baseline": None if before is None else 100 * before}
 
 
-def _picture(image: bytes, prediction: Prediction) -> dict[str, Any]:
+def _picture(image: bytes, credit: str, prediction: Prediction) -> dict[str, Any]:
     thumbnail = decode(image, min_side=_THUMBNAIL_PIXELS)
     thumbnail.thumbnail((2 * _THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
     truth, answer = prediction.truth, prediction.ranking[0]
     agreed = [rank for rank in Rank if truth.lineage[: rank + 1] == answer.lineage[: rank + 1]]
     return {
+        "credit": credit,
         "data": base64.b64encode(encode_jpeg(thumbnail, 80)).decode(),
         "truth": truth.label,
         "answer": answer.label,

@@ -24,6 +24,8 @@ class Task:
 
     name: str
     images: tuple[bytes, ...]
+    credits: tuple[str, ...]
+    """Author and licence of each picture, blank where the shards do not say."""
     truths: tuple[Taxon, ...]
     candidates: tuple[Taxon, ...]
 
@@ -57,7 +59,9 @@ def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
 
 def _task(name: str, shards: Path, split: str, candidates: tuple[Taxon, ...]) -> Task:
     rows = [row for row in read_samples(shards, split, SAMPLE.names).to_pylist() if row["species"]]
-    return Task(name, tuple(row["image"] for row in rows), tuple(map(Taxon.from_row, rows)), candidates)
+    credits = (", ".join(filter(None, (row["rights_holder"], row["license"]))) for row in rows)
+    images = tuple(row["image"] for row in rows)
+    return Task(name, images, tuple(credits), tuple(map(Taxon.from_row, rows)), candidates)
 
 
 def evaluate(
