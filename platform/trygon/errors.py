@@ -44,6 +44,9 @@ def report(error: BaseException) -> int:
     error = origin(error)
     if isinstance(error, TrygonError):
         message, code = re.sub(r"\s*\n\s*", " ", str(error).strip()), error.exit_code
+    elif isinstance(error, ModuleNotFoundError) and not (error.name or "trygon").startswith("trygon"):
+        # What every job needs are dependencies; the rest is in the extra.
+        message, code = f"this needs the Python package {error.name}: pip install 'trygon[demo]'", UserError.exit_code
     else:
         message, code = f"{type(error).__name__}: {_telling_line(str(error))} (--debug shows the traceback)", 1
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", style="red", markup=False)

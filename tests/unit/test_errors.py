@@ -29,6 +29,12 @@ class Config(JobConfig):
             1,
             "error: RuntimeError: OSError: full (--",
         ),
+        (
+            ModuleNotFoundError(name="yolox"),
+            2,
+            "error: this needs the Python package yolox: pip install 'trygon[demo]'\n",
+        ),
+        (ModuleNotFoundError(name="trygon.gone"), 1, "(--debug"),
         (RuntimeError(), 1, "error: RuntimeError: no message (--debug"),
         (RuntimeError("long " * 100), 1, "long long"),
     ],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trygon.data.packages import ZAMBA, Package, read_wheel
-from trygon.errors import TrygonError, UserError
+from trygon.errors import TrygonError
 from trygon.storage import write_json
 
 SIDE = 640
@@ -39,10 +39,8 @@ def write_detector(folder: Path, packages: Mapping[Package, Path]) -> None:
 
 def load_yolox(weights: bytes) -> nn.Module:
     """YOLOX-tiny with one class, in evaluation mode; boxes leave it decoded to input pixels."""
-    try:
-        from yolox.models import YoloPafpn, YoloxHead, YoloxModule
-    except ImportError as error:
-        raise UserError(f"the detector's conversion needs {error.name}: pip install 'trygon[demo]'") from error
+    from yolox.models import YoloPafpn, YoloxHead, YoloxModule  # of the extra `demo`
+
     channels = [256, 512, 1024]
     backbone = YoloPafpn(0.33, 0.375, in_channels=channels, act="silu")
     model = YoloxModule(backbone, YoloxHead(1, 0.375, in_channels=channels, act="silu"))
