@@ -139,7 +139,8 @@ def _command_problem(error: cyclopts.CycloptsError) -> str:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']} (given: {problem['input']!r})" if where else problem["msg"]
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message} (given: {problem['input']!r})" if where else message
 
 
 def main() -> None:

@@ -85,6 +85,14 @@ def test_a_folder_without_labels_is_the_users_error(tmp_path: Path, labels: str 
         read_labels(tmp_path)
 
 
+def test_labels_that_excel_wrote_are_read(folder: Path) -> None:
+    write_photo_folder(folder)
+    expected, _ = read_labels(folder)
+    text = (folder / "labels.csv").read_text(encoding="utf-8")
+    (folder / "labels.csv").write_text(text, encoding="utf-8-sig")
+    assert read_labels(folder)[0] == expected
+
+
 def test_shards_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
     photos, _ = read_labels(folder)
     splits, _ = split_photos(photos, 0.25, 1)

@@ -1,5 +1,6 @@
 """A sentence encoder rebuilt as open_clip's text tower says of captions what the encoder says."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ def _network(context_length: int = 12) -> Any:
 
 def _tokenizer(folder: Path, context_length: int = 12) -> Any:
     return HFTokenizer(str(folder), context_length=context_length, strip_sep_token=True)
+
+
+def _stage(title: str, total: int) -> Callable[[int], None]:
+    return lambda number: None
 
 
 def test_rebuilt_tower_agrees_with_the_encoder(sentences: Path) -> None:
@@ -88,6 +93,6 @@ def test_what_does_not_fit_is_said(sentences: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trygon sample"):
         load_sentence_model(tmp_path)
     with pytest.raises(UserError, match=r"initial\.sentence_model"):
-        write_initial(tmp_path / "x", "starter", None, False, None, 0, lambda *_: lambda number: None)
+        write_initial(tmp_path / "x", "starter", None, False, None, 0, _stage)
     with pytest.raises(UserError, match="CLIP's tokenizer"):
-        write_initial(tmp_path / "x", "ViT-B-16", None, False, SentenceStart(sentences, [], 1), 0, lambda *_: len)
+        write_initial(tmp_path / "x", "ViT-B-16", None, False, SentenceStart(sentences, [], 1), 0, _stage)

@@ -59,7 +59,7 @@ def read_labels(folder: Path) -> tuple[list[Photo], list[Reject]]:
     require_folder(folder, "the source", hint)
     if not (folder / LABELS).is_file():
         raise UserError(f"the source {folder} has no {LABELS}. {hint}")
-    with (folder / LABELS).open(encoding="utf-8", newline="") as file:
+    with (folder / LABELS).open(encoding="utf-8-sig", newline="") as file:  # Excel puts a mark before the first column
         reader = csv.DictReader(file)
         missing = [name for name in ("path", *RANKS) if name not in (reader.fieldnames or [])]
         if missing:

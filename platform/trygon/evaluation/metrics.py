@@ -67,16 +67,15 @@ def _clade(taxon: Taxon, rank: Rank) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _chances(clades: tuple[tuple[str, ...], ...], k: int) -> dict[tuple[str, ...], float]:
     """For each clade, how often it is among the first k distinct ones when the candidates come in random order."""
-    distinct, clade_of_N = np.unique(np.asarray(["\0".join(clade) for clade in clades]), return_inverse=True)
-    counts = np.bincount(clade_of_N)
+    index = {clade: position for position, clade in enumerate(dict.fromkeys(clades))}
+    clade_of_N = np.asarray([index[clade] for clade in clades])
     if k == 1:
-        chance_C = counts / len(clades)
+        chance_C = np.bincount(clade_of_N) / len(clades)
     else:
         draw_PN = np.random.default_rng(0).random((_ORDERS, len(clades)))
-        first_PC = np.full((_ORDERS, len(distinct)), np.inf)
-        np.minimum.at(first_PC, (slice(None), clade_of_N), draw_PN)
+        first_PC = np.stack([draw_PN[:, clade_of_N == clade].min(1) for clade in range(len(index))], axis=1)
         chance_C = (first_PC.argsort(1).argsort(1) < k).mean(0)
-    return {tuple(str(name).split("\0")): float(chance) for name, chance in zip(distinct, chance_C, strict=True)}
+    return {clade: float(chance_C[position]) for clade, position in index.items()}
 
 
 def _first_clades(ranking: Sequence[Taxon], rank: Rank, k: int) -> list[tuple[str, ...]]:
