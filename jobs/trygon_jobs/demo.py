@@ -81,7 +81,10 @@ def steps(out: Path, port: int) -> dict[str, Step]:
             (evaluation / "metrics.json",),
         ),
         "build-labels": Step(
-            ["build-labels", *made_by, "--out", str(labels), "--include", str(shards / "taxa.parquet")],
+            [
+                *("build-labels", *made_by, "--out", str(labels)),
+                *("--include", str(shards / "taxa.parquet"), "--calibrate", str(shards)),
+            ],
             (labels / "bank.json",),
         ),
         "label": Step(

@@ -39,7 +39,8 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     if not tasks:
         raise UserError(f"--shards {config.shards} has no val or unseen shards to measure on; see `trygon curate`")
     identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards)}
-    if (config.out / "metrics.json").is_file() and read_json(config.out / "config.json") == identity:
+    finished = config.out / "config.json"
+    if finished.is_file() and read_json(finished) == identity:
         print(f"evaluation: {config.out / 'index.html'} (was complete)")
         return
     with writing_to(config.out), only_writer(config.out):
@@ -90,6 +91,8 @@ def _write(
 ) -> None:
     from trygon.evaluation.page import render
 
+    # What was measured comes last, so that a folder which says it holds all of it.
+    (config.out / "config.json").unlink(missing_ok=True)
     write_text(config.out / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
-    write_json(config.out / "config.json", identity)
     write_json(config.out / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+    write_json(config.out / "config.json", identity)

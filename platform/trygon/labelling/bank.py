@@ -102,6 +102,8 @@ class LabelBank:
         if not cls.stands(folder):
             raise UserError(f"{folder} is not a finished LabelBank; make one with `trygon build-labels`")
         card = read_json(folder / _CARD)
+        if "calibration" not in card:
+            raise UserError(f"{folder} was made by another version; remove it and build the labels again")
         tree = TaxonTree.load(folder / _TAXA)
         if tree.digest != card["taxa_digest"]:
             raise UserError(f"the taxa in {folder} are not those of its vectors; build the labels again")

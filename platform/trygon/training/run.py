@@ -10,7 +10,7 @@ from typing import Any
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from trygon.errors import TrygonError, UserError
+from trygon.errors import TrygonError, UserError, origin
 from trygon.training.settings import TrainSettings
 from trygon.training.worker import plan, train_worker
 
@@ -56,14 +56,13 @@ def fit(
 
 
 def _failure(error: ray.train.TrainingFailedError, storage: Path) -> TrygonError:
-    """What a worker said, in one line."""
-    reasons = [str(reason) for reason in getattr(error, "worker_failures", {}).values()] or [str(error)]
-    line = reasons[0].strip().splitlines()[-1]
-    ours = ("trygon.errors.TrygonError: ", "trygon.errors.UserError: ")
-    for prefix in ours:
-        if line.startswith(prefix):
-            return TrygonError(line.removeprefix(prefix))
-    return TrygonError(f"training failed: {line} (the last checkpoint in {storage} is kept; run again)")
+    """What the first worker to fail raised, in one line."""
+    failures = list(getattr(error, "worker_failures", {}).values())
+    cause = origin(failures[0]) if failures else error
+    if isinstance(cause, TrygonError):
+        return cause
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return TrygonError(f"training failed: {lines[-1]} (the last checkpoint in {storage} is kept; run again)")
 
 
 @contextmanager
