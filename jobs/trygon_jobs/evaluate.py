@@ -62,23 +62,18 @@ def _measure(
     models: "Sequence[str]", tasks: "Sequence[Task]"
 ) -> "tuple[dict[str, float], dict[str, list[Prediction]]]":
     """Metrics of the model, those of the baseline under `baseline/`, and the model's predictions."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from trygon.evaluation.zero_shot import evaluate
     from trygon.models.model import load_model
+    from trygon_jobs.progress import counting
 
     metrics: dict[str, float] = {}
     shown: dict[str, list[Prediction]] = {}
-    with Progress(console=Console(stderr=True)) as progress:
-        for index, ref in enumerate(models):
-            total = sum({task.images: len(task.images) for task in tasks}.values())
-            task = progress.add_task(f"name pictures with {ref}", total=total)
-            figures, predictions = evaluate(
-                load_model(ref), tasks, lambda number, task=task: progress.advance(task, number)
-            )
-            metrics |= {f"baseline/{name}" if index else name: value for name, value in figures.items()}
-            shown = shown or predictions
+    total = sum({task.images: len(task.images) for task in tasks}.values())
+    for index, ref in enumerate(models):
+        with counting(f"name pictures with {ref}", total, unit="pictures") as advance:
+            figures, predictions = evaluate(load_model(ref), tasks, advance)
+        metrics |= {f"baseline/{name}" if index else name: value for name, value in figures.items()}
+        shown = shown or predictions
     return metrics, shown
 
 

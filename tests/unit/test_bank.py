@@ -8,11 +8,11 @@ import pytest
 
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
-from trygon.labelling.selection import choose_species, read_taxa
+from trygon.labelling.selection import choose_species
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.taxon import Taxon
-from trygon.taxonomy.tree import TAXA_SCHEMA, TaxonTree
+from trygon.taxonomy.tree import TAXA_SCHEMA, TaxonTree, read_taxa
 from trygon.testing.tiny import write_tiny_model
 
 _MAMMAL, _BIRD = ("Animalia", "Chordata", "Mammalia"), ("Animalia", "Chordata", "Aves")

@@ -1,33 +1,14 @@
 """Which species a LabelBank holds, out of a taxonomy that has too many."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import csv
 
 from trygon.errors import UserError
 from trygon.storage import stable_id
 from trygon.taxonomy.taxon import RANKS
-from trygon.taxonomy.tree import TAXA_SCHEMA, TaxonTree
-
-
-def read_taxa(path: Path) -> pa.Table:
-    """A Parquet or CSV table with the seven rank columns and, where there is one, `common`: TAXA_SCHEMA."""
-    if not path.is_file():
-        raise UserError(f"the taxa file {path} does not exist")
-    try:
-        table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"the taxa file {path} is neither Parquet nor a .csv: {error}") from error
-    missing = [rank for rank in RANKS if rank not in table.column_names]
-    if missing:
-        raise UserError(f"the taxa file {path} has no column {missing[0]!r}: it needs {', '.join(RANKS)}")
-    if "common" not in table.column_names:
-        table = table.append_column("common", pa.nulls(table.num_rows, pa.string()))
-    return table.select(TAXA_SCHEMA.names).cast(TAXA_SCHEMA)
+from trygon.taxonomy.tree import TaxonTree
 
 
 def choose_species(taxa: pa.Table, clades: Sequence[str], limit: int, include: pa.Table | None = None) -> TaxonTree:

@@ -17,6 +17,26 @@ from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 TAXA_SCHEMA = pa.schema([(rank, pa.string()) for rank in RANKS] + [("common", pa.string())])
 
 
+def read_taxa(path: Path) -> pa.Table:
+    """A Parquet or CSV table with the seven rank columns and, where there is one, `common`: TAXA_SCHEMA."""
+    if not path.is_file():
+        raise UserError(f"the taxa file {path} does not exist")
+    try:
+        table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"the taxa file {path} is neither Parquet nor a .csv: {error}") from error
+    return _taxa_columns(table, f"file {path}")
+
+
+def _taxa_columns(table: pa.Table, name: str) -> pa.Table:
+    missing = [rank for rank in RANKS if rank not in table.column_names]
+    if missing:
+        raise UserError(f"the taxa {name} has no column {missing[0]!r}: it needs {', '.join(RANKS)}")
+    if "common" not in table.column_names:
+        table = table.append_column("common", pa.nulls(table.num_rows, pa.string()))
+    return table.select(TAXA_SCHEMA.names).cast(TAXA_SCHEMA)
+
+
 @dataclass(frozen=True)
 class TaxonTree:
     """Distinct lineages, sorted so that every clade is contiguous.
@@ -31,12 +51,7 @@ class TaxonTree:
     @classmethod
     def from_table(cls, table: pa.Table) -> "TaxonTree":
         """From any table with the rank columns; `common` may be missing. Doubled lineages count once."""
-        missing = [rank for rank in RANKS if rank not in table.column_names]
-        if missing:
-            raise UserError(f"the taxa table has no column {missing[0]!r}: it needs {', '.join(RANKS)}")
-        if "common" not in table.column_names:
-            table = table.append_column("common", pa.nulls(table.num_rows, pa.string()))
-        columns = [table[name].cast(pa.string()).fill_null("").combine_chunks() for name in TAXA_SCHEMA.names]
+        columns = [column.fill_null("").combine_chunks() for column in _taxa_columns(table, "table").columns]
         # Codes that sort as their names do, so that one integer sort puts all ranks in order.
         codes = np.stack([_sorted_codes(column) for column in columns[: len(RANKS)]])
         has_common = np.asarray([not text for text in columns[-1].to_pylist()])
@@ -63,13 +78,7 @@ class TaxonTree:
     @classmethod
     def load(cls, path: Path) -> "TaxonTree":
         """From a Parquet or CSV file with the rank columns."""
-        if not path.is_file():
-            raise UserError(f"the taxa file {path} does not exist")
-        try:
-            table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise UserError(f"the taxa file {path} is neither Parquet nor a .csv: {error}") from error
-        return cls.from_table(table)
+        return cls.from_table(read_taxa(path))
 
     def save(self, path: Path) -> None:
         """Write the taxa as Parquet, in tree order."""
