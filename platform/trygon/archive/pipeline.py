@@ -4,7 +4,6 @@ Every frame is read and decoded once. What cannot be used is a row with a reason
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -13,16 +12,15 @@ import numpy as np
 import pyarrow as pa
 import ray
 from PIL import Image
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import DataContext
 from ray.exceptions import RayError
-from ray.util.annotations import RayDeprecationWarning
 
 from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop, letterbox
 from trygon.archive.exif import read_header
 from trygon.archive.listing import Archive
 from trygon.archive.parts import Part
 from trygon.archive.work import Work
-from trygon.cluster.local import inside_cluster
+from trygon.cluster.pool import map_on_pool
 from trygon.data.images import BadImage, decode, square, to_array
 from trygon.errors import origin
 from trygon.schemas import DETECTION, MEDIA
@@ -68,21 +66,16 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
     frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
         _read_batch(work.archive, read), batch_size=_BATCH, batch_format="pyarrow"
     )
-    # A cluster's nodes come and go; on one machine a worker that died would die again, and the next run goes on.
-    restarts = -1 if inside_cluster() else 0
-    with warnings.catch_warnings():
-        # Ray Data has no other way yet to say so.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        rows = frames.map_batches(
-            Finder,
-            fn_constructor_args=(work,),
-            compute=ActorPoolStrategy(size=workers.num),
-            num_cpus=workers.num_cpus,
-            num_gpus=workers.num_gpus,
-            batch_size=_BATCH,
-            batch_format="pyarrow",
-            ray_remote_args_fn=lambda: {"max_restarts": restarts, "max_task_retries": restarts},
-        )
+    rows = map_on_pool(
+        frames,
+        Finder,
+        work,
+        size=workers.num,
+        num_cpus=workers.num_cpus,
+        num_gpus=workers.num_gpus,
+        batch_size=_BATCH,
+        batch_format="pyarrow",
+    )
     try:
         for batch in cast("Iterable[pa.Table]", rows.iter_batches(batch_size=None, batch_format="pyarrow")):
             for row in batch.to_pylist():

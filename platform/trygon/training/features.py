@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 import ray.data
 import torch
 
+from trygon.cluster.pool import map_on_pool
 from trygon.data.images import preprocess
 from trygon.models.model import load_model
 
@@ -58,14 +58,11 @@ def write_features(
 ) -> list[str]:
     """Feature shards of all shards; those that are there are not made again. Their paths."""
     out.mkdir(parents=True, exist_ok=True)
-    dataset = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards)).map_batches(
-        FeatureWriter,
-        fn_constructor_args=(model_ref, str(out)),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(shards))),
-        num_cpus=1,
-        num_gpus=int(use_gpu),
+    paths = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards))
+    num = min(num_workers, len(shards))
+    done = map_on_pool(
+        paths, FeatureWriter, model_ref, str(out), size=num, batch_size=1, num_cpus=1, num_gpus=int(use_gpu)
     )
-    for row in dataset.iter_rows():
+    for row in done.iter_rows():
         progress(row["rows"])
     return [str(out / Path(path).name) for path in shards]
