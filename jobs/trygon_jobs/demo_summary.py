@@ -27,7 +27,7 @@ def lines(out: Path) -> Iterator[str]:
     yield from _request(out)
     yield _cost(read_json(out / "summary.json"))
     yield "[bold]Look at[/]"
-    yield f"  {out / 'evaluation' / 'index.html'}   how well the model names species it never saw"
+    yield f"  {out / 'evaluation' / 'index.html'}   how well the model names species held out of training"
     yield f"  {out / 'run' / 'report' / 'index.html'}   the labelled archive"
     yield f"  {out / 'run' / 'export' / 'camtrap-dp' / 'datapackage.json'}   the same as Camtrap DP"
     serve = shlex.join(["serve", "--model", str(out / "model"), "--labels", str(out / "labels")])
@@ -36,7 +36,7 @@ def lines(out: Path) -> Iterator[str]:
 
 def _evaluation(metrics: Mapping[str, float]) -> Iterator[str]:
     count = metrics["zero_shot/unseen/taxon/species/n"]
-    yield f"[bold]Species that training never saw[/] ({count:.0f} photos), right at the first guess, in percent"
+    yield f"[bold]Species held out of training[/] ({count:.0f} photos), right at the first guess, in percent"
     yield "  names as     trained  (95 % interval)   before training   guessing"
     for text_type in _TEXT_TYPES:
         key = f"zero_shot/unseen/{text_type}/species"
@@ -149,7 +149,7 @@ def _request(out: Path) -> Iterator[str]:
     shown = Taxon.from_row(photo)
     yield (
         f"[bold]One request[/]  {out / 'photo.jpg'} shows {shown.common or 'a species'} ({shown.scientific}), "
-        "which training never saw"
+        "which was held out of training"
     )
     yield f"  the classifier says {_verdict(photo, answer)}; its best guesses are {_how_deep(photo, answer)}"
 

@@ -79,6 +79,8 @@ class TrainConfig(JobConfig):
     """Keep the image trunk as it is. Its features are then computed once; every epoch sees the same crops."""
     freeze_text_tower: bool = False
     """Keep the text tower as it is."""
+    initial_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the initial weights in the final ones, for training on few species (arXiv:2109.01903)."""
     shuffle_rows: int = Field(default=1024, ge=0)
     """Rows in the buffer that mixes neighbours."""
     seed: int = 0
@@ -262,10 +264,12 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, console:
 def _write_model(config: TrainConfig, settings: "TrainSettings", state: Path, identity: dict[str, Any]) -> None:
     from trygon.models.card import model_card
     from trygon.models.model import load_model, save_model
-    from trygon.training.checkpoint import load_state
+    from trygon.training.checkpoint import blend, load_state
 
     model = load_model(settings.initial, "cpu")
+    initial = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
     position = load_state(state, model.net)
+    model.net.load_state_dict(blend(model.net.state_dict(), initial, config.initial_share))
     save_model(config.out, model.net, read_config(settings.initial), model.tokenizer)
     summary = config.shards / "summary.json"
     data = read_json(summary) if summary.is_file() else {}

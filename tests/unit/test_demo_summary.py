@@ -120,7 +120,7 @@ def _shares(out: Path, start: str) -> list[str]:
 
 
 def test_each_text_type_has_its_line(out: Path) -> None:
-    assert "(12 photos)" in _line(out, "[bold]Species that training never saw")
+    assert "(12 photos)" in _line(out, "[bold]Species held out of training")
     assert _line(out, "taxon ").split() == ["taxon", "25.0", "(10", "to", "50)", "12.5", "5.0"]
     assert _line(out, "com ").split()[1] == "37.5"
     assert len([line for line in lines(out) if "(10 to 50)" in line]) == 4
@@ -155,7 +155,9 @@ def test_names_are_counted_at_the_ranks_that_were_given(out: Path) -> None:
 )
 def test_the_answer_is_held_against_what_the_photo_shows(answer: dict[str, Any], expected: str, out: Path) -> None:
     _write_answer(out, answer)
-    assert "photo.jpg shows Eurasian lynx (Lynx lynx), which training never saw" in _line(out, "[bold]One request")
+    assert "photo.jpg shows Eurasian lynx (Lynx lynx), which was held out of training" in _line(
+        out, "[bold]One request"
+    )
     assert expected in _line(out, "the classifier says")
 
 

@@ -100,7 +100,7 @@ def test_evaluation_of_a_real_model_and_its_page(shards: Path, tmp_path: Path) -
     assert metrics["zero_shot/unseen/taxon/family/n"] == 2
     assert metrics["zero_shot/unseen/com/kingdom/top1"] == 1
     page = render("model", "", metrics, tasks, shown)
-    assert "never saw" in page
+    assert "held out of the training samples" in page
     assert page.count("data:image/jpeg") == 6
     assert page.count("<small>CC-BY-4.0</small>") == 4
     assert "<small>Photographer &lt;1&gt;, CC-BY-4.0</small>" in page

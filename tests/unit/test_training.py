@@ -17,7 +17,7 @@ from trygon.models.towers import build_network, read_architecture, same_order_we
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.taxon import Taxon
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
-from trygon.training.checkpoint import Position, load_state, save_state
+from trygon.training.checkpoint import Position, blend, load_state, save_state
 from trygon.training.curriculum import caption_curriculum
 from trygon.training.settings import TrainSettings
 from trygon.training.step import Towers, freeze, optimiser_of, set_learning_rate, take_step
@@ -114,6 +114,14 @@ def test_learning_rate_rises_then_falls() -> None:
     assert max(shares) == 1
     assert shares[-1] < 0.1
     assert optimiser.param_groups[0]["lr"] == 2 * shares[-1]
+
+
+def test_blended_weights_lie_between_initial_and_trained() -> None:
+    trained, initial = {"w": torch.ones(2), "n": torch.tensor(7)}, {"w": torch.zeros(2), "n": torch.tensor(0)}
+    blended = blend(trained, initial, 0.25)
+    assert torch.equal(blended["w"], torch.full((2,), 0.75))
+    assert blended["n"] == 7
+    assert torch.equal(blend(trained, initial, 0.0)["w"], trained["w"])
 
 
 def test_curriculum_starts_with_the_own_taxa_and_never_repeats() -> None:

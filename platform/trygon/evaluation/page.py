@@ -14,8 +14,8 @@ from trygon.taxonomy.captions import MIXED
 from trygon.taxonomy.taxon import RANKS, Rank
 
 _TITLES = {
-    "unseen": "Species that training never saw, among each other",
-    "unseen_among_all": "Species that training never saw, among all species",
+    "unseen": "Species held out of the training samples, among each other",
+    "unseen_among_all": "Species held out of the training samples, among all species",
     "seen": "New photos of species seen in training, among all of these",
 }
 _SHOWN_PICTURES = 48
@@ -55,7 +55,7 @@ def _section(task: Task, metrics: Mapping[str, float], predictions: Sequence[Pre
 def _bars(metrics: Mapping[str, float], prefix: str, name: str) -> dict[str, Any]:
     """One row of a table: accuracies in percent."""
     row: dict[str, Any] = {"name": str(name), "n": int(metrics[f"{prefix}/n"])}
-    for key in ("top1", "top1_low", "top1_high", "top5", "chance"):
+    for key in ("top1", "top1_low", "top1_high", "top5", "chance", "chance_top5"):
         row[key] = 100 * metrics[f"{prefix}/{key}"]
     before = metrics.get(f"baseline/{prefix}/top1")
     return row | {"baseline": None if before is None else 100 * before}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _STATE = "state.pt"
 
@@ -21,6 +21,17 @@ def save_state(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer, p
     """Write the state."""
     state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "leg": position.leg, "step": position.step}
     torch.save(state, folder / _STATE)
+
+
+def blend(trained: dict[str, Tensor], initial: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights between the initial and the trained ones (Wortsman et al. 2022, arXiv:2109.01903).
+
+    Counters stay as they were trained.
+    """
+    return {
+        name: torch.lerp(tensor, initial[name], share) if tensor.is_floating_point() else tensor
+        for name, tensor in trained.items()
+    }
 
 
 def load_state(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer | None = None) -> Position:
