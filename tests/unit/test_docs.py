@@ -8,6 +8,7 @@ import pytest
 
 from trygon.data.curation import read_labels
 from trygon.testing.photos import draw_photo
+from trygon_jobs import reference
 from trygon_jobs.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,11 @@ def test_documented_command_parses(command: str) -> None:
     function, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     assert callable(function)
     assert bound.arguments
+
+
+def test_reference_is_what_the_code_says() -> None:
+    written = (ROOT / "docs/reference.md").read_text()
+    assert written == reference.page(), "python -m trygon_jobs.reference > docs/reference.md"
 
 
 def test_make_targets_exist() -> None:
