@@ -26,6 +26,7 @@ _TABLES = {
     "OBSERVATION": "observations.parquet",
     "EVENT": "events.parquet",
 }
+_TYPES: dict[type, str] = {Path: "path", str: "text", bool: "yes or no"}
 
 
 def page() -> str:
@@ -35,8 +36,8 @@ def page() -> str:
 
 def _lines() -> Iterator[str]:
     yield "# Reference"
-    yield "\nMade by `python -m trygon_jobs.reference`: every setting, as a flag of its job (`--batch-size`), a key of its"
-    yield "YAML config (`batch_size:`) or in the environment (`TRYGON_TRAIN_BATCH_SIZE`).\n"
+    yield "\nMade by `python -m trygon_jobs.reference`: every setting, as a flag of its job (`--batch-size`), a key of"
+    yield "its YAML config (`batch_size:`) or in the environment (`TRYGON_TRAIN_BATCH_SIZE`).\n"
     for job, help_text in JOBS.items():
         yield f"## trygon {job}\n\n{help_text}\n"
         yield from _settings(job)
@@ -77,7 +78,7 @@ def _type(annotation: Any) -> str:
     parts = typing.get_args(annotation)
     match typing.get_origin(annotation):
         case None:
-            return {Path: "path", str: "text", bool: "yes or no"}.get(annotation, annotation.__name__)
+            return _TYPES.get(annotation) or annotation.__name__
         case origin if origin in (UnionType, typing.Union):
             return " or ".join(_type(part) for part in parts if part is not type(None))
         case typing.Literal:
