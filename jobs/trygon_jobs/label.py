@@ -166,7 +166,7 @@ def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[M
             # The table is edited where it lies: its path says nothing of what is in it.
             digest_file(config.deployments) if config.deployments else "",
             bank.tree.digest,
-            bank.model_digest,
+            *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),
             *(str(file.media_id) for file in files),
         ]
     )

@@ -5,6 +5,7 @@ python -m trygon_jobs.reference > docs/reference.md
 
 import typing
 from collections.abc import Iterator
+from enum import StrEnum
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -77,6 +78,8 @@ def _default(field: FieldInfo) -> str:
 def _type(annotation: Any) -> str:
     parts = typing.get_args(annotation)
     match typing.get_origin(annotation):
+        case None if issubclass(annotation, StrEnum):
+            return " or ".join(f"`{member}`" for member in annotation)
         case None:
             return _TYPES.get(annotation) or annotation.__name__
         case origin if origin in (UnionType, typing.Union):

@@ -58,7 +58,8 @@ class TrainConfig(JobConfig):
     workers: int = Field(default=2, ge=1)
     """Ray Train workers."""
     use_gpu: bool | None = None
-    """Give each worker a GPU; by default where Ray sees one when training starts."""
+    """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
+    nodes when they are asked for, say so."""
     batch_size: int = Field(default=256, ge=2)
     """Samples in a step, over all workers."""
     epochs: int = Field(default=10, ge=1)
@@ -100,6 +101,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
+    _check_trunk(config)
     card = config.out / "provenance.json"
     if card.is_file() and read_json(card)["identity"] == identity:
         print(f"model: {config.out} (was complete)")
@@ -130,12 +132,15 @@ def _initial_digests(initial: InitialConfig) -> dict[str, str]:
     """Digests of the weights that the initial model is made of, as far as they are files."""
     if initial.model:
         folder = folder_of(initial.model)
-        files = [folder / WEIGHTS_NAME] if folder else []
+        files = {"model": folder / WEIGHTS_NAME if folder else None}
     else:
         sentence_model = _sample_path(initial.sentence_model)
-        files = [_sample_path(initial.image_weights), _sample_path(initial.sentence_taxa)]
-        files += [sentence_model / "model.safetensors"] if sentence_model else []
-    return {path.name: digest_file(path) for path in files if path and path.is_file()}
+        files = {
+            "image_weights": _sample_path(initial.image_weights),
+            "sentence_taxa": _sample_path(initial.sentence_taxa),
+            "sentence_model": sentence_model / "model.safetensors" if sentence_model else None,
+        }
+    return {name: digest_file(path) for name, path in files.items() if path and path.is_file()}
 
 
 def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
@@ -155,7 +160,7 @@ def _initial_model(config: TrainConfig, console: Any) -> str:
 
     initial = config.initial
     if initial.model:
-        _check_trunk(config, load_model(initial.model, "cpu").net)
+        load_model(initial.model, "cpu")
         folder = folder_of(initial.model)
         return str(folder.absolute()) if folder else initial.model
     if not initial.architecture:
@@ -201,13 +206,18 @@ def _sample_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def _check_trunk(config: TrainConfig, net: Any) -> None:
-    if config.freeze_image_trunk and not hasattr(net.visual, "trunk"):
-        raise UserError("freeze_image_trunk needs an image tower from timm; this one is open_clip's own")
+def _check_trunk(config: TrainConfig) -> None:
+    from trygon.models.towers import read_architecture
+
+    initial = config.initial
+    if config.freeze_image_trunk and (initial.model or initial.architecture):
+        source = read_config(initial.model) if initial.model else read_architecture(initial.architecture)
+        if "timm_model_name" not in source["model_cfg"]["vision_cfg"]:
+            raise UserError("freeze_image_trunk needs an image tower from timm; this one is open_clip's own")
 
 
 def _start_ray(config: TrainConfig) -> bool:
-    """Start or join Ray; whether workers get GPUs. `UserError` where this machine has fewer than workers."""
+    """Start or join Ray; whether workers get GPUs. `UserError` where they shall and this machine has too few."""
     import math
     import os
 
@@ -218,10 +228,12 @@ def _start_ray(config: TrainConfig) -> bool:
     # Each worker takes a slot, what prepares its data half a one, and Ray Train's controller one more.
     start_ray(max(os.cpu_count() or 1, math.ceil(1.5 * config.workers) + 1))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    use_gpu = bool(num_gpus) if config.use_gpu is None else config.use_gpu
-    if use_gpu and num_gpus < config.workers and not inside_cluster():
+    if inside_cluster():  # it may grow
+        return bool(num_gpus) if config.use_gpu is None else config.use_gpu
+    enough = num_gpus >= config.workers
+    if config.use_gpu and not enough:
         raise UserError(f"--workers {config.workers} needs as many GPUs, and there are {num_gpus}: lower --workers")
-    return use_gpu
+    return enough and config.use_gpu is not False
 
 
 def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: Any) -> list[str]:

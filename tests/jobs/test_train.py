@@ -71,6 +71,13 @@ def _steps(out: Path) -> list[int]:
     return [json.loads(line)["step"] for line in _lines(out)]
 
 
+def _saved_step(out: Path) -> int:
+    """The step of the last checkpoint that Ray Train has noted; 0 before the first."""
+    path = out / "checkpoints/run/checkpoint_manager_snapshot.json"
+    latest = json.loads(path.read_text())["latest_checkpoint_result"] if path.is_file() else None
+    return latest["metrics"]["step"] if latest else 0
+
+
 def _kill_family(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL the driver, then what it had started: only its own descendants, by id."""
     children = psutil.Process(process.pid).children(recursive=True)
@@ -90,15 +97,13 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
     deadline = time.monotonic() + 400
-    while not list((out / "checkpoints/run").glob("leg-*/state.pt")):
+    while not _saved_step(out):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.2)
     _kill_family(process)
     before = _lines(out)
-    saved = max(
-        torch.load(state, weights_only=True)["step"] for state in (out / "checkpoints/run").glob("leg-*/state.pt")
-    )
+    saved = _saved_step(out)
 
     subprocess.run(command, env=environment, check=True, timeout=400, cwd=tmp_path)
     assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
@@ -129,16 +134,7 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
     sentences = write_tiny_sentence_model(tmp_path / "sentences")
     words = ["--initial.architecture", str(_frozen_architecture(tmp_path / "architecture.json"))]
     words += ["--initial.sentence-model", str(sentences), "--freeze-image-trunk", "--freeze-text-tower"]
-    words += [
-        "--feature-dropout",
-        "0.3",
-        "--shuffle-rows",
-        "32",
-        "--image-learning-rate",
-        "1e-3",
-        "--batch-size",
-        "16",
-    ]
+    words += ["--feature-dropout", "0.3", "--shuffle-rows", "32", "--image-learning-rate", "1e-3"]
     command = [sys.executable, "-m", "trygon_jobs", "train", "--shards", str(shards), "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     words += ["--batch-size", "16", "--epochs", "2"]
@@ -166,7 +162,18 @@ def test_too_few_samples_for_a_step_are_refused(tmp_path: Path) -> None:
     shards = _write_shards(tmp_path / "shards", count=1)
     write_tiny_model(tmp_path / "tiny")
     command = _command(shards, tmp_path / "tiny", tmp_path / "out")
+    command[command.index("--batch-size") + 1] = "200"
     refused = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert refused.returncode == 2
     assert "lower --batch-size or --workers" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_trunk_that_cannot_be_frozen_is_refused_before_any_work(tmp_path: Path) -> None:
+    shards = _write_shards(tmp_path / "shards", count=1)
+    words = ["train", "--initial.architecture", "ViT-B-32", "--freeze-image-trunk", "--shards", str(shards)]
+    command = [sys.executable, "-m", "trygon_jobs", *words, "--out", str(tmp_path / "out")]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert refused.returncode == 2
+    assert "freeze_image_trunk needs an image tower from timm" in refused.stderr
+    assert not (tmp_path / "out/initial").exists()

@@ -104,7 +104,7 @@ def encode_text(net: nn.Module, tokens_BL: Tensor) -> Tensor:
         position_LD = text.positional_embedding
         changed = {"positional_embedding": torch.cat([position_LD[:length], position_LD[-1:]])}
     else:
-        return text(tokens_BL)
+        return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
     return functional_call(text, changed, (tokens_BL[:, :length],))
 
 

@@ -14,13 +14,14 @@ from trygon.taxonomy.taxon import Taxon
 def caption_curriculum(
     own: Sequence[Taxon], others: Path | None, count: int, text_types: Sequence[TextType], seed: int
 ) -> list[str]:
-    """`count` distinct captions at most. Of other taxa those with a common name come, a text type drawn for each;
-    half of them from the orders of the data's own taxa."""
+    """`count` distinct captions at most, half of them of the data's own taxa where there are so many. Of other taxa
+    those with a common name come, a text type drawn for each; half of them from the orders of the own ones."""
     rng = random.Random(seed)
     captions = [caption(taxon, text_type) for taxon in own for text_type in text_types]
-    if others and len(captions) < count:
+    rng.shuffle(captions)
+    if others:
         taxa = _named_taxa(others, {taxon.lineage[3] for taxon in own}, count, seed)
-        captions += [caption(taxon, rng.choice(list(text_types))) for taxon in taxa]
+        captions = captions[: count // 2] + [caption(taxon, rng.choice(list(text_types))) for taxon in taxa]
     return list(dict.fromkeys(captions))[:count]
 
 

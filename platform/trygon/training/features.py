@@ -20,8 +20,8 @@ ROWS_PER_TASK = 64
 class FeatureWriter:
     """Reads a shard and writes the same rows with `feature` in place of `image`, unless that file is there."""
 
-    def __init__(self, model_ref: str, out: str) -> None:
-        self.model = load_model(model_ref)
+    def __init__(self, model_ref: str, out: str, device: str) -> None:
+        self.model = load_model(model_ref, device)
         self.out = Path(out)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -60,8 +60,9 @@ def write_features(
     out.mkdir(parents=True, exist_ok=True)
     paths = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards))
     num = min(num_workers, len(shards))
+    device, num_gpus = ("cuda", 1) if use_gpu else ("cpu", 0)
     done = map_on_pool(
-        paths, FeatureWriter, model_ref, str(out), size=num, batch_size=1, num_cpus=1, num_gpus=int(use_gpu)
+        paths, FeatureWriter, model_ref, str(out), device, size=num, batch_size=1, num_cpus=1, num_gpus=num_gpus
     )
     for row in done.iter_rows():
         progress(row["rows"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import ray.train.torch
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -26,7 +27,7 @@ def train_worker(config: dict[str, Any]) -> None:
     settings = TrainSettings(**config)
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    model = load_model(settings.initial)
+    model = load_model(settings.initial, str(ray.train.torch.get_device()))
     freeze(model.net, settings)
     optimiser = optimiser_of(model.net, settings)
     position = Position()
