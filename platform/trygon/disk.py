@@ -24,6 +24,10 @@ def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
         if refusal.errno in _FULL:
             message = f"the disk of {folder} is full; free some space and give the same command again: it goes on"
             raise TrygonError(message) from error
+        if refusal.errno in _CLOSED and refusal.filename is None:
+            # From a worker: Ray Data takes the file's name away.
+            message = f"{refusal.strerror}: see that all workers can read the inputs and write {folder}"
+            raise UserError(message) from error
         if refusal.errno in _CLOSED:
             raise UserError(f"{folder} cannot be written to ({refusal.strerror}); give another {option}") from error
         raise

@@ -66,13 +66,16 @@ def test_a_full_disk_under_a_worker_is_told_as_one_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_folder_that_a_worker_cannot_write_is_the_users_to_mend() -> None:
+def test_what_a_worker_may_not_do_is_the_users_to_mend() -> None:
     def write(row: dict[str, Any]) -> dict[str, Any]:
         Path("/dev/null/shards/a").write_text("")
         return row
 
     folder = Path("/dev/null/shards")
-    with pytest.raises(UserError, match="/dev/null/shards cannot be written to"), writing_to(folder):
+    with (
+        pytest.raises(UserError, match="all workers can read the inputs and write /dev/null/shards"),
+        writing_to(folder),
+    ):
         _run(write)
 
 
