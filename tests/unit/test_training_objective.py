@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,10 +12,15 @@ from open_clip.loss import ClipLoss
 from torch.nn.functional import normalize
 
 from trygon.training.objective import OBJECTIVES, clip, clip_taxa, gather
+from trygon_jobs.train import TrainConfig
 
 
 def _vectors(count: int, seed: int) -> torch.Tensor:
     return normalize(torch.randn(count, 8, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_the_config_offers_the_objectives_that_there_are() -> None:
+    assert set(get_args(TrainConfig.model_fields["objective"].annotation)) == set(OBJECTIVES)
 
 
 def test_clip_is_open_clips_loss() -> None:
