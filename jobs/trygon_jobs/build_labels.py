@@ -11,6 +11,7 @@ from trygon_jobs.config import JobConfig
 
 if TYPE_CHECKING:
     from trygon.labelling.bank import LabelBank
+    from trygon.models.model import Model
     from trygon.taxonomy.tree import TaxonTree
 
 
@@ -47,14 +48,17 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
     from trygon.models.folder import describe
     from trygon.storage import write_json
 
-    model = describe(config.model)
+    tower = describe(config.model)
     tree = _choose(config)
     photos = _calibration_digest(config)
     with writing_to(config.out), only_writer(config.out):
-        if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, model, config.text_type, photos):
+        if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, tower, config.text_type, photos):
             print(f"{len(tree)} taxa stand in {config.out} already")
             return
-        bank = _calibrated(config, _encode(config, tree), photos)
+        from trygon.models.model import load_model  # torch: not for a bank that stands
+
+        model = load_model(config.model)
+        bank = _calibrated(config, _encode(config, tree, model), model, photos)
         bank.save(config.out)
         write_json(config.out / "config.json", config.model_dump(mode="json"))
     print(f"{len(bank.tree)} taxa of {len(bank.tree.clade_starts[4])} families in {config.out}")
@@ -76,13 +80,12 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     return choose_species(taxa, clades, limit, include)
 
 
-def _encode(config: BuildLabelsConfig, tree: "TaxonTree") -> "LabelBank":
+def _encode(config: BuildLabelsConfig, tree: "TaxonTree", model: "Model") -> "LabelBank":
     from trygon.labelling.bank import LabelBank
-    from trygon.models.model import load_model
     from trygon_jobs.progress import counting
 
     with counting("build-labels", total=len(tree), unit="taxa") as advance:
-        return LabelBank.build(tree, load_model(config.model), config.text_type, advance, scratch=config.out)
+        return LabelBank.build(tree, model, config.text_type, advance, scratch=config.out)
 
 
 def _calibration_digest(config: BuildLabelsConfig) -> str:
@@ -98,17 +101,16 @@ def _calibration_digest(config: BuildLabelsConfig) -> str:
     return digest_texts([digest_file(path) for path in shards])
 
 
-def _calibrated(config: BuildLabelsConfig, bank: "LabelBank", photos: str) -> "LabelBank":
+def _calibrated(config: BuildLabelsConfig, bank: "LabelBank", model: "Model", photos: str) -> "LabelBank":
     from dataclasses import replace
 
     from trygon.evaluation.zero_shot import tasks_of
     from trygon.labelling.calibration import calibrate
-    from trygon.models.model import load_model
 
     if config.calibrate is None:
         return bank
-    seen = next(task for task in tasks_of(config.calibrate) if task.name == "seen")
-    scale, count = calibrate(bank, load_model(config.model), seen)
+    seen = next((task for task in tasks_of(config.calibrate) if task.name == "seen"), None)
+    scale, count = calibrate(bank, model, seen) if seen else (bank.logit_scale, 0)
     if count:
         print(f"logit scale {bank.logit_scale:.1f}, calibrated to {scale:.1f} on {count} photos")
     else:

@@ -39,7 +39,7 @@ class LabelBank:
     model_digest: str
     text_type: TextType
     calibration: str = ""
-    """The digest of the photos that `logit_scale` was fitted to; blank for the model's own."""
+    """The digest of the photos given to fit `logit_scale` to; blank where none were."""
 
     @classmethod
     def build(
