@@ -13,7 +13,7 @@ _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, 
 
 
 @contextmanager
-def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
+def writing_to(folder: str | Path, option: str = "--out") -> Iterator[None]:
     """Turn the system's refusals within, Ray's workers included, into errors that name the folder and the way out."""
     try:
         yield
@@ -33,17 +33,18 @@ def writing_to(folder: Path, option: str = "--out") -> Iterator[None]:
         raise
 
 
-def _is_elsewhere(refusal: OSError, folder: Path) -> bool:
+def _is_elsewhere(refusal: OSError, folder: str | Path) -> bool:
     """Whether the error names a file that is neither in the folder nor above it, such as an input."""
     if not isinstance(refusal.filename, str):
         return False
-    path, folder = Path(refusal.filename).absolute(), folder.absolute()
+    path, folder = Path(refusal.filename).absolute(), Path(folder).absolute()
     return not (path.is_relative_to(folder) or folder.is_relative_to(path))
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: str | Path) -> Iterator[None]:
     """Hold the folder for this process; `UserError` where another one holds it. Ends with the process, however."""
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:

@@ -1,6 +1,11 @@
-"""Files and folders on disk or object storage, through pyarrow's filesystems. Knows nothing of what they hold."""
+"""Files and folders on disk or in object storage. Knows nothing of what they hold.
+
+A place is a local path or an `s3://bucket/key` address. What is written appears whole or not at all. What S3 refuses
+is a `UserError` or a `TrygonError`, not an `OSError`: who counts unreadable files must not count these as such.
+"""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -12,12 +17,23 @@ from typing import Any
 import pyarrow
 import pyarrow.fs
 
+from trygon import s3
 from trygon.errors import UserError
 
+_BUFFER_BYTES = 1 << 20
 
-def filesystem(uri: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem of a path or an `s3://` URI, and the path within it."""
-    text = str(uri)
+
+def is_remote(place: str | Path) -> bool:
+    """Whether a place is an address rather than a path of this machine."""
+    return "://" in str(place)
+
+
+def filesystem(place: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The filesystem of a place, and the path within it. Workers make their own from the place."""
+    text = str(place)
+    if text.startswith("s3://"):
+        address = s3.Address.parse(text)
+        return s3.filesystem(address), address.path
     if "://" in text:
         try:
             return pyarrow.fs.FileSystem.from_uri(text)
@@ -26,33 +42,65 @@ def filesystem(uri: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
     return pyarrow.fs.LocalFileSystem(), str(Path(text).absolute())
 
 
-def require_folder(path: Path, what: str, hint: str) -> Path:
-    """The folder itself; a `UserError` that says how to get it where it is missing."""
-    if not path.is_dir():
-        raise UserError(f"{what} {path} is not a folder. {hint}")
-    return path
+def join(place: str | Path, *parts: str) -> str:
+    """A place below another one."""
+    address = _address(place)
+    if address is None:
+        return str(Path(place, *parts))
+    return str(address.at("/".join([*filter(None, [address.key.rstrip("/")]), *(part.strip("/") for part in parts)])))
 
 
-def read_json(path: Path) -> Any:
+def exists(place: str | Path) -> bool:
+    """Whether there is a file or a folder; on S3 a folder is where something lies below."""
+    address = _address(place)
+    if address is None:
+        return Path(place).exists()
+    with s3.told(address):
+        info = s3.filesystem(address).get_file_info(address.path)
+    return info.type != pyarrow.fs.FileType.NotFound
+
+
+def open_input(place: str | Path) -> io.BufferedReader:
+    """A file to read from, seekable and buffered; from S3 only the ranges that are asked for. Raises `OSError`."""
+    address = _address(place)
+    if address is None:
+        return Path(place).open("rb")
+    with s3.told(address):
+        return io.BufferedReader(_Ranges(s3.filesystem(address).open_input_file(address.path), address), _BUFFER_BYTES)
+
+
+def read_bytes(place: str | Path) -> bytes:
+    """A file's content. Raises `OSError` where there is none."""
+    with open_input(place) as file:
+        return file.read()
+
+
+def read_json(place: str | Path) -> Any:
     """A JSON file's content; a `UserError` where it is not readable as JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(place).decode())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+        raise UserError(f"{place} cannot be read as JSON: {error}") from error
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(place: str | Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(place, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text by renaming a finished file into place."""
-    write_bytes(path, text.encode())
+def write_text(place: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_bytes(place, text.encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes by renaming a finished file into place."""
+def write_bytes(place: str | Path, data: bytes) -> None:
+    """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload."""
+    address = _address(place)
+    if address is not None:
+        with s3.told(address):
+            s3.client(address).upload_fileobj(io.BytesIO(data), address.bucket, address.key)
+        return
+    path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -65,18 +113,67 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def list_files(place: str | Path, suffix: str = "") -> list[str]:
+    """All files below a folder whose names end with `suffix`, as whole places, sorted; none where there is no folder.
+
+    Hidden ones (a part below the folder begins with a dot) are left out: unfinished files and locks are such.
+    """
+    address = _address(place)
+    if address is None:
+        return sorted(str(path) for path in _walk(Path(place)) if path.name.endswith(suffix))
+    with s3.told(address):
+        pages = (
+            s3.client(address).get_paginator("list_objects_v2").paginate(Bucket=address.bucket, Prefix=address.prefix)
+        )
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    names = (key for key in keys if key.endswith(suffix) and not key.endswith("/"))
+    return sorted(str(address.at(key)) for key in names if not _is_hidden(key[len(address.prefix) :].split("/")))
+
+
+def _walk(root: Path) -> Iterable[Path]:
+    def unreadable(error: OSError) -> None:
+        if Path(error.filename) != root or not isinstance(error, FileNotFoundError):
+            raise error
+
+    for folder, names, files in os.walk(root, onerror=unreadable):
+        names[:] = [name for name in names if not _is_hidden([name])]
+        yield from (Path(folder, name) for name in files if not _is_hidden([name]))
+
+
+def _is_hidden(parts: Iterable[str]) -> bool:
+    return any(part.startswith(".") for part in parts)
+
+
+def remove_tree(place: str | Path) -> None:
+    """Remove a folder and all below it, hidden files too; nothing where it is missing."""
+    address = _address(place)
+    if address is None:
+        if Path(place).exists():
+            shutil.rmtree(place)
+        return
+    with s3.told(address):
+        s3.remove_prefix(address)
+
+
+def digest_file(place: str | Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with open_input(place) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_folder(path: Path, what: str, hint: str) -> Path:
+    """The folder itself; a `UserError` that says how to get it where it is missing."""
+    if not path.is_dir():
+        raise UserError(f"{what} {path} is not a folder. {hint}")
+    return path
+
+
 def replace_folder(finished: Path, target: Path) -> None:
-    """Move a finished folder to its place; what stood there before is removed."""
+    """Move a finished folder of this machine to its place; what stood there before is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         shutil.rmtree(target)
     os.replace(finished, target)
-
-
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_texts(parts: Iterable[str]) -> str:
@@ -91,3 +188,52 @@ def stable_id(*parts: str) -> int:
     """A positive int64 made of texts: the same on every machine and in every run."""
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def _address(place: str | Path) -> s3.Address | None:
+    """The address of a place on S3, None for a path; `UserError` for what is neither."""
+    text = str(place)
+    if text.startswith("s3://"):
+        return s3.Address.parse(text)
+    if "://" in text:
+        raise UserError(f"{text} is neither a path nor an s3:// address")
+    return None
+
+
+class _Ranges(io.RawIOBase):
+    """An object read by ranges."""
+
+    def __init__(self, source: pyarrow.NativeFile, address: s3.Address) -> None:
+        self._source, self._address, self._at, self._size = source, address, 0, source.size()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._size - self._at))
+        if count:
+            with s3.told(self._address):
+                data = self._source.read_at(count, self._at)
+            view[: len(data)] = data
+            self._at += len(data)
+            return len(data)
+        return 0
+
+    def readall(self) -> bytes:
+        rest = bytearray(max(0, self._size - self._at))
+        done = 0
+        while done < len(rest):
+            done += self.readinto(memoryview(rest)[done:])
+        return bytes(rest)
