@@ -1,6 +1,12 @@
-"""How a taxon becomes a caption: BioCLIP's text types, word for word as published (arXiv:2311.18803)."""
+"""How a taxon becomes a caption: BioCLIP's text types, word for word as published (arXiv:2311.18803), and templates of
+the user's own. Knows nothing of when a text type is drawn."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import lru_cache
+from string import Formatter
 
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 
@@ -29,14 +35,15 @@ def name_text(taxon: Taxon, text_type: TextType) -> str:
     """
     match text_type:
         case TextType.TAXON:
-            return taxon.taxonomic
+            return taxon.taxonomic or taxon.common
         case TextType.SCI:
-            return taxon.scientific
+            return taxon.scientific or taxon.taxonomic or taxon.common
         case TextType.COM:
-            return taxon.common or taxon.scientific
+            return taxon.common or taxon.scientific or taxon.taxonomic
         case TextType.TAXON_TAG:
             # The tag of the species rank is the rank's own name, and its value the epithet.
-            return " ".join(f"{RANKS[rank]} {taxon.lineage[rank]}" for rank in Rank if taxon.lineage[rank])
+            tagged = (f"{RANKS[rank]} {taxon.lineage[rank]}" for rank in Rank if taxon.lineage[rank])
+            return " ".join(tagged) or taxon.common
         case TextType.SCI_COM:
             base = TextType.SCI
         case TextType.TAXON_COM:
@@ -47,6 +54,63 @@ def name_text(taxon: Taxon, text_type: TextType) -> str:
     return f"{name} with common name {taxon.common}" if taxon.common else name
 
 
-def caption(taxon: Taxon, text_type: TextType) -> str:
-    """`a photo of …`, as the model reads it."""
-    return f"a photo of {name_text(taxon, text_type)}."
+def with_common(taxon: Taxon) -> Taxon:
+    """The taxon as BioCLIP's training texts speak of it: a missing common name is the scientific one, or all names of
+    a lineage without a genus. Its evaluation leaves a missing common name out, as `caption` does of itself."""
+    if taxon.common:
+        return taxon
+    return replace(taxon, common=taxon.scientific if taxon.lineage[Rank.GENUS] else taxon.taxonomic)
+
+
+PUBLISHED = "a photo of {name}."
+"""BioCLIP's template."""
+
+
+def caption(taxon: Taxon, text_type: TextType, template: str = PUBLISHED) -> str:
+    """The template filled for one taxon, as the model reads it: `a photo of …`.
+
+    Fields are those of `FIELDS`. What is blank leaves no gap; where all of a template's fields are blank, the
+    published template stands in for it. Raises `ValueError` for a template that `check_template` refuses.
+    """
+    name = name_text(taxon, text_type)
+    if template == PUBLISHED:
+        return f"a photo of {name}."
+    parts = _parts(template)
+    values = {field: _value(taxon, field, name) for _, field in parts if field}
+    if values and not any(values.values()):
+        return f"a photo of {name}."
+    filled = "".join(literal + values.get(field, "") for literal, field in parts)
+    return re.sub(r"\s+([,.;:!?])", r"\1", " ".join(filled.split()))
+
+
+def check_template(template: str) -> str:
+    """The template itself. Raises `ValueError` where it is no format string of plain fields that are known."""
+    _parts(template)
+    return template
+
+
+FIELDS: tuple[str, ...] = ("name", "scientific", "taxonomic", "common", *RANKS)
+"""What a template may speak of: the name in the text type that was drawn, and the taxon's own names."""
+
+
+def _value(taxon: Taxon, field: str, name: str) -> str:
+    if field == "name":
+        return name
+    return taxon.lineage[RANKS.index(field)] if field in RANKS else getattr(taxon, field)
+
+
+@lru_cache
+def _parts(template: str) -> Sequence[tuple[str, str]]:
+    """Literal text and the field after it, in order; the last field is blank. Nothing of a field is evaluated."""
+    known = f"the fields are {', '.join(f'{{{field}}}' for field in FIELDS)}"
+    parts = []
+    try:
+        for literal, field, spec, conversion in Formatter().parse(template):
+            if field is not None and (field not in FIELDS or spec or conversion):
+                raise ValueError(f"{{{field}}} is not a field of a template: {known}, without anything added")
+            parts.append((literal, field or ""))
+    except ValueError as error:
+        raise ValueError(f"template {template!r}: {error}") from error
+    if not any(field for _, field in parts):
+        raise ValueError(f"template {template!r} has no field, so every caption would be the same: {known}")
+    return parts
