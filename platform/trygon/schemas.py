@@ -6,17 +6,31 @@ from trygon.taxonomy.taxon import RANKS
 
 _RANK_FIELDS = [pa.field(rank, pa.string()) for rank in RANKS]
 
+RECORD = pa.schema(
+    [
+        pa.field("source_id", pa.string(), nullable=False),
+        *_RANK_FIELDS,  # as the source has them, neither cleaned nor resolved; blank where it has none
+        pa.field("common", pa.string()),
+        pa.field("license", pa.string()),
+        pa.field("rights_holder", pa.string()),
+    ]
+)
+"""One row a picture that a source speaks of. No value is null."""
+
 SAMPLE = pa.schema(
     [
         pa.field("sample_id", pa.int64(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),  # JPEG
         *_RANK_FIELDS,
         pa.field("common", pa.string()),
-        pa.field("split", pa.string(), nullable=False),  # train, val (seen species), unseen (held-out species)
+        # train, val (seen clades), unseen (held-out clades); train_small repeats some of train.
+        pa.field("split", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("source_id", pa.string(), nullable=False),
         pa.field("license", pa.string()),
         pa.field("rights_holder", pa.string()),
+        # How the name was matched to the backbone: exact, synonym, fuzzy, ambiguous, unresolved; blank without one.
+        pa.field("resolution", pa.string()),
     ]
 )
 """One row a sample in a shard: an image, its lineage, and where it comes from."""
@@ -26,9 +40,21 @@ REJECT = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("source_id", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("copy_of", pa.string()),  # SOURCE:SOURCE_ID of the picture that was kept instead
     ]
 )
 """One row a picture that did not become a sample."""
+
+COUNT = pa.schema(
+    [
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        *_RANK_FIELDS,
+        pa.field("common", pa.string()),
+        pa.field("num_samples", pa.int64(), nullable=False),
+    ]
+)
+"""One row a taxon of a split and a source."""
 
 MEDIA = pa.schema(
     [

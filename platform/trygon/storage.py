@@ -50,6 +50,11 @@ def join(place: str | Path, *parts: str) -> str:
     return str(address.at("/".join([*filter(None, [address.key.rstrip("/")]), *(part.strip("/") for part in parts)])))
 
 
+def absolute(place: str | Path) -> str:
+    """The place as workers in other folders name it."""
+    return str(place) if is_remote(place) else str(Path(place).absolute())
+
+
 def exists(place: str | Path) -> bool:
     """Whether there is a file or a folder; on S3 a folder is where something lies below."""
     address = _address(place)

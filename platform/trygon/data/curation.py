@@ -1,234 +1,246 @@
-"""From a folder of labelled photos to samples: cleaning, splits, and which view of which photo is in which shard.
+"""Sources to shards, in three stages that each go on where a killed run stopped. Ray Data spreads pictures and shards.
 
-The whole plan is made of hashes before an image is rendered, so each shard is a task of its own, the same on every
-machine and in every run. Knows nothing of Ray.
+1. `render`: each unit of a source becomes parts of rendered, fingerprinted pictures; every picture is decoded once.
+2. `select` (`data.selection`): fingerprints and names decide what is kept, in which split.
+3. `write`: each shard gathers its samples from all parts.
 """
 
-import csv
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from trygon.data.composites import clean_view, open_organism, training_view
-from trygon.data.images import BadImage, decode, encode_jpeg
-from trygon.data.shards import shard_path, write_shard
-from trygon.errors import UserError
-from trygon.storage import require_folder, stable_id
-from trygon.taxonomy.names import clean_lineage
-from trygon.taxonomy.taxon import RANKS, Rank, Taxon
+from trygon.cluster.tasks import spread
+from trygon.data.card import pick_shown
+from trygon.data.parts import RENDER, Part, read_part, read_pictures, write_part
+from trygon.data.render import Rendering, render
+from trygon.data.selection import LABELS, Selection
+from trygon.data.shards import shard_path, write_rows
+from trygon.data.sources.source import Source, Unit
+from trygon.data.splits import TRAIN, TRAIN_SMALL, subset
+from trygon.data.webdataset import shard_name, write_sizes, write_webdataset
+from trygon.schemas import SAMPLE
+from trygon.storage import exists, filesystem, join, list_files, read_json, write_bytes, write_json
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
-LABELS = "labels.csv"
+T = TypeVar("T")
 
+_LEAST_PART, _USUAL_PART = 16, 1024
 
-@dataclass(frozen=True)
-class Photo:
-    """One labelled picture of a source folder."""
-
-    path: str
-    taxon: Taxon
-    source: str
-    license: str = ""
-    rights_holder: str = ""
-
-    @property
-    def at_species(self) -> bool:
-        """Whether it is labelled down to the species."""
-        return self.taxon.rank is Rank.SPECIES
+_LOOKED_AT = 4096
+"""Samples of which some are shown on the page."""
 
 
-@dataclass(frozen=True)
-class Reject:
-    """A picture that does not become a sample, and why."""
-
-    source: str
-    source_id: str
-    reason: str
+def part_rows(num_pictures: int) -> int:
+    """Pictures a part: enough parts for all CPUs where there are few pictures, about a thousand where there are many,
+    for each shard reads from every part."""
+    return max(min(num_pictures // 64, _USUAL_PART), num_pictures // 1000, _LEAST_PART)
 
 
-def read_labels(folder: Path) -> tuple[list[Photo], list[Reject]]:
-    """The photos that labels.csv names, cleaned; and what has no usable label or no file."""
-    hint = f"It needs images and a {LABELS} with the columns path, {', '.join(RANKS)}."
-    require_folder(folder, "the source", hint)
-    if not (folder / LABELS).is_file():
-        raise UserError(f"the source {folder} has no {LABELS}. {hint}")
-    with (folder / LABELS).open(encoding="utf-8-sig", newline="") as file:  # Excel puts a mark before the first column
-        reader = csv.DictReader(file)
-        missing = [name for name in ("path", *RANKS) if name not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(f"{folder / LABELS} has no column {missing[0]!r}. {hint}")
-        photos = [_photo(row, folder.name) for row in reader]
-    known = {photo.path for photo in photos}
-    files = {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-    }
-    rejects = [Reject(folder.name, path, "unlabelled") for path in sorted(files - known)]
-    rejects += [Reject(photo.source, photo.path, "no_name") for photo in photos if photo.taxon.rank is None]
-    rejects += [Reject(photo.source, photo.path, "missing") for photo in photos if not (folder / photo.path).is_file()]
-    bad = {reject.source_id for reject in rejects}
-    return [photo for photo in photos if photo.path not in bad], rejects
-
-
-def _photo(row: Mapping[str, str | None], source: str) -> Photo:
-    taxon = Taxon(clean_lineage([row.get(rank) for rank in RANKS]), (row.get("common") or "").strip())
-    credit = (row.get("license") or "", row.get("author") or "")
-    return Photo((row["path"] or "").strip(), taxon, (row.get("package") or source).split(" ")[0], *credit)
-
-
-def inspect_photo(folder: Path, photo: Photo) -> tuple[str, str]:
-    """Decode a photo once: its digest and a blank, or a blank and the reason why it cannot be used."""
-    try:
-        image = decode((folder / photo.path).read_bytes())
-    except BadImage as error:
-        return "", error.reason
-    except OSError:
-        return "", "unreadable"
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), ""
-
-
-def share_of(seed: int, *parts: str) -> float:
-    """A number in 0..1 made of a seed and texts: what is held out stays so when other things come or go."""
-    return stable_id(str(seed), *parts) / 2**63
-
-
-def split_photos(photos: Sequence[Photo], holdout: float, seed: int) -> tuple[dict[str, list[Photo]], list[Reject]]:
-    """Photos by split.
-
-    A species is held out by its own hash, with all its photos. Of the other species with two photos or more, one photo
-    is for validation. A photo labelled above species trains, unless it might show a species that is held out.
-    """
-    by_species: dict[tuple[str, ...], list[Photo]] = defaultdict(list)
-    for photo in photos:
-        if photo.at_species:
-            by_species[photo.taxon.lineage].append(photo)
-    held_out = {lineage for lineage in by_species if share_of(seed, "species", *lineage) < holdout}
-    splits: dict[str, list[Photo]] = {"train": [], "val": [], "unseen": []}
-    for lineage, group in by_species.items():
-        ordered = sorted(group, key=lambda photo: share_of(seed, "photo", photo.source, photo.path))
-        num_val = 1 if len(ordered) > 1 and lineage not in held_out else 0
-        splits["unseen" if lineage in held_out else "train"] += ordered[num_val:]
-        splits["val"] += ordered[:num_val]
-    clades = {lineage[: rank + 1] for lineage in held_out for rank in Rank}
-    rejects = []
-    for photo in photos:
-        if photo.at_species:
-            continue
-        rank = photo.taxon.rank
-        assert rank is not None
-        if photo.taxon.lineage[: rank + 1] in clades:
-            rejects.append(Reject(photo.source, photo.path, "may_show_held_out_species"))
+def regroup(units: Sequence[Unit], size: int) -> list[Unit]:
+    """Units of single files in groups of `size`, so that each makes one part; archives as they are."""
+    regrouped = []
+    for (uri, single), group in groupby(units, key=lambda unit: (unit.uri, bool(unit.members))):
+        if single:
+            members = (member for unit in group for member in unit.members)
+            regrouped += [Unit(uri, tuple(some)) for some in _batched(members, size)]
         else:
-            splits["train"].append(photo)
-    return splits, rejects
+            regrouped += list(group)
+    return regrouped
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How samples are made of photos."""
+class Job:
+    """One unit to be rendered."""
 
-    source: str
-    backgrounds: str
-    views: int
-    side: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class View:
-    """One sample to be made: a photo and the number of its view."""
-
-    photo: Photo
-    index: int
+    number: int
+    source: Source
+    unit: Unit
+    folder: str
+    rows: int
+    rendering: Rendering
 
     @property
-    def sample_id(self) -> int:
-        """The same for the same photo and view, whatever else is curated."""
-        return stable_id(self.photo.source, self.photo.path, str(self.index))
+    def receipt(self) -> str:
+        """Written when all parts of the unit are."""
+        return join(self.folder, f"{self.number:06d}.json")
+
+
+def render_jobs(sources: Sequence[Source], rendering: Rendering, folder: str, rows: int) -> list[Job]:
+    """The jobs that render all sources, in a stable order."""
+    units = [(source, unit) for source in sources for unit in regroup(source.units(), rows)]
+    return [Job(number, source, unit, folder, rows, rendering) for number, (source, unit) in enumerate(units)]
+
+
+def run_jobs(jobs: Sequence[Job]) -> Iterator[int]:
+    """Render what no earlier run has rendered; yields the number of pictures of each job as it ends."""
+    if not jobs:
+        return
+    receipts = set(list_files(jobs[0].folder, ".json"))
+    done = [job for job in jobs if job.receipt in receipts]
+    yield sum(read_json(job.receipt)["pictures"] for job in done)
+    yield from spread(render_unit, [job for job in jobs if job.receipt not in receipts])
+
+
+def render_unit(job: Job) -> int:
+    """Render a unit to parts; the number of its pictures."""
+    num_parts = num_pictures = 0
+    for pictures in _batched(job.source.read(job.unit), job.rows):
+        part = Part(job.folder, job.number, num_parts)
+        if not exists(part.table):  # an archive of many parts, of which some were made before
+            renders = (it for picture in pictures for it in render(picture, job.source.name, job.rendering))
+            write_part(part, job.source.name, renders)
+        num_parts, num_pictures = num_parts + 1, num_pictures + len(pictures)
+    write_json(job.receipt, {"parts": num_parts, "pictures": num_pictures})
+    return num_pictures
+
+
+def list_parts(jobs: Sequence[Job]) -> dict[str, list[Part]]:
+    """The parts of each source, by its name."""
+    parts: dict[str, list[Part]] = {job.source.name: [] for job in jobs}
+    for job in jobs:
+        count = read_json(job.receipt)["parts"]
+        parts[job.source.name] += [Part(job.folder, job.number, index) for index in range(count)]
+    return parts
+
+
+def read_renders(parts: Sequence[Part], first: int) -> pa.Table:
+    """What is in parts: RENDER and `part`, the part's number counted from `first`."""
+    tables = [
+        table.append_column("part", pa.array(np.full(table.num_rows, first + number, np.int32)))
+        for number, table in enumerate(map(read_part, parts))
+    ]
+    empty = RENDER.append(pa.field("part", pa.int32())).empty_table()
+    return pa.concat_tables([empty, *tables]).combine_chunks()
+
+
+def plan_samples(renders: pa.Table, selection: Selection, num_views: int, subset_size: int, seed: int) -> pa.Table:
+    """All samples to write: SAMPLE without the image, and `part`, `offset` and `bytes` that tell where it is.
+
+    With several views, training pictures have views 1 and up, the others view 0: the picture itself.
+    """
+    pictures = selection.pictures.append_column("split", pa.array(selection.split, pa.string()))
+    views = renders
+    if num_views > 1:
+        key = pc.binary_join_element_wise(views["source"], views["source_id"], "\0")
+        known = pc.binary_join_element_wise(pictures["source"], pictures["source_id"], "\0")
+        positions = pc.index_in(key, value_set=known.combine_chunks())
+        of = pictures.select([*LABELS, "split"]).take(positions)
+        wanted = pc.equal(pc.greater(views["view"], 0), pc.equal(of["split"], TRAIN))
+        for name in of.column_names:
+            views = views.append_column(name, of[name])
+        pictures = views.filter(pc.fill_null(wanted, False))
+    if subset_size:
+        small = subset(pictures, np.asarray(pictures["split"].to_pylist()), subset_size, seed)
+        repeated = pictures.filter(pa.array(small))
+        column = pictures.column_names.index("split")
+        repeated = repeated.set_column(column, "split", pa.repeat(TRAIN_SMALL, repeated.num_rows))
+        pictures = pa.concat_tables([pictures, repeated])
+    columns = [name for name in SAMPLE.names if name != "image"]
+    return pictures.select([*columns, "part", "offset", "bytes"]).sort_by(
+        [("split", "ascending"), ("sample_id", "ascending")]
+    )
 
 
 @dataclass(frozen=True)
-class ShardPlan:
-    """One shard to be made."""
+class Shard:
+    """One shard to be written: rows `start` to `stop` of the plan."""
 
-    path: str
     split: str
-    views: tuple[View, ...]
+    index: int
+    start: int
+    stop: int
 
 
-def plan_shards(
-    splits: Mapping[str, Sequence[Photo]], folder: Path, recipe: Recipe, shard_rows: int
-) -> list[ShardPlan]:
-    """All shards: training has `recipe.views` views a photo, the others one. Samples lie in the order of a hash."""
-    plans = []
-    for split, photos in splits.items():
-        num_views = recipe.views if split == "train" else 1
-        views = [View(photo, index) for photo in photos for index in range(num_views)]
-        views.sort(key=lambda view: share_of(recipe.seed, "order", str(view.sample_id)))
-        # Shards of one size: no straggler, and no worker left without one.
-        num_shards = -(-len(views) // shard_rows)
-        for index in range(num_shards):
-            path = str(shard_path(folder, split, index))
-            plans.append(ShardPlan(path, split, tuple(views[index::num_shards])))
-    return plans
+def cut_shards(splits: Sequence[str], rows: int) -> list[Shard]:
+    """Shards of one size, at most `rows`, of samples that are sorted by split: no straggler."""
+    shards, start = [], 0
+    for split, group in groupby(splits):
+        number = sum(1 for _ in group)
+        count = -(-number // rows)
+        cuts = [start + number * index // count for index in range(count + 1)]
+        shards += [Shard(split, index, cuts[index], cuts[index + 1]) for index in range(count)]
+        start += number
+    return shards
 
 
-def make_shard(plan: ShardPlan, recipe: Recipe) -> int:
-    """Render and write one shard, unless it is there; the number of samples in it."""
-    path = Path(plan.path)
-    if not path.is_file():
-        order = {view: position for position, view in enumerate(plan.views)}
-        samples: list[dict[str, Any] | None] = [None] * len(order)
-        by_photo: dict[Photo, list[View]] = defaultdict(list)
-        for view in plan.views:
-            by_photo[view.photo].append(view)
-        for photo, views in by_photo.items():
-            organism = open_organism((Path(recipe.source) / photo.path).read_bytes())
-            for view in views:
-                samples[order[view]] = _sample(view, plan.split, organism, recipe)
-        write_shard(path, [sample for sample in samples if sample])
-    return len(plan.views)
+def write_plan(place: str, samples: pa.Table, shards: Sequence[Shard]) -> None:
+    """Write the plan as Parquet, a row group a shard, so that a task reads its own alone."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, samples.schema) as writer:
+        for shard in shards:
+            writer.write_table(samples.slice(shard.start, shard.stop - shard.start), row_group_size=shard.stop)
+    write_bytes(place, sink.getvalue().to_pybytes())
 
 
-def _sample(view: View, split: str, organism: Image.Image, recipe: Recipe) -> dict[str, Any]:
-    if split == "train":
-        rng = np.random.default_rng([recipe.seed, view.sample_id])
-        image = training_view(organism, load_backgrounds(recipe.backgrounds), recipe.side, rng)
-    else:
-        image = clean_view(organism, recipe.side)
-    photo = view.photo
-    return {
-        "sample_id": view.sample_id,
-        "image": encode_jpeg(image),
-        **dict(zip(RANKS, photo.taxon.lineage, strict=True)),
-        "common": photo.taxon.common,
-        "split": split,
-        "source": photo.source,
-        "source_id": photo.path,
-        "license": photo.license,
-        "rights_holder": photo.rights_holder,
-    }
+@dataclass(frozen=True)
+class Output:
+    """Where and in which forms shards are written."""
+
+    folder: str
+    plan: str
+    parts: tuple[Part, ...]
+    parquet: bool
+    webdataset: bool
+
+    def places(self, shard: Shard) -> dict[str, str]:
+        """The files of a shard, by form."""
+        forms = {}
+        if self.parquet:
+            forms["parquet"] = str(shard_path(self.folder, shard.split, shard.index))
+        if self.webdataset:
+            forms["webdataset"] = join(self.folder, "webdataset", shard.split, shard_name(shard.index))
+        return forms
 
 
-_BACKGROUND_SIDE = 768
+def write_shards(output: Output, shards: Sequence[Shard]) -> Iterator[int]:
+    """Write the shards that are not there yet; yields the number of samples of each as it ends."""
+    there = set(list_files(output.folder, ".parquet")) | set(list_files(output.folder, ".tar"))
+    tasks = [
+        (index, shard) for index, shard in enumerate(shards) if not there.issuperset(output.places(shard).values())
+    ]
+    yield sum(shard.stop - shard.start for shard in shards) - sum(shard.stop - shard.start for _, shard in tasks)
+    yield from spread(lambda task: write_shard(output, *task), tasks)
+    if output.webdataset:
+        for split in {shard.split for shard in shards}:
+            sizes = {shard_name(it.index): it.stop - it.start for it in shards if it.split == split}
+            write_sizes(join(output.folder, "webdataset", split), sizes)
 
 
-@lru_cache(maxsize=2)
-def load_backgrounds(folder: str) -> tuple[Image.Image, ...]:
-    """The pictures of a folder tree, in the order of their names, reduced once a process; none for a blank name."""
-    paths = sorted(Path(folder).rglob("*")) if folder else []
-    images = [decode(path.read_bytes()) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    for image in images:
-        image.thumbnail((2 * _BACKGROUND_SIDE, _BACKGROUND_SIDE))
-    return tuple(images)
+def write_shard(output: Output, index: int, shard: Shard) -> int:
+    """Gather and write one shard in all its forms; the number of its samples."""
+    source, path = filesystem(output.plan)
+    with source.open_input_file(path) as file:
+        plan = pq.ParquetFile(file).read_row_group(index)
+    where = (plan[name].to_numpy() for name in ("part", "offset", "bytes"))
+    images = read_pictures(output.parts, *where)
+    columns: Mapping[str, Any] = {name: plan[name] for name in SAMPLE.names if name != "image"}
+    samples = pa.table({**columns, "image": pa.array(images, pa.binary())}).select(SAMPLE.names).cast(SAMPLE)
+    places = output.places(shard)
+    if "parquet" in places:
+        write_rows(places["parquet"], samples)
+    if "webdataset" in places:
+        write_webdataset(places["webdataset"], samples.to_pylist())
+    return len(images)
 
 
-def distinct_taxa(photos: Iterable[Photo]) -> list[Taxon]:
-    """The taxa of photos, each lineage once."""
-    return list({photo.taxon.lineage: photo.taxon for photo in photos}.values())
+def read_shown(output: Output, samples: pa.Table) -> list[dict[str, Any]]:
+    """Some samples with their pictures, for the page: the first of the plan, of many families."""
+    first = samples.slice(0, _LOOKED_AT).to_pylist()
+    rows = pick_shown(first)
+    where = (np.asarray([row[name] for row in rows]) for name in ("part", "offset", "bytes"))
+    return [{**row, "image": image} for row, image in zip(rows, read_pictures(output.parts, *where), strict=True)]
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """Items in tuples of `size`; the last may be shorter."""
+    iterator = iter(items)
+    while batch := tuple(islice(iterator, size)):
+        yield batch
