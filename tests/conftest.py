@@ -4,10 +4,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports torch, ray or numpy: tests run beside each other on small machines.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("trygon", deadline=None)
+settings.load_profile("trygon")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
