@@ -3,13 +3,16 @@
 Knows the S3 API and nothing of what the objects hold.
 """
 
+import errno
 import os
+import random
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.fs
@@ -17,12 +20,19 @@ import pyarrow.fs
 from trygon.errors import TrygonError, UserError
 
 ATTEMPTS = 8
+"""Of an operation; a request within has _SDK_ATTEMPTS of its own."""
+
+_SDK_ATTEMPTS = 4
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0
+READ_TIMEOUT_S = 30.0
+"""How long a server may say nothing."""
+
+Result = TypeVar("Result")
 
 _ADDRESS = re.compile(
     r"s3://(?P<bucket>[^/?]+)/*(?P<key>.*?)(?P<query>\?(?:(?:endpoint_override|scheme|region)=[^&?]*&?)+)?", re.DOTALL
 )
+_PART_BYTES = 8 << 20
 _AWS = re.compile(r"https://s3[.-]?([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
@@ -62,6 +72,15 @@ class Address:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}{self.query}"
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object as listed. Its ETag is another one when its content is."""
+
+    key: str
+    bytes: int
+    etag: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ def _client(environment: tuple[tuple[str, str], ...], query: str) -> Any:
     try:
         session = _session(environment)
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": _SDK_ATTEMPTS},
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
             max_pool_connections=32,
@@ -149,79 +168,143 @@ def _filesystem(login: _Login, bucket: str) -> pyarrow.fs.S3FileSystem:
         anonymous=login.keys is None,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=READ_TIMEOUT_S,
-        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        retry_strategy=pyarrow.fs.AwsDefaultS3RetryStrategy(max_attempts=_SDK_ATTEMPTS),
         **options,
     )
 
 
-@contextmanager
-def told(address: Address) -> Iterator[None]:
-    """Turn refusals of S3 within into errors of one line; a missing object is a FileNotFoundError."""
+def persist(address: Address, operation: Callable[[], Result]) -> Result:
+    """What the operation gives; it is done again, whole, after what may pass.
+
+    The SDKs do a request again, but not always: pyarrow gives up where a throttled answer is longer than the object, or
+    a multipart upload is throttled; boto3 where a streamed body breaks; both where too many requests fail. What remains
+    is an error of one line; a missing object is a FileNotFoundError.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
-        yield
-    except (ClientError, BotoCoreError, OSError) as error:
-        raise _explained(error, address) from error
+    for turn in range(ATTEMPTS):
+        try:
+            return operation()
+        except (ClientError, BotoCoreError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise  # of this machine's disk
+            code, status = _code_of(error)
+            if turn + 1 == ATTEMPTS or not _may_pass(error, code, status):
+                raise _explained(error, code, status, address) from error
+            time.sleep(min(0.2 * 2**turn, 5.0) * random.uniform(0.5, 1.0))
+    raise AssertionError("unreachable")
 
 
-def _explained(error: Exception, address: Address) -> Exception:
-    code, text = _code_of(error), " ".join(str(error).split())
-    if code in {"NoSuchBucket", "NO_SUCH_BUCKET"}:
+def _may_pass(error: Exception, code: str, status: int) -> bool:
+    """Whether the same again may work: everything that is no clear refusal."""
+    from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError
+
+    if isinstance(error, FileNotFoundError) or code in _MISSING | _NO_BUCKET | _DENIED | _WRONG_KEYS:
+        return False
+    if isinstance(error, BotoCoreError):
+        return isinstance(error, HTTPClientError | ConnectionError)
+    return status >= 500 or status in (0, 408, 429) or code in _BUSY
+
+
+def _explained(error: Exception, code: str, status: int, address: Address) -> Exception:
+    if isinstance(error, FileNotFoundError) or code in _MISSING:
+        code = "NoSuchBucket" if _bucket_is_missing(address) else "NoSuchKey"
+    if code in _NO_BUCKET:
         return UserError(f"{address}: no bucket {address.bucket} (NO_SUCH_BUCKET); create it or mend the name")
-    if code in {"NoSuchKey", "404", "NotFound", "RESOURCE_NOT_FOUND", "NO_SUCH_KEY"} or isinstance(
-        error, FileNotFoundError
-    ):
-        return FileNotFoundError(2, "does not exist", str(address))
-    if code in {"AccessDenied", "ACCESS_DENIED", "403", "Forbidden"}:
-        return UserError(f"{address}: access denied; give your key the right to it, or set {_KEYS}")
-    if code in _WRONG_KEYS or "credentials" in text.lower():
-        return UserError(f"{address}: the server does not take the keys ({code or text}); set {_KEYS}")
+    if code == "NoSuchKey":
+        return FileNotFoundError(errno.ENOENT, "does not exist", str(address))
+    text = " ".join(str(error).split())
+    if code in _WRONG_KEYS or "Unable to locate credentials" in text:
+        return UserError(f"{address}: the server does not take the keys ({code}); set {_KEYS}")
+    if code in _DENIED or status == 403:
+        return UserError(f"{address}: access denied; give your keys the right to it, or set others: {_KEYS}")
     if code in _UNREACHABLE:
         endpoint = client(address).meta.endpoint_url
-        return TrygonError(f"{address}: the server {endpoint} does not answer; see AWS_ENDPOINT_URL and the network")
+        return TrygonError(f"{address}: {endpoint} does not answer; see AWS_ENDPOINT_URL and the network")
     return TrygonError(f"{address}: {text}")
 
 
+def _bucket_is_missing(address: Address) -> bool:
+    """A missing bucket and a missing object are one answer to some requests."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client(address).head_bucket(Bucket=address.bucket)
+    except ClientError as error:
+        return _code_of(error)[1] == 404
+    except BotoCoreError:
+        pass
+    return False
+
+
+# What boto3 and pyarrow call the same.
+_MISSING = {"NoSuchKey", "NO_SUCH_KEY", "NotFound", "404", "RESOURCE_NOT_FOUND"}
+_NO_BUCKET = {"NoSuchBucket", "NO_SUCH_BUCKET"}
+_DENIED = {"AccessDenied", "ACCESS_DENIED", "AllAccessDisabled", "Forbidden", "403"}
 _WRONG_KEYS = {
-    "InvalidAccessKeyId",
-    "INVALID_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch",
-    "SIGNATURE_DOES_NOT_MATCH",
-    "INVALID_SIGNATURE",
-    "ExpiredToken",
-    "InvalidToken",
-    "INVALID_CLIENT_TOKEN_ID",
-    "UNRECOGNIZED_CLIENT",
+    *("InvalidAccessKeyId", "INVALID_ACCESS_KEY_ID", "SignatureDoesNotMatch", "SIGNATURE_DOES_NOT_MATCH"),
+    *("InvalidToken", "INVALID_CLIENT_TOKEN_ID", "ExpiredToken", "NoCredentialsError", "PartialCredentialsError"),
 }
+_BUSY = {"SlowDown", "SLOW_DOWN", "RequestTimeout", "REQUEST_TIMEOUT", "INTERNAL_FAILURE", "NETWORK_CONNECTION"}
 _UNREACHABLE = {
-    "NETWORK_CONNECTION",
-    "EndpointConnectionError",
-    "ConnectTimeoutError",
-    "ConnectionClosedError",
-    "ReadTimeoutError",
-    "ConnectionError",
+    *("NETWORK_CONNECTION", "EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"),
+    *("ReadTimeoutError", "ProxyConnectionError", "SSLError"),
 }
 
 
-def _code_of(error: Exception) -> str:
-    """What S3, boto3 or pyarrow calls the refusal."""
+def _code_of(error: Exception) -> tuple[str, int]:
+    """What S3, boto3 or pyarrow calls the refusal, and the HTTP status; blank and 0 where there is none."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", ""))
-    if isinstance(error, OSError):
-        found = re.search(r"AWS Error (\w+)", str(error))
-        return found[1] if found else ""
-    return type(error).__name__
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return str(response.get("Error", {}).get("Code", "")), int(status)
+    if not isinstance(error, OSError):
+        return type(error).__name__, 0
+    found = re.search(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))?", str(error))
+    return (found[1], int(found[2] or 0)) if found else ("", 0)
 
 
-def remove_prefix(address: Address) -> None:
+def list_objects(address: Address, limit: int | None = None) -> list[Object]:
+    """The objects below an address by key, at most `limit`, page by page."""
+
+    def read() -> list[Object]:
+        pages = (
+            client(address)
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=address.bucket, Prefix=address.prefix, PaginationConfig={"MaxItems": limit})
+        )
+        entries = (entry for page in pages for entry in page.get("Contents", ()))
+        return [Object(entry["Key"], int(entry["Size"]), entry["ETag"].strip('"')) for entry in entries]
+
+    return persist(address, read)
+
+
+def stat(address: Address) -> Object:
+    """The object at an address. Raises FileNotFoundError."""
+    found = persist(address, lambda: client(address).head_object(Bucket=address.bucket, Key=address.key))
+    return Object(address.key, int(found["ContentLength"]), found["ETag"].strip('"'))
+
+
+def upload(address: Address, opened: Callable[[], BinaryIO]) -> None:
+    """Write an object with one put, or by parts that become one at the end. `opened` gives the content from its start,
+    once for each attempt."""
+    from boto3.s3.transfer import TransferConfig
+
+    config = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4)
+
+    def write() -> None:
+        with opened() as file:
+            client(address).upload_fileobj(file, address.bucket, address.key, Config=config)
+
+    persist(address, write)
+
+
+def remove(address: Address) -> None:
     """Remove all objects below an address."""
-    made = client(address)
-    for page in made.get_paginator("list_objects_v2").paginate(Bucket=address.bucket, Prefix=address.prefix):
-        keys = [{"Key": entry["Key"]} for entry in page.get("Contents", ())]
-        if not keys:
-            continue
-        answer = made.delete_objects(Bucket=address.bucket, Delete={"Objects": keys, "Quiet": True})
+    keys = [{"Key": found.key} for found in list_objects(address)]
+    for start in range(0, len(keys), 1000):
+        batch = {"Objects": keys[start : start + 1000], "Quiet": True}
+        request = partial(client(address).delete_objects, Bucket=address.bucket, Delete=batch)
+        answer = persist(address, request)
         for refused in answer.get("Errors", ()):
-            raise OSError(f"{refused.get('Key')} cannot be removed: AWS Error {refused.get('Code')}")
+            raise TrygonError(f"{address.at(refused['Key'])} cannot be removed: {refused.get('Message')}")

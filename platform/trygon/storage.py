@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from trygon import s3
 from trygon.errors import UserError
 
 _BUFFER_BYTES = 1 << 20
+_MOST_BYTES = 32 << 20
+"""In one request: what breaks off is asked for again."""
 
 
 def is_remote(place: str | Path) -> bool:
@@ -60,18 +63,17 @@ def exists(place: str | Path) -> bool:
     address = _address(place)
     if address is None:
         return Path(place).exists()
-    with s3.told(address):
-        info = s3.filesystem(address).get_file_info(address.path)
-    return info.type != pyarrow.fs.FileType.NotFound
+    if s3.list_objects(address, limit=1):
+        return True
+    with suppress(FileNotFoundError):
+        return bool(address.key) and bool(s3.stat(address))
+    return False
 
 
 def open_input(place: str | Path) -> io.BufferedReader:
     """A file to read from, seekable and buffered; from S3 only the ranges that are asked for. Raises `OSError`."""
     address = _address(place)
-    if address is None:
-        return Path(place).open("rb")
-    with s3.told(address):
-        return io.BufferedReader(_Ranges(s3.filesystem(address).open_input_file(address.path), address), _BUFFER_BYTES)
+    return Path(place).open("rb") if address is None else io.BufferedReader(_Ranges(address), _BUFFER_BYTES)
 
 
 def read_bytes(place: str | Path) -> bytes:
@@ -102,9 +104,7 @@ def write_bytes(place: str | Path, data: bytes) -> None:
     """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload."""
     address = _address(place)
     if address is not None:
-        with s3.told(address):
-            s3.client(address).upload_fileobj(io.BytesIO(data), address.bucket, address.key)
-        return
+        return s3.upload(address, lambda: io.BytesIO(data))
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -116,6 +116,20 @@ def write_bytes(place: str | Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    return None
+
+
+def copy_file(path: Path, place: str | Path) -> None:
+    """Copy a file of this machine to a place, whole or not at all: what is too big to be held in memory."""
+    address = _address(place)
+    if address is not None:
+        return s3.upload(address, lambda: path.open("rb"))
+    target = Path(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.unfinished")
+    shutil.copyfile(path, scratch)
+    os.replace(scratch, target)
+    return None
 
 
 def list_files(place: str | Path, suffix: str = "") -> list[str]:
@@ -126,11 +140,7 @@ def list_files(place: str | Path, suffix: str = "") -> list[str]:
     address = _address(place)
     if address is None:
         return sorted(str(path) for path in _walk(Path(place)) if path.name.endswith(suffix))
-    with s3.told(address):
-        pages = (
-            s3.client(address).get_paginator("list_objects_v2").paginate(Bucket=address.bucket, Prefix=address.prefix)
-        )
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    keys = [found.key for found in s3.list_objects(address)]
     names = (key for key in keys if key.endswith(suffix) and not key.endswith("/"))
     return sorted(str(address.at(key)) for key in names if not _is_hidden(key[len(address.prefix) :].split("/")))
 
@@ -156,8 +166,7 @@ def remove_tree(place: str | Path) -> None:
         if Path(place).exists():
             shutil.rmtree(place)
         return
-    with s3.told(address):
-        s3.remove_prefix(address)
+    s3.remove(address)
 
 
 def digest_file(place: str | Path) -> str:
@@ -208,8 +217,13 @@ def _address(place: str | Path) -> s3.Address | None:
 class _Ranges(io.RawIOBase):
     """An object read by ranges."""
 
-    def __init__(self, source: pyarrow.NativeFile, address: s3.Address) -> None:
-        self._source, self._address, self._at, self._size = source, address, 0, source.size()
+    def __init__(self, address: s3.Address) -> None:
+        self._address, self._at = address, 0
+        self._source = s3.persist(address, self._open)
+        self._size = self._source.size()
+
+    def _open(self) -> pyarrow.NativeFile:
+        return s3.filesystem(self._address).open_input_file(self._address.path)
 
     def readable(self) -> bool:
         return True
@@ -227,14 +241,17 @@ class _Ranges(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._size - self._at))
+        count = max(0, min(len(view), self._size - self._at, _MOST_BYTES))
         if count:
-            with s3.told(self._address):
-                data = self._source.read_at(count, self._at)
-            view[: len(data)] = data
-            self._at += len(data)
-            return len(data)
-        return 0
+            view[:count] = s3.persist(self._address, lambda: self._read(count))
+            self._at += count
+        return count
+
+    def _read(self, count: int) -> bytes:
+        data = self._source.read_at(count, self._at)
+        if len(data) != count:
+            raise OSError(f"{self._address} ended after {len(data)} of {count} bytes")
+        return data
 
     def readall(self) -> bytes:
         rest = bytearray(max(0, self._size - self._at))

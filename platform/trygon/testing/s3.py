@@ -1,0 +1,220 @@
+"""A real S3 interface on loopback, and a proxy before it that breaks what S3 may break: moto's server over HTTP.
+
+Knows HTTP and nothing of what is stored.
+"""
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+_SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server", "expect"}
+_PIECE_BYTES = 64 << 10
+
+
+def environment(address: str) -> dict[str, str]:
+    """What a user of an S3 server of their own sets. Nothing of this machine's own account is looked at."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+@contextmanager
+def using(address: str) -> Iterator[None]:
+    """This process, and what it starts, talks to the server at `address` until the end of the block."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(environment(address))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def s3_server(*buckets: str) -> Iterator[str]:
+    """The address of a server that has these buckets and takes any key; it ends with the block."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=address, **keys)
+    for bucket in buckets:
+        client.create_bucket(Bucket=bucket)
+    try:
+        yield address
+    finally:
+        server.stop()
+
+
+class Kind(StrEnum):
+    """What happens to a request."""
+
+    SLOW_DOWN = "slow_down"  # 503, nothing is done
+    DROP_REQUEST = "drop_request"  # the connection is reset in the middle of the request's body, nothing is done
+    DROP_ANSWER = "drop_answer"  # it is reset in the middle of the answer's body
+    TRUNCATE = "truncate"  # the answer ends in good order, with less than it promised
+    LOSE_ANSWER = "lose_answer"  # all is done, and the connection closed without a word of it
+    SLOW = "slow"  # the answer comes in drops
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Each `every`-th request that the fault can be done to meets it: the same number in every run."""
+
+    kind: Kind
+    every: int = 5
+    methods: tuple[str, ...] = ("GET", "PUT", "POST", "HEAD", "DELETE")
+
+
+@dataclass
+class FaultyS3:
+    """A proxy before the server at `upstream`; `met` counts the faults that were done. Use as a context manager."""
+
+    upstream: str
+    faults: Sequence[Fault]
+    met: Counter[Kind] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._turns: Counter[Fault] = Counter()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "FaultyS3":
+        proxy = self
+
+        class Handler(_Handler):
+            owner = proxy
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def takes(self, kinds: Sequence[Kind], method: str) -> Kind | None:
+        """The fault that this request meets now, of those that can be done to it."""
+        with self._lock:
+            for fault in self.faults:
+                if fault.kind in kinds and method in fault.methods:
+                    self._turns[fault] += 1
+                    if self._turns[fault] % fault.every == 0:
+                        self.met[fault.kind] += 1
+                        return fault.kind
+        return None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections that break are what this is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Hands a request on and its answer back."""
+
+    owner: FaultyS3
+    protocol_version = "HTTP/1.1"
+
+    def do_any(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        kinds = [Kind.SLOW_DOWN, *([Kind.DROP_REQUEST] if length > 1 else [])]
+        fault = self.owner.takes(kinds, self.command)
+        if fault is Kind.DROP_REQUEST:
+            self.rfile.read(length // 2)
+            return self._reset()
+        body = self.rfile.read(length) if length else self._chunks()
+        if fault is Kind.SLOW_DOWN:
+            return self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, len(_SLOW_DOWN))
+        address = urlsplit(self.owner.upstream)
+        upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+            upstream.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
+            return self._pass_on(upstream.getresponse())
+        finally:
+            upstream.close()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_any
+
+    def _pass_on(self, answer: HTTPResponse) -> None:
+        data = answer.read()
+        kinds = [Kind.LOSE_ANSWER]
+        if self.command == "GET" and answer.status < 300 and len(data) > 1:
+            kinds += [Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.SLOW]
+        fault = self.owner.takes(kinds, self.command)
+        if fault is Kind.LOSE_ANSWER:
+            return self._reset()
+        headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP]
+        length = int(answer.getheader("Content-Length") or len(data))
+        if fault in (Kind.DROP_ANSWER, Kind.TRUNCATE):
+            self._answer(answer.status, headers, data[: len(data) // 2], length)
+            if fault is Kind.DROP_ANSWER:
+                return self._reset()
+            self.close_connection = True
+            return None
+        return self._answer(answer.status, headers, data, length, 0.02 if fault is Kind.SLOW else 0.0)
+
+    def _answer(
+        self, status: int, headers: Sequence[tuple[str, str]], data: bytes, length: int, pause_s: float = 0.0
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        for start in range(0, len(data), _PIECE_BYTES):
+            self.wfile.write(data[start : start + _PIECE_BYTES])
+            time.sleep(pause_s)
+        self.wfile.flush()
+
+    def _chunks(self) -> bytes:
+        """The body of a request that does not say its length beforehand."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return b""
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(parts)
+
+    def _reset(self) -> None:
+        """End the connection with a reset, as when a machine between goes away."""
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
