@@ -1,0 +1,84 @@
+"""Pictures of one's own: a folder with labels.csv, or a list of paths that lie anywhere. Names as they are written."""
+
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trygon.data.sources.listing import base_name, group, need, parent, units_of
+from trygon.data.sources.members import read_pictures
+from trygon.data.sources.source import Picture, Unit, is_picture
+from trygon.data.sources.tables import RANK_COLUMNS, num_bad_lines, read_columns, to_records
+from trygon.errors import UserError
+from trygon.taxonomy.taxon import RANKS
+
+LABELS = "labels.csv"
+_COLUMNS = {"source_id": ("path",)} | RANK_COLUMNS
+_CREDITS = {"common": ("common",), "license": ("license",), "rights_holder": ("author", "rights_holder")}
+_HINT = f"It needs the columns path, {', '.join(RANKS)}; common, license and author where they are known."
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`uri` is a folder with pictures at any depth and a labels.csv; ids are paths relative to it."""
+
+    uri: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or base_name(self.uri))
+
+    def records(self) -> pa.Table:
+        """One row a row of labels.csv."""
+        return _read_labels(need(self.uri, f"the labels of its pictures. {_HINT}", LABELS))
+
+    def units(self) -> list[Unit]:
+        """All pictures in groups, those too that labels.csv does not name; archives are passed over."""
+        return units_of(self.uri, f"put pictures and a {LABELS} there", is_picture)
+
+    def read(self, unit: Unit) -> Iterator[Picture]:
+        """Pictures by path."""
+        return read_pictures(unit, str)
+
+
+@dataclass(frozen=True)
+class PathList:
+    """`uri` is a CSV file like labels.csv whose paths lie anywhere: on S3, whole, or relative to it; ids are paths."""
+
+    uri: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or base_name(self.uri).rpartition(".")[0])
+
+    def records(self) -> pa.Table:
+        """One row a row of the list."""
+        return _read_labels(self.uri)
+
+    def units(self) -> list[Unit]:
+        """The paths in groups, each once, in the order of the list."""
+        paths = pc.unique(self.records()["source_id"]).to_pylist()
+        if not paths:
+            raise UserError(f"{self.uri} names no pictures. {_HINT}")
+        return group(parent(self.uri), paths)
+
+    def read(self, unit: Unit) -> Iterator[Picture]:
+        """Pictures by path."""
+        return read_pictures(unit, str)
+
+
+def _read_labels(uri: str) -> pa.Table:
+    columns = _COLUMNS | _CREDITS
+    try:
+        table = read_columns(uri, columns, optional=_CREDITS)
+    except UserError as error:
+        raise UserError(f"{error}. {_HINT}") from error
+    paths = pc.replace_substring_regex(table["source_id"], r"^(\./)+", "")
+    table = table.set_column(table.column_names.index("source_id"), "source_id", paths)
+    named = table.filter(pc.not_equal(paths, ""))
+    num_bad = num_bad_lines(table) + table.num_rows - named.num_rows
+    return to_records({name: named[name] for name in named.column_names}, num_bad)
