@@ -1,4 +1,4 @@
-"""What goes wrong with an output folder, in one line: a full disk, a folder that is not ours to write."""
+"""Output folders: what goes wrong with one, in one line, and one writer at a time."""
 
 import errno
 import fcntl
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trygon.errors import TrygonError, UserError, origin
+from trygon.lease import TTL_S, Hold, Lease, held
+from trygon.storage import address_of, is_remote, join
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
@@ -35,20 +37,38 @@ def writing_to(folder: str | Path, option: str = "--out") -> Iterator[None]:
 
 def _is_elsewhere(refusal: OSError, folder: str | Path) -> bool:
     """Whether the error names a file that is neither in the folder nor above it, such as an input."""
-    if not isinstance(refusal.filename, str):
-        return False
+    if not isinstance(refusal.filename, str) or is_remote(folder):
+        return isinstance(refusal.filename, str)
     path, folder = Path(refusal.filename).absolute(), Path(folder).absolute()
     return not (path.is_relative_to(folder) or folder.is_relative_to(path))
 
 
 @contextmanager
-def only_writer(folder: str | Path) -> Iterator[None]:
-    """Hold the folder for this process; `UserError` where another one holds it. Ends with the process, however."""
-    folder = Path(folder)
+def only_writer(folder: str | Path, ttl_s: float = TTL_S) -> Iterator[Hold]:
+    """Hold the folder for this process; `UserError` where another one holds it. Ends with the process, however.
+
+    On S3 call `check` of what is yielded before each write that counts. A process that was killed holds the folder for
+    `ttl_s` more; taking it over takes as long.
+    """
+    address = address_of(join(folder, ".lock"))
+    if address is None:
+        with _locked(Path(folder)):
+            yield Hold()
+        return
+    lease = Lease(address, str(folder), ttl_s)
+    lease.take()
+    try:
+        yield lease
+    finally:
+        lease.end()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"another process is writing to {folder}; wait for it or give another --out") from error
+            raise held(folder) from error
         yield

@@ -93,9 +93,10 @@ class _Login:
     ca_bundle: str
 
 
-def client(address: Address) -> Any:
-    """The boto3 client for an address; one a process and endpoint. Threads may share it."""
-    return _client(_environment(), address.query)
+def client(address: Address, patient: bool = True) -> Any:
+    """The boto3 client for an address; one a process and endpoint. Threads may share it. One that is not `patient`
+    gives up within seconds."""
+    return _client(_environment(), address.query, patient)
 
 
 def filesystem(address: Address) -> pyarrow.fs.S3FileSystem:
@@ -116,7 +117,7 @@ def _session(environment: tuple[tuple[str, str], ...]) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _client(environment: tuple[tuple[str, str], ...], query: str) -> Any:
+def _client(environment: tuple[tuple[str, str], ...], query: str, patient: bool) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -125,9 +126,9 @@ def _client(environment: tuple[tuple[str, str], ...], query: str) -> Any:
     try:
         session = _session(environment)
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": _SDK_ATTEMPTS},
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": _SDK_ATTEMPTS if patient else 1},
+            connect_timeout=CONNECT_TIMEOUT_S if patient else 3.0,
+            read_timeout=READ_TIMEOUT_S if patient else 5.0,
             max_pool_connections=32,
             signature_version=None if session.get_credentials() else UNSIGNED,
         )
@@ -173,23 +174,23 @@ def _filesystem(login: _Login, bucket: str) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def persist(address: Address, operation: Callable[[], Result]) -> Result:
+def persist(address: Address, operation: Callable[[], Result], attempts: int = ATTEMPTS) -> Result:
     """What the operation gives; it is done again, whole, after what may pass.
 
-    The SDKs do a request again, but not always: pyarrow gives up where a throttled answer is longer than the object, or
-    a multipart upload is throttled; boto3 where a streamed body breaks; both where too many requests fail. What remains
-    is an error of one line; a missing object is a FileNotFoundError.
+    The SDKs do a request again, but not always: pyarrow gives up where a throttled answer is longer than the object or
+    a multipart upload is throttled, boto3 where a streamed body breaks, both where too many requests fail. What
+    remains is an error of one line; a missing object is a FileNotFoundError.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    for turn in range(ATTEMPTS):
+    for turn in range(attempts):
         try:
             return operation()
         except (ClientError, BotoCoreError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
                 raise  # of this machine's disk
             code, status = _code_of(error)
-            if turn + 1 == ATTEMPTS or not _may_pass(error, code, status):
+            if turn + 1 == attempts or not _may_pass(error, code, status):
                 raise _explained(error, code, status, address) from error
             time.sleep(min(0.2 * 2**turn, 5.0) * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")
@@ -245,7 +246,15 @@ _WRONG_KEYS = {
     *("InvalidAccessKeyId", "INVALID_ACCESS_KEY_ID", "SignatureDoesNotMatch", "SIGNATURE_DOES_NOT_MATCH"),
     *("InvalidToken", "INVALID_CLIENT_TOKEN_ID", "ExpiredToken", "NoCredentialsError", "PartialCredentialsError"),
 }
-_BUSY = {"SlowDown", "SLOW_DOWN", "RequestTimeout", "REQUEST_TIMEOUT", "INTERNAL_FAILURE", "NETWORK_CONNECTION"}
+_BUSY = {
+    "ConditionalRequestConflict",
+    "SlowDown",
+    "SLOW_DOWN",
+    "RequestTimeout",
+    "REQUEST_TIMEOUT",
+    "INTERNAL_FAILURE",
+    "NETWORK_CONNECTION",
+}
 _UNREACHABLE = {
     *("NETWORK_CONNECTION", "EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"),
     *("ReadTimeoutError", "ProxyConnectionError", "SSLError"),

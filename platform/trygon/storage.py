@@ -47,7 +47,7 @@ def filesystem(place: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
 
 def join(place: str | Path, *parts: str) -> str:
     """A place below another one."""
-    address = _address(place)
+    address = address_of(place)
     if address is None:
         return str(Path(place, *parts))
     return str(address.at("/".join([*filter(None, [address.key.rstrip("/")]), *(part.strip("/") for part in parts)])))
@@ -60,7 +60,7 @@ def absolute(place: str | Path) -> str:
 
 def exists(place: str | Path) -> bool:
     """Whether there is a file or a folder; on S3 a folder is where something lies below."""
-    address = _address(place)
+    address = address_of(place)
     if address is None:
         return Path(place).exists()
     if s3.list_objects(address, limit=1):
@@ -72,7 +72,7 @@ def exists(place: str | Path) -> bool:
 
 def open_input(place: str | Path) -> io.BufferedReader:
     """A file to read from, seekable and buffered; from S3 only the ranges that are asked for. Raises `OSError`."""
-    address = _address(place)
+    address = address_of(place)
     return Path(place).open("rb") if address is None else io.BufferedReader(_Ranges(address), _BUFFER_BYTES)
 
 
@@ -102,7 +102,7 @@ def write_text(place: str | Path, text: str) -> None:
 
 def write_bytes(place: str | Path, data: bytes) -> None:
     """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload."""
-    address = _address(place)
+    address = address_of(place)
     if address is not None:
         return s3.upload(address, lambda: io.BytesIO(data))
     path = Path(place)
@@ -121,7 +121,7 @@ def write_bytes(place: str | Path, data: bytes) -> None:
 
 def copy_file(path: Path, place: str | Path) -> None:
     """Copy a file of this machine to a place, whole or not at all: what is too big to be held in memory."""
-    address = _address(place)
+    address = address_of(place)
     if address is not None:
         return s3.upload(address, lambda: path.open("rb"))
     target = Path(place)
@@ -137,7 +137,7 @@ def list_files(place: str | Path, suffix: str = "") -> list[str]:
 
     Hidden ones (a part below the folder begins with a dot) are left out: unfinished files and locks are such.
     """
-    address = _address(place)
+    address = address_of(place)
     if address is None:
         return sorted(str(path) for path in _walk(Path(place)) if path.name.endswith(suffix))
     keys = [found.key for found in s3.list_objects(address)]
@@ -161,7 +161,7 @@ def _is_hidden(parts: Iterable[str]) -> bool:
 
 def remove_tree(place: str | Path) -> None:
     """Remove a folder and all below it, hidden files too; nothing where it is missing."""
-    address = _address(place)
+    address = address_of(place)
     if address is None:
         if Path(place).exists():
             shutil.rmtree(place)
@@ -204,7 +204,7 @@ def stable_id(*parts: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def _address(place: str | Path) -> s3.Address | None:
+def address_of(place: str | Path) -> s3.Address | None:
     """The address of a place on S3, None for a path; `UserError` for what is neither."""
     text = str(place)
     if text.startswith("s3://"):
