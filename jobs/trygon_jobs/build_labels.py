@@ -68,7 +68,7 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     from trygon.data.cache import sample_folder
     from trygon.errors import UserError
     from trygon.labelling.selection import choose_species
-    from trygon.taxonomy.tree import read_taxa
+    from trygon.taxonomy.tables import read_taxa
 
     path = config.taxa or sample_folder() / "taxa" / "inat.parquet"
     if not path.is_file() and config.taxa is None:

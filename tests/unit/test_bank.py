@@ -11,8 +11,9 @@ from trygon.labelling.bank import LabelBank
 from trygon.labelling.selection import choose_species
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
+from trygon.taxonomy.tables import TAXA_SCHEMA, read_taxa
 from trygon.taxonomy.taxon import Taxon
-from trygon.taxonomy.tree import TAXA_SCHEMA, TaxonTree, read_taxa
+from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import write_tiny_model
 
 _MAMMAL, _BIRD = ("Animalia", "Chordata", "Mammalia"), ("Animalia", "Chordata", "Aves")

@@ -58,7 +58,7 @@ class Classifier:
         The ranks follow the path of the best clade from the kingdom down, so that they form one lineage.
         """
         k = min(self.k, probability_BN.shape[1])
-        sums = [self.bank.tree.roll_up(probability_BN, rank) for rank in Rank]
+        sums = self.bank.tree.roll_up_all(probability_BN)
         best = np.argpartition(-probability_BN, k - 1, axis=1)[:, :k]
         return [
             self._answer(row, [sum_BC[row] for sum_BC in sums], best[row], probability_BN) for row in range(len(best))

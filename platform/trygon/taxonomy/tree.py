@@ -1,5 +1,9 @@
 """TaxonTree: taxa in depth-first order, as columns: a clade is one slice. Knows nothing of images or models."""
 
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,34 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import csv
 
 from trygon.errors import UserError
-from trygon.storage import digest_texts
+from trygon.storage import filesystem
+from trygon.taxonomy.coded import CodedNames
+from trygon.taxonomy.tables import TAXA_SCHEMA, read_coded_taxa, taxa_columns
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
-
-TAXA_SCHEMA = pa.schema([(rank, pa.string()) for rank in RANKS] + [("common", pa.string())])
-
-
-def read_taxa(path: Path) -> pa.Table:
-    """A Parquet or CSV table with the seven rank columns and, where there is one, `common`: TAXA_SCHEMA."""
-    if not path.is_file():
-        raise UserError(f"the taxa file {path} does not exist")
-    try:
-        table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"the taxa file {path} is neither Parquet nor a .csv: {error}") from error
-    return _taxa_columns(table, f"file {path}")
-
-
-def _taxa_columns(table: pa.Table, name: str) -> pa.Table:
-    missing = [rank for rank in RANKS if rank not in table.column_names]
-    if missing:
-        raise UserError(f"the taxa {name} has no column {missing[0]!r}: it needs {', '.join(RANKS)}")
-    if "common" not in table.column_names:
-        table = table.append_column("common", pa.nulls(table.num_rows, pa.string()))
-    return table.select(TAXA_SCHEMA.names).cast(TAXA_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -42,7 +26,7 @@ class TaxonTree:
     """Distinct lineages, sorted so that every clade is contiguous.
 
     `table` has the seven rank columns and `common`, a row a taxon. `clade_ids[rank]` numbers the ancestors at a rank
-    from left to right: (N,) int32. A clade is keyed by its whole lineage, so homonyms stay apart.
+    from left to right: (7, N) int32. A clade is keyed by its whole lineage, so homonyms stay apart.
     """
 
     table: pa.Table
@@ -51,22 +35,22 @@ class TaxonTree:
     @classmethod
     def from_table(cls, table: pa.Table) -> "TaxonTree":
         """From any table with the rank columns; `common` may be missing. Doubled lineages count once."""
-        columns = [column.fill_null("").combine_chunks() for column in _taxa_columns(table, "table").columns]
-        # Codes that sort as their names do, so that one integer sort puts all ranks in order.
-        codes = np.stack([_sorted_codes(column) for column in columns[: len(RANKS)]])
-        has_common = np.asarray([not text for text in columns[-1].to_pylist()])
-        order = np.lexsort((has_common, *codes[::-1]))
-        codes = codes[:, order]
-        if not order.size:
+        if not table.num_rows:
             raise UserError("the taxa table is empty")
-        changes = np.logical_or.accumulate(codes[:, 1:] != codes[:, :-1], axis=0)
-        first = np.concatenate([[True], changes[-1]])
-        clade_ids = np.concatenate([np.zeros((len(RANKS), 1), np.int32), np.cumsum(changes, 1, dtype=np.int32)], 1)
-        picked = pa.array(order[first])
-        return cls(
-            pa.table([column.take(picked) for column in columns], schema=TAXA_SCHEMA),
-            np.ascontiguousarray(clade_ids[:, first]),
-        )
+        columns = [CodedNames.of(column) for column in taxa_columns(table, "table").columns]
+        ordinals = [column.ordinals() for column in columns[: len(RANKS)]]
+        # The last key sorts a lineage that has a common name before its double that has none.
+        order = np.lexsort(_packed([*ordinals, ~columns[-1].present])[::-1])
+        first = np.ones((len(RANKS), len(order)), bool)
+        for is_first, ordinal in zip(first, ordinals, strict=True):
+            ordered = ordinal[order]
+            np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+        # A clade ends with those above it. The deepest ones are the distinct lineages.
+        np.logical_or.accumulate(first, axis=0, out=first)
+        picked = order[first[-1]]
+        clade_ids = np.cumsum(first[:, first[-1]], axis=1, dtype=np.int32) - np.int32(1)
+        del ordinals, order, first
+        return cls(pa.table([column.take(picked).texts() for column in columns], schema=TAXA_SCHEMA), clade_ids)
 
     @classmethod
     def from_taxa(cls, taxa: Iterable[Taxon]) -> "TaxonTree":
@@ -76,13 +60,14 @@ class TaxonTree:
         return cls.from_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=TAXA_SCHEMA))
 
     @classmethod
-    def load(cls, path: Path) -> "TaxonTree":
-        """From a Parquet or CSV file with the rank columns."""
-        return cls.from_table(read_taxa(path))
+    def load(cls, place: str | Path) -> "TaxonTree":
+        """From a file with taxa: see `trygon.taxonomy.tables.read_taxa`."""
+        return cls.from_table(read_coded_taxa(place))
 
-    def save(self, path: Path) -> None:
+    def save(self, place: str | Path) -> None:
         """Write the taxa as Parquet, in tree order."""
-        pq.write_table(self.table, path)
+        where, path = filesystem(place)
+        pq.write_table(self.table, path, filesystem=where)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -94,7 +79,8 @@ class TaxonTree:
     @cached_property
     def taxa(self) -> list[Taxon]:
         """All taxa, in tree order."""
-        return [Taxon.from_row(row) for row in self.table.to_pylist()]
+        *lineages, common = (_shared_texts(column) for column in self.table.columns)
+        return [Taxon(lineage, name) for lineage, name in zip(zip(*lineages, strict=True), common, strict=True)]
 
     @cached_property
     def clade_starts(self) -> list[np.ndarray]:
@@ -104,15 +90,20 @@ class TaxonTree:
     @cached_property
     def clade_named(self) -> list[np.ndarray]:
         """For each rank, which of its clades have a name at that rank: (C,) bool."""
-        return [
-            np.asarray([bool(name) for name in self.table[rank].take(starts).to_pylist()])
-            for rank, starts in zip(RANKS, self.clade_starts, strict=True)
-        ]
+        columns = (self.table[rank].take(starts) for rank, starts in zip(RANKS, self.clade_starts, strict=True))
+        return [pc.not_equal(column, "").to_numpy() for column in columns]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all lineages and common names, in order."""
-        return digest_texts("\t".join(row.values()) for row in self.table.to_pylist())
+        """SHA-256 over all lineages and common names, in order: of each column the texts' lengths, then the texts."""
+        digest = hashlib.sha256(len(self).to_bytes(8, "little"))
+        for column in self.table.columns:
+            texts = column.combine_chunks()
+            digest.update(pc.binary_length(texts).to_numpy().astype("<i4"))
+            _, offsets, data = texts.buffers()
+            ends = np.frombuffer(offsets, np.int32)[texts.offset :]
+            digest.update(memoryview(data or b"")[ends[0] : ends[len(texts)]])
+        return digest.hexdigest()
 
     def clade_slice(self, rank: Rank, clade: int) -> slice:
         """The positions of a clade's taxa."""
@@ -123,18 +114,87 @@ class TaxonTree:
         """Sum scores of taxa into their clades at `rank`: (B, N) to (B, C)."""
         return np.add.reduceat(scores_BN, self.clade_starts[rank], axis=-1)
 
+    def roll_up_all(self, scores_BN: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Sum scores of taxa into the clades of every rank, kingdom first: (B, N) to seven times (B, C).
+
+        Each rank is summed from the one below, so that all seven cost little more than the deepest. Lineages are
+        distinct, so every taxon is a clade of its own at species: the last is `scores_BN` itself.
+        """
+        sums = [scores_BN]
+        for starts in self._nested_starts[::-1]:
+            sums.append(np.add.reduceat(sums[-1], starts, axis=-1))
+        return tuple(sums[::-1])
+
+    @cached_property
+    def _nested_starts(self) -> list[np.ndarray]:
+        """For each rank above species, which clade of the rank below is the first in each of its clades: (C,)."""
+        return [self.clade_ids[rank + 1][self.clade_starts[rank]] for rank in list(Rank)[:-1]]
+
+    def shared_ranks(self, a_M: np.ndarray, b_M: np.ndarray) -> np.ndarray:
+        """At how many ranks, from the kingdom down, pairs of taxa lie in the same clade: (M,) int8, 0 to 7.
+
+        `a_M` and `b_M` are positions in the tree. A blank rank counts as shared where everything above it is and both
+        are blank there: this is the length of the common part of the lineages, blanks included.
+        """
+        shared_M = np.zeros(np.broadcast_shapes(np.shape(a_M), np.shape(b_M)), np.int8)
+        for ids in self.clade_ids:
+            shared_M += ids[a_M] == ids[b_M]
+        return shared_M
+
+    def lowest_common_ancestor(self, a_M: np.ndarray, b_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rank (M,) int8 and clade (M,) int32 of the deepest named clade that holds both taxa of each pair.
+
+        Both are -1 where the taxa share no name. A blank rank is no node, so the answer is never a clade without a
+        name: two genera without a family, of one order, meet in the order. A taxon and itself meet in itself, at its
+        deepest name.
+        """
+        shared_M = self.shared_ranks(a_M, b_M)
+        rank_M = self._deepest_named[shared_M, a_M]
+        clade_M = np.where(rank_M >= 0, self.clade_ids[rank_M, a_M], np.int32(-1))
+        return rank_M, clade_M
+
+    def distance(self, a_M: np.ndarray, b_M: np.ndarray) -> np.ndarray:
+        """The number of edges between the taxa of each pair: (M,) int32, 0 to 14.
+
+        The nodes are the named clades and one root above all kingdoms. A blank rank is no node, so a gap in a lineage
+        adds no edge: a genus without a family is one edge below its order.
+        """
+        named = self._num_named
+        shared_M = self.shared_ranks(a_M, b_M)
+        depth_a, depth_b = named[-1][a_M].astype(np.int32), named[-1][b_M].astype(np.int32)
+        return depth_a + depth_b - 2 * named[shared_M, a_M].astype(np.int32)
+
+    @cached_property
+    def _num_named(self) -> np.ndarray:
+        """How many of a taxon's first r ranks have a name, for r of 0 to 7: (8, N) int8."""
+        named = np.zeros((len(RANKS) + 1, len(self)), np.int8)
+        np.cumsum(self._named, axis=0, dtype=np.int8, out=named[1:])
+        return named
+
+    @cached_property
+    def _deepest_named(self) -> np.ndarray:
+        """The deepest named of a taxon's first r ranks, -1 where none is, for r of 0 to 7: (8, N) int8."""
+        ranks = np.where(self._named, np.arange(len(RANKS), dtype=np.int8)[:, None], np.int8(-1))
+        deepest = np.full((len(RANKS) + 1, len(self)), -1, np.int8)
+        np.maximum.accumulate(ranks, axis=0, out=deepest[1:])
+        return deepest
+
+    @property
+    def _named(self) -> np.ndarray:
+        return np.stack([named[ids] for named, ids in zip(self.clade_named, self.clade_ids, strict=True)])
+
     def find(self, name: str) -> list[slice]:
         """The clades that carry a name at any rank, or a binomial; several where there are homonyms."""
-        if not name:
-            return []
+        genus, _, epithet = name.rpartition(" ")
         for rank in Rank:
-            wanted = name.split(" ")[-1] if rank is Rank.SPECIES else name
-            names = np.asarray(self.table[RANKS[rank]].take(self.clade_starts[rank]).to_pylist(), dtype=object)
-            hits = [self.clade_slice(rank, int(clade)) for clade in np.flatnonzero(names == wanted)]
-            if rank is Rank.SPECIES:
-                hits = [hit for hit in hits if self.taxon(hit.start).scientific == name]
-            if hits:
-                return hits
+            if rank is not Rank.SPECIES:
+                found = _equal(self.table[RANKS[rank]].take(self.clade_starts[rank]), name)
+            elif genus and epithet:
+                found = _equal(self.table["genus"], genus) & _equal(self.table["species"], epithet)
+            else:
+                continue
+            if name and found.any():
+                return [self.clade_slice(rank, int(clade)) for clade in np.flatnonzero(found)]
         return []
 
     def select(self, positions: np.ndarray | Sequence[int]) -> "TaxonTree":
@@ -142,9 +202,27 @@ class TaxonTree:
         return TaxonTree.from_table(self.table.take(pa.array(positions)))
 
 
-def _sorted_codes(column: pa.StringArray) -> np.ndarray:
-    encoded = column.dictionary_encode()
-    rank_of = np.empty(len(encoded.dictionary), np.int32)
-    names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
-    rank_of[np.argsort(names)] = np.arange(len(names), dtype=np.int32)
-    return rank_of[encoded.indices.to_numpy()]
+def _packed(keys: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Keys of small non-negative integers, the first the most significant, in as few int64 keys as they fit."""
+    packed: list[np.ndarray] = []
+    room = 0
+    for key in keys:
+        bits = int(key.max()).bit_length()
+        if not packed or bits > room:
+            packed.append(key.astype(np.int64))
+            room = 63
+        else:
+            packed[-1] = (packed[-1] << bits) | key
+        room -= bits
+    return packed
+
+
+def _equal(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    return pc.equal(column, name).to_numpy()
+
+
+def _shared_texts(column: pa.ChunkedArray) -> list[str]:
+    """The texts of a column, one Python object a distinct text."""
+    names = CodedNames.of(column)
+    texts = np.asarray([*names.names.to_pylist(), ""], object)
+    return texts[names.codes].tolist()  # -1, no name, is the last

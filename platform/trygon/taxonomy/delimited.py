@@ -1,0 +1,83 @@
+"""Delimited text (CSV, TSV) to Arrow columns of texts. Knows nothing of what the columns mean."""
+
+import csv
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+_HEADER_BYTES = 1 << 16
+_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written, and the names of its columns in their order; a blank name is a column nobody wants."""
+
+    columns: tuple[str, ...]
+    delimiter: str = ","
+    quote: str = '"'
+    num_header_lines: int = 1
+    encoding: str = "utf8"
+
+
+def sniff(file: IO[bytes]) -> Dialect:
+    """From the header line: tab, semicolon or comma. Tab-separated files hold quotes as they are. Rewinds the file."""
+    line = file.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace").split("\n", 1)[0].rstrip("\r")
+    file.seek(0)
+    delimiter = max("\t;,", key=line.count)
+    names = next(csv.reader([line], delimiter=delimiter), [])
+    return Dialect(tuple(names), delimiter, "" if delimiter == "\t" else '"')
+
+
+def read_delimited(
+    file: IO[bytes],
+    dialect: Dialect,
+    wanted: Collection[str],
+    repeated: Collection[str] = (),
+    torn: Callable[[], None] | None = None,
+) -> pa.Table:
+    """The wanted columns that are there, as texts, never null; those in `repeated` dictionary-encoded.
+
+    A line with another number of columns is left out and `torn` is called for it. Raises `ArrowInvalid` where the
+    file is not delimited text, and on such a line where `torn` is not given.
+    """
+    # Any other column gets a name that cannot be wanted, and a doubled one counts once.
+    names = [
+        name if name in wanted and name not in dialect.columns[:index] else f"column {index}"
+        for index, name in enumerate(dialect.columns)
+    ]
+    include = [name for name in names if name in wanted]
+    if not include:
+        return pa.table({})
+
+    def skip(row: arrow_csv.InvalidRow) -> str:
+        if torn is None:
+            return "error"
+        torn()
+        return "skip"
+
+    return arrow_csv.read_csv(
+        file,
+        arrow_csv.ReadOptions(
+            column_names=names,
+            skip_rows=dialect.num_header_lines,
+            encoding=dialect.encoding,
+            block_size=_BLOCK_BYTES,
+        ),
+        arrow_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote or False,
+            newlines_in_values=bool(dialect.quote),
+            invalid_row_handler=skip,
+        ),
+        arrow_csv.ConvertOptions(
+            include_columns=include,
+            column_types={
+                name: pa.dictionary(pa.int32(), pa.string()) if name in repeated else pa.string() for name in include
+            },
+            strings_can_be_null=False,
+        ),
+    )
