@@ -60,9 +60,7 @@ def _parts(text: str) -> tuple[str, str, str]:
     if kind in SOURCES and colon:
         return "", kind, _place(text, place)
     if colon and not place.startswith("//") and "/" not in kind and not exists(text):
-        raise UserError(
-            f"{text}: {kind!r} is no kind of source; there are {', '.join(SOURCES)} (as in inat21:/data/x)"
-        )
+        raise UserError(f"{text}: {kind!r} is no kind of source; the kinds are {', '.join(SOURCES)} (inat21:/data/x)")
     return "", "folder", _place(text, text)
 
 

@@ -24,7 +24,7 @@ MAX_MEMBER_BYTES = 200_000_000
 
 _MAX_NAME_BYTES = 1 << 20
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16
 _END_MARK: Any = tarfile.EOFHeaderError  # pyright: ignore[reportAttributeAccessIssue] - a block of zeros
 # What a broken tar or gzip raises. Refusals of the storage are other errors: they are no damage, and end the task.
 _TAR_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
@@ -114,11 +114,20 @@ class _Header(tarfile.TarInfo):
         return header
 
 
+class _Unpacked(gzip.GzipFile):
+    """A gzip that gives all that stands before the damage, and then fails; its sum is checked at the end.
+
+    `tarfile` alone checks no sum, and takes a gzip that was cut off for a whole one.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self.read1(-1 if size is None else size)
+
+
 def _read_tar(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterator[Member]:
     try:
         packed = file.peek(2)[:2] == b"\x1f\x8b"
-        # gzip's own reader, for it checks the sum at the end: `tarfile` reads a truncated gzip without a word.
-        stream = gzip.GzipFile(fileobj=file) if packed else file
+        stream = _Unpacked(fileobj=file) if packed else file
         mode = "r|" if packed else "r:"
         with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header, bufsize=_BUFFER_BYTES) as tar:
             while (header := tar.next()) is not None:
