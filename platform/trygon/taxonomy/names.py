@@ -47,25 +47,27 @@ def _words(text: str) -> frozenset[str]:
 
 
 _UNKNOWN = _words("""
-    unknown unidentified unclassified unassigned unplaced undetermined unspecified undefined unnamed uncultured pleasehelp
-    environmental none null nan na n/a not incertae sedis indet other others missing mixed various
+    unknown unidentified unclassified unassigned unplaced undetermined unspecified undefined unnamed uncultured
+    pleasehelp environmental none null nan na n/a not incertae sedis indet other others missing mixed various
 """)
 """A name with one of these words says that it is not known. None is a name in iNaturalist's taxonomy but *nan*, which
 tables write for nothing."""
 
 _COMMON = _words("""
-    mammal animal insect spider bee wasp ant beetle moth butterfly fly bug cricket grasshopper cockroach termite aphid
-    damselfly dragonfly worm snail crab lobster shrimp prawn crayfish mussel clam squid jellyfish coral sponge fishes
-    shark ray seahorse eel herring trout bass snake lizard turtle tortoise crocodile frog toad newt bird duck goose swan
-    eagle hawk owl pigeon dove crow sparrow finch warbler thrush swallow kingfisher woodpecker hummingbird heron gull
-    wren rat mouse squirrel rabbit hare deer cat dog wolf lion tiger bear whale dolphin seal monkey ape horse sheep goat
-    cow tree shrub herb flower plant fern moss mosses seaweed mushroom bacterium proteobacterium archaeon yeast viroid
-    phage symbiont endophyte clone strain nymph egg adult male female of with from associated
+    mammal animal insect spider bee wasp ant beetle moth butterfly fly bug cricket grasshopper cockroach termite
+    aphid damselfly dragonfly worm snail crab lobster shrimp prawn crayfish mussel clam squid jellyfish coral sponge
+    fishes shark ray seahorse eel herring trout bass snake lizard turtle tortoise crocodile frog toad newt bird duck
+    goose swan eagle hawk owl pigeon dove crow sparrow finch warbler thrush swallow kingfisher woodpecker hummingbird
+    heron gull wren rat mouse squirrel rabbit hare deer cat dog wolf lion tiger bear whale dolphin seal monkey ape
+    horse sheep goat cow tree shrub herb flower plant fern moss mosses seaweed mushroom bacterium proteobacterium
+    archaeon yeast viroid phage symbiont endophyte clone strain nymph egg adult male female of with from associated
 """)
 """Words of common names. None is a name in iNaturalist's taxonomy: a text with one of them is no scientific name."""
 
 # What stands where an epithet would, and is none.
-_PLACEHOLDERS = _words("sp spp species spec nov cf aff nr near gen subsp ssp var forma cv agg hybrid complex group x")
+_PLACEHOLDERS = _words(
+    "sp spp species spec nov cf aff nr near gen subsp ssp var forma cv agg hybrid complex group virus x"
+)
 # After the epithet: the name is of several species, of a cross, or one of two.
 _SEVERAL = _words("complex group grp agg agg. aggr. hybrid hybr. or vs vs. / ?")
 _SUBGENUS_MARKERS = _words("subg. subgen. sect. subsect. ser.")
@@ -170,7 +172,7 @@ def _no_name(lower: str) -> bool:
 
 
 def _not_latin(lower: str) -> bool:
-    """Of a word after the first: genera of viruses end in -virus, and no epithet does."""
+    """Of a word after the name: viruses had common names until they got binomials."""
     return _no_name(lower) or lower.endswith(("virus", "viruses", "-like"))
 
 
@@ -212,16 +214,19 @@ def _species(raw: str, genus: str, kingdom: str) -> tuple[str, str]:
     if genus:
         return genus, epithet
     # One word is an epithet without its genus; and without an epithet nothing says that the first word is a genus.
-    known = epithet and said and not said.lower().endswith(_ABOVE_GENUS) and epithet not in _STAGES
-    return (clean_name(said), epithet) if known and clean_name(said) else ("", "")
+    named = clean_name(said) if epithet else ""
+    if not named or named.endswith(_ABOVE_GENUS) or epithet in _STAGES or _not_latin(epithet):
+        return "", ""
+    return named, epithet
 
 
 def _read_species(text: str, genus: str, kingdom: str) -> tuple[str, str]:
     """The genus that a text names, as it is written (blank where it names none), and the epithet."""
-    if text.isupper():
-        single = " " not in text
-        text = text if single else text.capitalize()
-    words = [word for word in text.split() if word.lower() not in _CANDIDATUS and word != '"']
+    if text.isupper() and " " in text:
+        text = text.capitalize()
+    words = text.split()
+    if words and words[0].lower() in _CANDIDATUS:
+        words = words[1:]
     # The sign before a capital makes a hybrid genus, which is a genus of its own.
     if len(words) > 1 and words[0] in _CROSSES and words[1][0].isupper():
         words = words[1:]
@@ -244,7 +249,7 @@ def _read_species(text: str, genus: str, kingdom: str) -> tuple[str, str]:
         return said, ""
     if _CROSSES.intersection(rest) or (rest[:1] and _SEVERAL.intersection(rest[:2])):
         return said, ""
-    return said, "" if any(_not_latin(word) for word in _bare_words(words)) else first
+    return said, "" if any(_not_latin(word) for word in _bare_words(rest)) else first
 
 
 def _split_genus(words: list[str], genus: str) -> tuple[str | None, list[str]]:
