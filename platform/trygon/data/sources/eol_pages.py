@@ -83,7 +83,7 @@ def scraped_names(pages: pa.Array, uri: str) -> dict[str, Any]:
     its rank.
     """
     table = read_columns(uri, {name: (name,) for name in ("page_id", "scientific_name")})
-    names = look_up(pages, whole_number(table["page_id"]), table["scientific_name"])
+    (names,) = look_up(pages, whole_number(table["page_id"]), table["scientific_name"])
     species = pc.match_substring_regex(names, r"^\S+\s+\S")
     family = pc.match_substring_regex(names, r"^[A-Z][a-z-]+(idae|aceae)$")
     return {"species": pc.if_else(species, names, ""), "family": pc.if_else(family, names, "")}
@@ -101,7 +101,7 @@ def common_names(pages: pa.Array, uri: str) -> Any:
     preferred = pc.is_in(pc.utf8_lower(table["is_preferred_by_eol"]), value_set=pa.array(_PREFERRED))
     order = np.argsort(~np.asarray(preferred.to_pylist(), bool), kind="stable")
     table = table.take(pa.array(order))
-    return look_up(pages, whole_number(table["page_id"]), table["vernacular_string"])
+    return look_up(pages, whole_number(table["page_id"]), table["vernacular_string"])[0]
 
 
 def _places(found: Any) -> np.ndarray:

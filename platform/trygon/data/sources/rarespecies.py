@@ -19,12 +19,11 @@ from trygon.data.sources.members import read_pictures
 from trygon.data.sources.source import Picture, Unit
 from trygon.data.sources.tables import (
     RANK_COLUMNS,
-    look_up,
     num_bad_lines,
     read_columns,
     to_records,
     whole_number,
-    without,
+    with_licenses,
 )
 
 _IDS = {name: (name,) for name in ("eol_content_id", "eol_page_id")}
@@ -49,9 +48,7 @@ class RareSpecies:
         if licenses:
             known = read_columns(licenses, _LICENSES)
             num_bad += num_bad_lines(known)
-            for name in ("license", "rights_holder"):
-                values = without(known[name], "not provided")
-                columns[name] = look_up(_joined(table), _joined(known), values)
+            columns = with_licenses(columns, _joined(table), known, _joined(known))
         return to_records(columns, num_bad)
 
     def units(self) -> list[Unit]:

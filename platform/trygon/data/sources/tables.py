@@ -164,10 +164,17 @@ def to_records(columns: Mapping[str, Any], num_bad: int = 0) -> pa.Table:
     return pa.table(arrays, schema=RECORD.with_metadata({BAD_LINES: str(num_bad)}))
 
 
-def look_up(keys: Any, known: Any, values: Any) -> Any:
-    """For each key, in order, the value beside its first place among `known`; blank where there is none."""
+def look_up(keys: Any, known: Any, *columns: Any) -> list[Any]:
+    """For each key, in order, the values beside its first place among `known`; blank where there is none."""
     places = pc.if_else(pc.equal(keys, ""), None, pc.index_in(keys, value_set=known))
-    return values.take(places).fill_null("")
+    return [values.take(places).fill_null("") for values in columns]
+
+
+def with_licenses(records: dict[str, Any], keys: Any, licenses: pa.Table, known: Any) -> dict[str, Any]:
+    """Columns of records with those of the licences of TreeOfLife-10M and Rare Species, by some key of both."""
+    names = ("license", "rights_holder")
+    found = look_up(keys, known, *(without(licenses[name], "not provided") for name in names))
+    return records | dict(zip(names, found, strict=True))
 
 
 def whole_number(column: Any) -> Any:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from trygon.data.sources.listing import base_name, first_of, need, units_of
 from trygon.data.sources.members import read_pictures
 from trygon.data.sources.source import Picture, Unit
-from trygon.data.sources.tables import RANK_COLUMNS, look_up, num_bad_lines, read_columns, to_records, without
+from trygon.data.sources.tables import RANK_COLUMNS, num_bad_lines, read_columns, to_records, with_licenses
 
 _COLUMNS = {name: (name,) for name in ("split", "treeoflife_id", "eol_content_id", "common")} | RANK_COLUMNS
 _LICENSES = {"treeoflife_id": ("treeoflife_id",), "license": ("license_name",), "rights_holder": ("copyright_owner",)}
@@ -43,9 +43,7 @@ class TreeOfLife:
         if licenses:
             known = read_columns(licenses, _LICENSES)
             num_bad += num_bad_lines(known)
-            for name in ("license", "rights_holder"):
-                values = without(known[name], "not provided")
-                columns[name] = look_up(ids, known["treeoflife_id"], values)
+            columns = with_licenses(columns, ids, known, known["treeoflife_id"])
         return to_records(columns, num_bad)
 
     def units(self) -> list[Unit]:
