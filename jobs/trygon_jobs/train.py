@@ -11,7 +11,7 @@ from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
 from trygon.storage import digest_file, read_json, write_json, write_text
-from trygon.taxonomy.captions import MIXED, TextType
+from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 from trygon_jobs.config import JobConfig
 
 if TYPE_CHECKING:
@@ -54,7 +54,12 @@ class TrainConfig(JobConfig):
     objective: Literal["clip", "clip_taxa"] = "clip_taxa"
     """`clip`, or `clip_taxa`, where samples of one taxon are no negatives of each other."""
     text_types: tuple[TextType, ...] = MIXED
-    """Text types to mix; one is drawn per sample and epoch."""
+    """Text types to mix."""
+    text_draw: Literal["sample", "step"] = "sample"
+    """What a text type is drawn for: each `sample` and epoch or, as BioCLIP did, each `step` with all its samples."""
+    template: str = PUBLISHED
+    """What a caption says. `{name}` is the taxon in the text type drawn; {scientific}, {taxonomic}, {common} and the
+    seven ranks can stand beside it or in its place."""
     workers: int = Field(default=2, ge=1)
     """Ray Train workers."""
     use_gpu: bool | None = None
@@ -84,8 +89,15 @@ class TrainConfig(JobConfig):
     """Share of the initial weights in the final ones, for training on few species (arXiv:2109.01903)."""
     shuffle_rows: int = Field(default=1024, ge=0)
     """Rows in the buffer that mixes neighbours."""
+    readers: int = Field(default=1, ge=1)
+    """Processes that decode pictures for each worker."""
     seed: int = 0
     """Decides orders, crops and text types."""
+
+    @field_validator("template")
+    @classmethod
+    def _fields_known(cls, template: str) -> str:
+        return check_template(template)
 
     @field_validator("batch_size")
     @classmethod
@@ -123,7 +135,7 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = list_shards(config.shards, "train")
     if not shards:
         raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude={"out", "shards", "use_gpu"})
+    values = config.model_dump(mode="json", exclude={"out", "shards", "use_gpu", "readers"})
     digests = {path.name: digest_file(path) for path in shards}
     return values | {"shards": digests, "initial_digests": _initial_digests(config.initial)}
 
@@ -225,8 +237,8 @@ def _start_ray(config: TrainConfig) -> bool:
 
     from trygon.cluster.local import inside_cluster, start_ray
 
-    # Each worker takes a slot, what prepares its data half a one, and Ray Train's controller one more.
-    start_ray(max(os.cpu_count() or 1, math.ceil(1.5 * config.workers) + 1))
+    # Each worker takes a slot, what prepares its data half a one each, and Ray Train's controller one more.
+    start_ray(max(os.cpu_count() or 1, math.ceil((1 + 0.5 * config.readers) * config.workers) + 1))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     if inside_cluster():  # it may grow
         return bool(num_gpus) if config.use_gpu is None else config.use_gpu

@@ -137,7 +137,7 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
     words += ["--feature-dropout", "0.3", "--shuffle-rows", "32", "--image-learning-rate", "1e-3"]
     command = [sys.executable, "-m", "trygon_jobs", "train", "--shards", str(shards), "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    words += ["--batch-size", "16", "--epochs", "2"]
+    words += ["--batch-size", "16", "--epochs", "2", "--text-draw", "step", "--readers", "2"]
     subprocess.run([*command, *words], env=environment, check=True, timeout=400)
     assert len(list((out / "features").glob("*.parquet"))) == 4
     initial, final = (load_model(folder).net.state_dict() for folder in (out / "initial", out))

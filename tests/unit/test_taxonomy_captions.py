@@ -1,8 +1,10 @@
 """Captions, word for word as BioCLIP was trained on them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trygon.taxonomy.captions import MIXED, TextType, caption, name_text
+from trygon.taxonomy.captions import FIELDS, MIXED, TextType, caption, check_template, name_text, with_common
 from trygon.taxonomy.taxon import Rank, Taxon
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
@@ -55,3 +57,73 @@ def test_ranks_of_a_taxon() -> None:
     assert LION.at(Rank.SPECIES) == LION
     assert LION.label == "lion (Panthera leo)"
     assert str(Rank.SPECIES) == "species"
+
+
+_NAMES = st.sampled_from(["", "Aa", "Bb cc", "Ünï"])
+_TAXA = st.builds(Taxon, st.tuples(*[_NAMES] * 7), st.sampled_from(["", "grey wolf"]))
+
+
+@given(_TAXA.filter(lambda taxon: any(taxon.lineage) or taxon.common), st.sampled_from(TextType), st.booleans())
+def test_no_taxon_with_any_name_is_left_nameless(taxon: Taxon, text_type: TextType, trained: bool) -> None:
+    text = caption(with_common(taxon) if trained else taxon, text_type)
+    assert "of ." not in text
+    assert "  " not in text
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("a photo of {name}.", "a photo of Panthera leo."),
+        ("an image of {genus} {species}, a {common}", "an image of Panthera leo, a lion"),
+        ("{kingdom}/{class}: {{{name}}}", "Animalia/Mammalia: {Panthera leo}"),
+        ("{scientific} of {taxonomic}", f"Panthera leo of {TAXONOMIC}"),
+    ],
+)
+def test_templates_are_filled_with_the_taxons_fields(template: str, text: str) -> None:
+    assert caption(LION, TextType.SCI, check_template(template)) == text
+
+
+def test_what_is_blank_leaves_no_gap_in_a_template() -> None:
+    template = "{family} {genus} {species} , from {phylum} ."
+    assert caption(FAMILY_ONLY, TextType.SCI, template) == "Cecidomyiidae, from Arthropoda."
+
+
+def test_a_template_of_blank_fields_alone_gives_way_to_the_published_one() -> None:
+    assert caption(FAMILY_ONLY, TextType.SCI, "a photo of {genus} {species}.") == "a photo of Cecidomyiidae."
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{names}",
+        "{}",
+        "{0}",
+        "{name.__class__}",
+        "{name[0]}",
+        "{name!r}",
+        "{name:>99999999}",
+        "{name",
+        "name}",
+        "a photo",
+    ],
+)
+def test_a_template_that_is_no_plain_format_is_refused_in_one_line(template: str) -> None:
+    with pytest.raises(ValueError, match="template") as caught:
+        check_template(template)
+    assert "\n" not in str(caught.value)
+    assert template in str(caught.value)
+
+
+def test_unknown_fields_are_told_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"\{order_name\} is not a field") as caught:
+        check_template("a {order_name}")
+    assert all(f"{{{field}}}" in str(caught.value) for field in FIELDS)
+
+
+@given(st.text(max_size=30), _TAXA)
+def test_any_text_is_a_template_or_is_refused(template: str, taxon: Taxon) -> None:
+    try:
+        check_template(template)
+    except ValueError:
+        return
+    assert "  " not in caption(taxon, TextType.TAXON, template)

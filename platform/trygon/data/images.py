@@ -7,7 +7,7 @@ import io
 from enum import StrEnum
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 MAX_PIXELS = 200_000_000
 """A picture that claims more is refused before it is decoded."""
@@ -59,7 +59,7 @@ def decode(data: bytes, min_side: int = 0) -> Image.Image:
         if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
             rgba = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return upright.convert("RGB")
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
     except OSError as error:
         reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
         raise BadImage(reason, str(error)) from error
@@ -70,7 +70,8 @@ def decode(data: bytes, min_side: int = 0) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """The picture as its EXIF orientation says; as it is where the EXIF is broken, for the pixels are not."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image  # which copies what stands upright
     except Exception:
         return image
 

@@ -7,25 +7,32 @@ whichever run. Shapes: B samples, S side, L tokens, F the width of the image tru
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from trygon.data.images import ResizeMode, decode, square, to_array
+from trygon.data.augmentation import augment, draw_crop
+from trygon.data.images import BadImage, ResizeMode
+from trygon.errors import TrygonError
 from trygon.storage import filesystem, stable_id
-from trygon.taxonomy.captions import TextType, caption
-from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
+from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.training.plan import RowGroup, Visit
+
+_COLUMNS = ("sample_id", "image", "feature", *RANKS, "common")
+_OPEN_SHARDS = 32
+_MAX_CAPTIONS = 50_000
 
 
 @dataclass(frozen=True)
 class Preparation:
     """How a row becomes a training sample: what the model `ref` reads. Features are used in place of pictures where a
-    shard holds them."""
+    shard holds them. With the text draw `step` a sample comes with a caption in each text type, in their order."""
 
     ref: str
     side: int
@@ -33,6 +40,8 @@ class Preparation:
     text_types: tuple[TextType, ...]
     seed: int
     crop_scale: tuple[float, float] = (0.9, 1.0)
+    template: str = PUBLISHED
+    text_draw: Literal["sample", "step"] = "sample"
 
 
 def list_row_groups(paths: Sequence[str]) -> list[RowGroup]:
@@ -46,10 +55,12 @@ def list_row_groups(paths: Sequence[str]) -> list[RowGroup]:
 
 
 def stream(
-    visits: Sequence[Visit], preparation: Preparation, batch_size: int, shuffle_rows: int = 0
+    visits: Sequence[Visit], preparation: Preparation, batch_size: int, shuffle_rows: int = 0, num_readers: int = 1
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches of one worker's visits, in order: `image` (B, 3, S, S) uint8 or `feature` (B, F), `tokens` (B, L),
-    `taxon` (B,). A buffer of `shuffle_rows` mixes neighbours, always in the same way."""
+    """Batches of one worker's visits, in order: `image` (B, 3, S, S) uint8 or `feature` (B, F), `tokens` (B, L) or,
+    for T text types to choose from, (B, T, L), `taxon` (B,), and `broken` (B,): true where the next sample of the row
+    group stands in for one whose picture cannot be read. A buffer of `shuffle_rows` mixes neighbours, always in the
+    same way. `num_readers` processes prepare. Raises `TrygonError` where a whole row group cannot be read."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     rows = [{"path": visit.row_group.path, "index": visit.row_group.index, "epoch": visit.epoch} for visit in visits]
@@ -58,7 +69,7 @@ def stream(
         fn_constructor_args=(preparation,),
         batch_size=1,
         num_cpus=0.5,
-        compute=ray.data.ActorPoolStrategy(size=1),
+        compute=ray.data.ActorPoolStrategy(size=num_readers),
     )
     epoch = visits[0].epoch if visits else 0
     return iter(
@@ -72,42 +83,92 @@ def stream(
 
 
 class Preparer:
-    """Turns row groups into arrays; holds the tokenizer."""
+    """Turns row groups into arrays; holds the tokenizer, the tokens of captions, and the footers of shards."""
 
     def __init__(self, preparation: Preparation) -> None:
         from trygon.models.model import load_tokenizer
 
         self.preparation = preparation
         self.tokenizer = load_tokenizer(preparation.ref)
+        self._tokens: dict[str, np.ndarray] = {}
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [
             self._row_group(str(path), int(index), int(epoch))
             for path, index, epoch in zip(batch["path"], batch["index"], batch["epoch"], strict=True)
         ]
+        if len(parts) == 1:
+            return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _row_group(self, path: str, index: int, epoch: int) -> dict[str, np.ndarray]:
-        source, name = filesystem(path)
-        rows = pq.ParquetFile(name, filesystem=source).read_row_group(index).to_pylist()
-        taxa = [Taxon.from_row(row) for row in rows]
-        texts = [
-            caption(taxon, draw_text_type(self.preparation, epoch, row["sample_id"]))
-            for taxon, row in zip(taxa, rows, strict=True)
-        ]
+        shard = self._open(path)
+        columns = [name for name in _COLUMNS if name in shard.schema_arrow.names]
+        table = shard.read_row_group(index, columns=columns)
+        ids = table["sample_id"].to_pylist()
+        taxa = _taxa(table)
         prepared = {
-            "tokens": self.tokenizer(texts).numpy(),
+            "tokens": self._texts(taxa, ids, epoch),
             "taxon": np.asarray([stable_id(*taxon.lineage) for taxon in taxa], np.int64),
+            "broken": np.zeros(len(ids), np.bool_),
         }
-        if "feature" in rows[0]:
-            return prepared | {"feature": np.asarray([row["feature"] for row in rows], np.float32)}
-        images = [self._image(row, epoch) for row in rows]
-        return prepared | {"image": np.stack(images)}
+        if "feature" in columns:
+            feature_BF = table["feature"].combine_chunks().flatten().to_numpy()
+            return prepared | {"feature": feature_BF.astype(np.float32).reshape(len(ids), -1)}
+        image_BCHW, whole = self._images(table["image"], ids, epoch)
+        prepared["image"] = image_BCHW
+        if len(whole) == len(ids):
+            return prepared
+        if not whole:
+            raise TrygonError(f"{path}: none of the {len(ids)} pictures of row group {index} can be read")
+        # All workers take the same number of steps: without a row in its place, a lost one would end training.
+        stand_ins = np.asarray([min((w for w in whole if w >= row), default=whole[0]) for row in range(len(ids))])
+        return {name: values[stand_ins] for name, values in prepared.items()} | {
+            "broken": stand_ins != np.arange(len(ids))
+        }
 
-    def _image(self, row: dict[str, Any], epoch: int) -> np.ndarray:
-        rng = random.Random(f"{self.preparation.seed}/{epoch}/{row['sample_id']}/image")
-        image = augment(decode(row["image"]), self.preparation.crop_scale, rng)
-        return to_array(square(image, self.preparation.side, self.preparation.resize_mode))
+    def _images(self, column: pa.ChunkedArray, ids: Sequence[int], epoch: int) -> tuple[np.ndarray, list[int]]:
+        """The augmented pictures, and the rows that are whole."""
+        wanted = self.preparation
+        image_BCHW, whole = np.zeros((len(ids), 3, wanted.side, wanted.side), np.uint8), []
+        for row, (data, sample_id) in enumerate(zip(column, ids, strict=True)):
+            crop = draw_crop(wanted.crop_scale, random.Random(f"{wanted.seed}/{epoch}/{sample_id}/image"))
+            try:
+                image_BCHW[row] = augment(data.as_py() or b"", wanted.side, wanted.resize_mode, crop)
+                whole.append(row)
+            except BadImage:
+                continue
+        return image_BCHW, whole
+
+    def _texts(self, taxa: Sequence[Taxon], ids: Sequence[int], epoch: int) -> np.ndarray:
+        """Tokens of one caption per sample (B, L); of one in each text type (B, T, L) where the step will choose."""
+        wanted = self.preparation
+        if wanted.text_draw == "sample":
+            drawn = [(draw_text_type(wanted, epoch, sample_id),) for sample_id in ids]
+        else:
+            drawn = [wanted.text_types] * len(ids)
+        texts = [
+            [caption(taxon, text_type, wanted.template) for text_type in text_types]
+            for taxon, text_types in zip(map(with_common, taxa), drawn, strict=True)
+        ]
+        if len(self._tokens) > _MAX_CAPTIONS:
+            self._tokens.clear()
+        new = list({text: None for row in texts for text in row if text not in self._tokens})
+        if new:
+            self._tokens |= zip(new, self.tokenizer(new).numpy(), strict=True)
+        tokens_BTL = np.stack([np.stack([self._tokens[text] for text in row]) for row in texts])
+        return tokens_BTL[:, 0] if wanted.text_draw == "sample" else tokens_BTL
+
+
+def _open_shard(path: str) -> pq.ParquetFile:
+    source, name = filesystem(path)
+    return pq.ParquetFile(name, filesystem=source, pre_buffer=True)
+
+
+def _taxa(table: pa.Table) -> list[Taxon]:
+    rows = table.select([name for name in (*RANKS, "common") if name in table.column_names]).to_pylist()
+    return [Taxon.from_row(row) for row in rows]
 
 
 def draw_text_type(preparation: Preparation, epoch: int, sample_id: int) -> TextType:
@@ -115,10 +176,6 @@ def draw_text_type(preparation: Preparation, epoch: int, sample_id: int) -> Text
     return random.Random(f"{preparation.seed}/{epoch}/{sample_id}/text").choice(preparation.text_types)
 
 
-def augment(image: Image.Image, scale: tuple[float, float], rng: random.Random) -> Image.Image:
-    """A crop of a share of the area, at the picture's own aspect, and a mirror image half the time."""
-    share = rng.uniform(*scale) ** 0.5
-    width, height = max(1, round(image.width * share)), max(1, round(image.height * share))
-    left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
-    cropped = image.crop((left, top, left + width, top + height))
-    return ImageOps.mirror(cropped) if rng.random() < 0.5 else cropped
+def draw_step_text_type(text_types: Sequence[TextType], step: int) -> int:
+    """Which of the text types a step takes, on all workers alike: BioCLIP's draw, whose seed is the step alone."""
+    return random.Random(step).choice(range(len(text_types)))

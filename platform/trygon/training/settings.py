@@ -1,7 +1,7 @@
 """What a run is made of: the values that the driver hands to every worker."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from trygon.taxonomy.captions import TextType
 
@@ -17,6 +17,8 @@ class TrainSettings:
     """The JSON-lines file that rank 0 writes."""
     objective: str
     text_types: tuple[TextType, ...]
+    text_draw: Literal["sample", "step"]
+    template: str
     epochs: int
     steps_per_leg: int
     batch_size: int
@@ -29,6 +31,8 @@ class TrainSettings:
     freeze_image_trunk: bool
     freeze_text_tower: bool
     shuffle_rows: int
+    readers: int
+    """Processes that prepare samples for one worker."""
     seed: int
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trygon.data.ingest import Preparation, list_row_groups, stream
+from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups, stream
 from trygon.models.model import Model, load_model
 from trygon.storage import stable_id, write_text
 from trygon.training.checkpoint import Position, load_state, save_state
+from trygon.training.objective import gather
 from trygon.training.plan import Leg, plan_legs
 from trygon.training.settings import TrainSettings
 from trygon.training.step import Towers, freeze, optimiser_of, set_learning_rate, take_step
@@ -78,25 +79,33 @@ def _run_leg(
     # What a leg draws (dropout) does not depend on the legs that this process ran before.
     torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
     batch_size = settings.batch_size // len(leg.visits)
-    batches = stream(leg.visits[rank], preparation_of(model, settings), batch_size, settings.shuffle_rows)
+    preparation = preparation_of(model, settings)
+    batches = stream(leg.visits[rank], preparation, batch_size, settings.shuffle_rows, settings.readers)
     step, waited = position.step, time.perf_counter()
     for _ in range(leg.num_steps):
         batch = next(batches)
         started = time.perf_counter()
+        num_broken = int(gather(batch.pop("broken").to(model.device)).sum())
+        if settings.text_draw == "step":
+            batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         share = set_learning_rate(optimiser, step, num_steps, settings.warmup_steps)
         figures = take_step(towers, optimiser, batch, settings.objective)
         step += 1
         ended = time.perf_counter()
         if log:
             rate = settings.batch_size / (ended - waited)
-            log.add(step, num_steps, leg=index, lr_share=share, data_s=started - waited, images_per_s=rate, **figures)
+            figures |= {"lr_share": share, "data_s": started - waited, "images_per_s": rate, "broken": num_broken}
+            log.add(step, num_steps, leg=index, **figures)
         waited = ended
     return Position(index + 1, step)
 
 
 def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
     """How rows become what this model reads."""
-    return Preparation(model.ref, model.side, model.resize_mode, settings.text_types, settings.seed)
+    return Preparation(
+        model.ref, model.side, model.resize_mode, settings.text_types, settings.seed,
+        template=settings.template, text_draw=settings.text_draw,
+    )  # fmt: skip
 
 
 def _report(net: nn.Module, optimiser: torch.optim.Optimizer, position: Position, rank: int) -> None:

@@ -1,0 +1,103 @@
+"""Row groups to arrays for training: the same on every worker, whatever is broken. Without Ray."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from trygon.data.augmentation import augment, draw_crop
+from trygon.data.images import ResizeMode, encode_jpeg
+from trygon.data.ingest import Preparation, Preparer, draw_text_type
+from trygon.data.shards import ROW_GROUP_ROWS, write_rows, write_shard
+from trygon.errors import TrygonError
+from trygon.storage import stable_id
+from trygon.taxonomy.captions import MIXED, caption
+from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.testing.tiny import TINY_SIDE, write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_model(tmp_path_factory.mktemp("tiny")))
+
+
+def _rows(count: int, broken: tuple[int, ...] = ()) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        taxon = ("Animalia", "Chordata", "Aves", "O", "F", "Genus", f"s{number % 5}")
+        image = encode_jpeg(Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)))
+        fixed = {"common": f"bird {number % 5}", "split": "train", "source": "test", "source_id": str(number)}
+        names = dict(zip(RANKS, taxon, strict=True))
+        rows.append({"sample_id": 1000 + number, "image": b"" if number in broken else image} | names | fixed)
+    return rows
+
+
+def _read(preparer: Preparer, path: Path, index: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
+    return preparer({"path": np.asarray([str(path)]), "index": np.asarray([index]), "epoch": np.asarray([epoch])})
+
+
+def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: str, tmp_path: Path) -> None:
+    rows = _rows(70)
+    write_shard(tmp_path / "a.parquet", rows)
+    preparation = Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=5)
+    preparer = Preparer(preparation)
+    prepared = _read(preparer, tmp_path / "a.parquet", index=1, epoch=3)
+    assert prepared["image"].shape == (70 - ROW_GROUP_ROWS, 3, TINY_SIDE, TINY_SIDE)
+    for position, row in enumerate(rows[ROW_GROUP_ROWS:]):
+        taxon = Taxon.from_row(row)
+        crop = draw_crop((0.9, 1.0), random.Random(f"5/3/{row['sample_id']}/image"))
+        text = caption(taxon, draw_text_type(preparation, 3, row["sample_id"]))
+        assert (prepared["image"][position] == augment(row["image"], TINY_SIDE, ResizeMode.SQUASH, crop)).all()
+        assert (prepared["tokens"][position] == preparer.tokenizer([text]).numpy()[0]).all()
+        assert prepared["taxon"][position] == stable_id(*taxon.lineage)
+    # Read before or not, in whatever order: the same.
+    _read(preparer, tmp_path / "a.parquet", epoch=9)
+    again = _read(preparer, tmp_path / "a.parquet", index=1, epoch=3)
+    assert all((again[name] == prepared[name]).all() for name in prepared)
+    assert (_read(preparer, tmp_path / "a.parquet", index=1, epoch=4)["image"] != prepared["image"]).any()
+
+
+def test_a_broken_picture_is_stood_in_for_and_told(tiny: str, tmp_path: Path) -> None:
+    write_shard(tmp_path / "whole.parquet", _rows(6))
+    write_shard(tmp_path / "broken.parquet", _rows(6, broken=(1, 2, 5)))
+    preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
+    whole, broken = (_read(preparer, tmp_path / f"{name}.parquet") for name in ("whole", "broken"))
+    assert broken["broken"].tolist() == [False, True, True, False, False, True]
+    assert not whole["broken"].any()
+    for name in ("image", "tokens", "taxon"):  # picture and caption go together
+        assert (broken[name] == whole[name][[0, 3, 3, 3, 4, 0]]).all()
+
+
+def test_a_row_group_without_one_whole_picture_ends_training_with_its_name(tiny: str, tmp_path: Path) -> None:
+    write_shard(tmp_path / "lost.parquet", _rows(3, broken=(0, 1, 2)))
+    preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
+    with pytest.raises(TrygonError, match=r"lost\.parquet: none of the 3 pictures of row group 0"):
+        _read(preparer, tmp_path / "lost.parquet")
+
+
+def test_a_step_is_given_every_text_type_to_choose_from(tiny: str, tmp_path: Path) -> None:
+    rows = _rows(3)
+    write_shard(tmp_path / "a.parquet", rows)
+    template = "{name}, one of the {family}"
+    preparation = Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0, template=template, text_draw="step")
+    preparer = Preparer(preparation)
+    tokens_BTL = _read(preparer, tmp_path / "a.parquet")["tokens"]
+    assert tokens_BTL.shape == (3, len(MIXED), 77)
+    for row, tokens_TL in zip(rows, tokens_BTL, strict=True):
+        texts = [caption(Taxon.from_row(row), text_type, template) for text_type in MIXED]
+        assert (tokens_TL == preparer.tokenizer(texts).numpy()).all()
+
+
+def test_features_are_read_where_a_shard_holds_them(tiny: str, tmp_path: Path) -> None:
+    feature_BF = np.arange(24, dtype=np.float32).reshape(4, 6)
+    table = pa.Table.from_pylist(_rows(4)).drop(["image"])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(feature_BF.ravel()), 6)
+    write_rows(tmp_path / "a.parquet", table.append_column("feature", column))
+    prepared = _read(Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0)), tmp_path / "a.parquet")
+    assert (prepared["feature"] == feature_BF).all()
+    assert "image" not in prepared
