@@ -65,6 +65,85 @@ def test_roll_up_equals_the_plain_sum(taxa: list[Taxon], seed: int) -> None:
         np.testing.assert_allclose(tree.roll_up(scores_BN, rank), np.stack(list(totals.values()), axis=1))
 
 
+@given(taxa_lists, st.integers(0, 2**32 - 1))
+def test_roll_up_to_all_ranks_is_that_to_each(taxa: list[Taxon], seed: int) -> None:
+    tree = TaxonTree.from_taxa(taxa)
+    scores_BN = np.random.default_rng(seed).random((3, len(tree)))
+    sums = tree.roll_up_all(scores_BN)
+    assert len(sums) == len(Rank)
+    for rank in Rank:
+        np.testing.assert_allclose(sums[rank], tree.roll_up(scores_BN, rank))
+
+
+def _named_clades(taxon: Taxon) -> list[Lineage]:
+    """The taxon's nodes from the kingdom down: the prefixes of its lineage that end in a name."""
+    return [_lineage(*taxon.lineage[: rank + 1]) for rank in Rank if taxon.lineage[rank]]
+
+
+@given(taxa_lists)
+def test_ancestors_and_distances_are_those_of_the_plain_way(taxa: list[Taxon]) -> None:
+    tree = TaxonTree.from_taxa(taxa)
+    a, b = (index.ravel() for index in np.indices((len(tree), len(tree))))
+    shared, (ranks, clades), distances = (
+        tree.shared_ranks(a, b),
+        tree.lowest_common_ancestor(a, b),
+        tree.distance(a, b),
+    )
+    for pair, (one, other) in enumerate(zip(a, b, strict=True)):
+        first, second = tree.taxa[one], tree.taxa[other]
+        prefix = [rank for rank in Rank if first.lineage[: rank + 1] == second.lineage[: rank + 1]]
+        assert shared[pair] == len(prefix)
+        above, beside = _named_clades(first), _named_clades(second)
+        common = [node for node in above if node in beside]
+        assert distances[pair] == len(above) + len(beside) - 2 * len(common)
+        if not common:
+            assert (ranks[pair], clades[pair]) == (-1, -1)
+            continue
+        assert common[-1] == tree.taxa[tree.clade_slice(Rank(ranks[pair]), clades[pair]).start].at(ranks[pair]).lineage
+
+
+def test_gap_in_a_lineage_is_no_edge_and_no_ancestor() -> None:
+    ranks = ("Animalia", "Chordata", "Aves", "Passeriformes")
+    names = [(*ranks, "", "Aus", "albus"), (*ranks, "", "Bus", "niger"), ("Plantae", *[""] * 6), ("", *[""] * 6)]
+    tree = TaxonTree.from_taxa([Taxon(_lineage(*name)) for name in names])
+    place = {taxon.lineage: index for index, taxon in enumerate(tree.taxa)}
+    aus, bus, plants, nothing = (place[_lineage(*name)] for name in names)
+    rank, clade = tree.lowest_common_ancestor(np.asarray([aus, aus, aus]), np.asarray([bus, aus, plants]))
+    assert rank.tolist() == [Rank.ORDER, Rank.SPECIES, -1]
+    assert clade[0] == tree.clade_ids[Rank.ORDER, aus]
+    assert tree.shared_ranks(np.asarray([aus]), np.asarray([bus])).tolist() == [5]
+    # Genus and species on either side; through the root of all kingdoms; a taxon without a name is that root.
+    assert tree.distance(np.full(4, aus), np.asarray([bus, aus, plants, nothing])).tolist() == [4, 0, 7, 6]
+
+
+@given(taxa_lists)
+def test_stands_in_the_order_of_its_names(taxa: list[Taxon]) -> None:
+    tree = TaxonTree.from_taxa(taxa)
+    assert [taxon.lineage for taxon in tree.taxa] == sorted({taxon.lineage for taxon in taxa})
+
+
+@given(taxa_lists)
+def test_is_the_same_from_columns_of_any_text_type(taxa: list[Taxon]) -> None:
+    tree = TaxonTree.from_taxa(taxa)
+    table = pa.table([pa.array([it.lineage[rank] or None for it in taxa], pa.string()) for rank in Rank], names=RANKS)
+    table = table.append_column("common", pa.array([taxon.common for taxon in taxa]))
+    coded = pa.table({name: table[name].dictionary_encode() for name in table.column_names})
+    halves = pa.concat_tables([coded.slice(0, len(taxa) // 2), table.cast(coded.schema).slice(len(taxa) // 2)])
+    wide = table.cast(pa.schema([(name, pa.large_string()) for name in table.column_names]))
+    for other in (coded, halves, wide):
+        same = TaxonTree.from_table(other)
+        assert same.taxa == tree.taxa
+        assert same.digest == tree.digest
+
+
+def test_digest_knows_where_a_name_ends_and_what_is_common() -> None:
+    digests = {
+        TaxonTree.from_taxa([Taxon(_lineage(*names), common)]).digest
+        for names, common in [(("Ab", "c"), ""), (("A", "bc"), ""), (("Abc",), ""), (("Ab", "c"), "thing")]
+    }
+    assert len(digests) == 4
+
+
 @given(taxa=taxa_lists)
 def test_survives_a_file(tmp_path_factory: pytest.TempPathFactory, taxa: list[Taxon]) -> None:
     tree = TaxonTree.from_taxa(taxa)
@@ -89,6 +168,8 @@ TREE = TaxonTree.from_taxa([Taxon(lineage) for lineage in (ORTHOPTERA, OENANTHE_
         ("Oenanthe oenanthe", [OENANTHE_BIRD]),
         ("Animalia", [ORTHOPTERA, OENANTHE_BIRD]),
         ("oenanthe", []),
+        ("Muscicapidae oenanthe", []),
+        ("Oenanthe ", []),
         ("Nothing", []),
         ("", []),
     ],

@@ -32,7 +32,7 @@ _NO_EPITHET = ["sp", "spp", "ssp", "cf", "aff", "nr", "sedis"]
 # A cross is neither of its species, and the names of viruses are no binomials.
 _NO_BINOMIAL = r"^ (?:x|×|virus|phage|viroid|satellite)(?: |$)"
 _NOT_ACCEPTED = r"(?i)synonym|not accepted|unaccepted|invalid|misapplied"
-_TRUE = r"(?i)^\s*(?:true|t|yes|y|1)\s*$"
+_TRUE = r"(?i)^\s*(?:true|t|yes|y|1|preferred)\s*$"
 _ENGLISH = r"(?i)^en(?:g|glish)?$|^en[-_]"
 
 
@@ -50,7 +50,6 @@ def checklist_tables(table: pa.Table, vernacular: pa.Table | None = None) -> tup
     accepted_row = _accepted_rows(rows)
     is_accepted = accepted_row == np.arange(len(rows), dtype=np.int32)
     refused = _matching(rows["taxonomicStatus"], _NOT_ACCEPTED)
-    misapplied = _matching(rows["taxonomicStatus"], "(?i)misapplied")
     first, epithet = _parsed_names(rows, own_rank, is_accepted)
     lineage = _lineages(rows, own_rank, accepted_row, first.where(is_accepted), epithet.where(is_accepted))
 
@@ -59,7 +58,7 @@ def checklist_tables(table: pa.Table, vernacular: pa.Table | None = None) -> tup
         has_any |= names.present
         has_own |= names.present & (own_rank == rank)
     is_taxon = is_accepted & ranked & ~refused & has_own
-    leads_somewhere = ~is_accepted & (accepted_row >= 0) & ~misapplied
+    leads_somewhere = ~is_accepted & (accepted_row >= 0)
     target = accepted_row[leads_somewhere]
     leads_somewhere[leads_somewhere] = ~refused[target] & has_any[target]
     is_named = first.present & (epithet.present | (own_rank != Rank.SPECIES))
@@ -146,6 +145,8 @@ def _accepted_rows(rows: _Rows) -> np.ndarray:
     if not accepted.present.any():
         return here
     to = np.where(accepted.present, _rows_of(rows.own_id, accepted), here)
+    # What a name was wrongly used for is not what it means.
+    to[accepted.present & _matching(rows["taxonomicStatus"], "(?i)misapplied")] = -1
     ends = to == here
     to = np.append(np.where(to < 0, len(here), to), len(here)).astype(np.int32)
     # Each round doubles the length of the way; one that has no end by then is a circle.

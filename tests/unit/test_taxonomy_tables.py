@@ -1,0 +1,412 @@
+"""Files of taxa in all their forms, as their publishers write them and as they should not."""
+
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trygon.errors import UserError
+from trygon.storage import write_bytes
+from trygon.taxonomy.darwin_core import checklist_tables, nearest_ancestors
+from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist, read_taxa
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.s3 import s3_server, using
+
+LION = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo")
+TERMS = ("taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "taxonRank", "taxonomicStatus")
+
+# id, parent, accepted, name with its authority, rank, status. The subfamily is walked through.
+CATS = [
+    ("1", "", "", "Animalia", "kingdom", "accepted"),
+    ("2", "1", "", "Chordata Haeckel, 1874", "Phylum", "accepted"),
+    ("3", "2", "", "Mammalia", "class", "accepted"),
+    ("4", "3", "", "Carnivora Bowdich, 1821", "order", "accepted"),
+    ("5", "4", "", "Felidae Fischer de Waldheim, 1817", "family", "accepted"),
+    ("6", "5", "", "Pantherinae Pocock, 1917", "subfamily", "accepted"),
+    ("7", "6", "", "Panthera Oken, 1816", "genus", "accepted"),
+    ("8", "7", "", "Panthera leo (Linnaeus, 1758)", "species", "accepted"),
+    ("9", "", "8", "Felis leo Linnaeus, 1758", "species", "synonym"),
+    ("10", "", "9", "Leo (Leo) leo", "species", "synonym"),
+    ("11", "8", "", "Panthera leo persica", "subspecies", "accepted"),
+    ("12", "", "7", "Tigris Gray, 1843", "genus", "not accepted"),
+]
+
+
+def _write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = TERMS, delimiter: str = "\t") -> Path:
+    path.write_text("".join(delimiter.join(row) + "\n" for row in [header, *rows]))
+    return path
+
+
+def _lineages(checklist: Checklist) -> list[tuple[str, ...]]:
+    return [tuple(row[rank] for rank in RANKS) for row in checklist.taxa.to_pylist()]
+
+
+def _synonyms(checklist: Checklist) -> dict[str, tuple[str, ...]]:
+    return {row["name"]: tuple(row[rank] for rank in RANKS) for row in checklist.synonyms.to_pylist()}
+
+
+def _of_rank(rank: Rank) -> tuple[str, ...]:
+    return (*LION[: rank + 1], *[""] * (6 - rank))
+
+
+def test_taxon_tab_gives_every_rank_by_way_of_the_parents(tmp_path: Path) -> None:
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", CATS))
+    assert checklist.taxa.schema.equals(TAXA_SCHEMA)
+    assert checklist.synonyms.schema.equals(SYNONYM_SCHEMA)
+    assert _lineages(checklist) == [_of_rank(rank) for rank in Rank]
+    assert checklist.left_out == {"none of the seven ranks": 2}
+
+
+def test_synonyms_lead_to_what_is_accepted_also_by_way_of_each_other(tmp_path: Path) -> None:
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", CATS))
+    assert _synonyms(checklist) == {"Felis leo": LION, "Leo leo": LION, "Tigris": _of_rank(Rank.GENUS)}
+
+
+def test_taxa_of_a_catalogue_are_its_species_or_whatever_it_has(tmp_path: Path) -> None:
+    assert read_taxa(_write(tmp_path / "taxon.tab", CATS)).to_pylist() == [
+        dict(zip(RANKS, LION, strict=True), common="")
+    ]
+    assert read_taxa(_write(tmp_path / "taxon.tab", CATS[:7])).num_rows == 6
+    assert len(TaxonTree.load(tmp_path / "taxon.tab")) == 6
+
+
+def test_synonym_of_a_subspecies_is_one_of_its_species(tmp_path: Path) -> None:
+    rows = [*CATS, ("13", "", "11", "Felis goojratensis Smee, 1833", "species", "synonym")]
+    assert _synonyms(read_checklist(_write(tmp_path / "taxon.tab", rows)))["Felis goojratensis"] == LION
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "reason"),
+    [
+        ("Panthera sp. 1", "species", "no usable name"),
+        ("Panthera sp", "species", "no usable name"),
+        ("Panthera leo x tigris", "species", "no usable name"),
+        ("Panthera × onca", "species", "no usable name"),
+        ("Tobacco mosaic virus", "species", "no usable name"),
+        ("incertae sedis", "family", "no usable name"),
+        ("Incertae sedis", "family", "no usable name"),
+        ("", "genus", "no usable name"),
+        ("Panthera leo", "", "none of the seven ranks"),
+        ("Pantherini", "tribe", "none of the seven ranks"),
+    ],
+)
+def test_what_names_no_taxon_is_counted_by_reason(tmp_path: Path, name: str, rank: str, reason: str) -> None:
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", [*CATS[:8], ("20", "7", "", name, rank, "accepted")]))
+    assert len(_lineages(checklist)) == 7
+    assert checklist.left_out[reason] == 1 + (reason == "none of the seven ranks")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "status"),
+    [("99", "synonym"), ("20", "synonym"), ("", "synonym"), ("8", "misapplied"), ("21", "not accepted")],
+)
+def test_synonym_that_leads_nowhere_is_counted(tmp_path: Path, accepted: str, status: str) -> None:
+    # 20 and 21 are each the other's synonym, or 20 its own without being accepted.
+    rows = [("20", "", accepted, "Felis leo", "species", status), ("21", "", "20", "Felis", "genus", "synonym")]
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", [*CATS[:8], *rows]))
+    assert checklist.left_out["not accepted"] == 2
+    assert checklist.synonyms.num_rows == 0
+    assert len(_lineages(checklist)) == 7
+
+
+def test_missing_parents_leave_blanks_and_circles_come_to_an_end(tmp_path: Path) -> None:
+    rows = [
+        ("1", "404", "", "Panthera leo", "species", ""),
+        ("2", "3", "", "Bidae", "family", ""),
+        ("3", "2", "", "Bus", "genus", ""),
+        ("4", "4", "", "Chordata", "phylum", ""),
+    ]
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", rows))
+    assert _lineages(checklist) == [
+        ("", "", "", "", "", "Panthera", "leo"),
+        ("", "", "", "", "Bidae", "", ""),
+        ("", "", "", "", "Bidae", "Bus", ""),
+        ("", "Chordata", "", "", "", "", ""),
+    ]
+
+
+def test_line_of_a_catalogue_with_other_columns_is_counted(tmp_path: Path) -> None:
+    path = _write(tmp_path / "taxon.tab", CATS[:3])
+    path.write_text(path.read_text() + "4\t3\n" + "\t".join(CATS[3]) + "\n")
+    checklist = read_checklist(path)
+    assert _lineages(checklist) == [_of_rank(rank) for rank in list(Rank)[:4]]
+    assert checklist.left_out == {"wrong number of columns": 1}
+
+
+def test_quotes_in_a_tab_file_are_letters(tmp_path: Path) -> None:
+    rows = [*CATS[:8], ("20", "7", "", 'Panthera onca "Linnaeus', "species", "accepted"), *CATS[8:]]
+    assert len(_lineages(read_checklist(_write(tmp_path / "taxon.tab", rows)))) == 8
+
+
+def test_english_names_of_eol_are_read_beside_the_taxa(tmp_path: Path) -> None:
+    header = (*TERMS, "eolID")
+    _write(tmp_path / "taxon.tab", [(*row, f"9{row[0]}") for row in CATS], header)
+    columns = "page_id,canonical_form,vernacular_string,language_code,resource_name,is_preferred_by_resource,"
+    columns += "is_preferred_by_eol"
+    lines = [
+        "98,x,African lion,eng,r,,",
+        "98,x,Löwe,deu,r,,preferred",
+        "98,x,lion,eng,r,,preferred",
+        "97,x,cats,eng,r,,",
+    ]
+    (tmp_path / "vernacularnames.csv").write_text("\n".join([columns, *lines]))
+    names = {
+        row["genus"] + row["species"]: row["common"] for row in read_checklist(tmp_path / "taxon.tab").taxa.to_pylist()
+    }
+    assert names == {"": "", "Panthera": "cats", "Pantheraleo": "lion"}
+
+
+INAT = ("id", *RANKS[:-1], "specificEpithet", "infraspecificEpithet", "scientificName", "taxonRank")
+INAT_ROWS = [
+    ("1", *LION[:1], *[None] * 7, "Animalia", "kingdom"),
+    ("41962", *LION[:6], None, None, "Panthera", "genus"),
+    ("41964", *LION, None, "Panthera leo", "species"),
+    ("5", *LION, "persica", "Panthera leo persica", "subspecies"),
+    ("6", *LION[:6], "×", None, "Panthera × onca", "hybrid"),
+    ("7", *LION[:6], None, None, "Panthera leo", "complex"),
+    ("8", *LION[:5], None, "minutus", None, "Leoides minutus", "species"),
+    ("9", *LION[:6], "-leo-", None, "Panthera -leo-", "species"),
+]
+
+
+@pytest.fixture(params=["parquet", "csv"])
+def inat(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "parquet":
+        columns = [pa.array(column, pa.large_string()) for column in zip(*INAT_ROWS, strict=True)]
+        pq.write_table(pa.table([columns[0].cast(pa.int64()), *columns[1:]], names=INAT), tmp_path / "taxa.parquet")
+        return tmp_path / "taxa.parquet"
+    # The archive's own file has addresses as ids, and parents, which are not needed.
+    header = ("id", "taxonID", "parentNameUsageID", *INAT[1:])
+    rows = [(row[0], f"https://x/{row[0]}", "https://x/1", *(it or "" for it in row[1:])) for row in INAT_ROWS]
+    (tmp_path / "VernacularNames-english.csv").write_text("id,vernacularName,language\n41964,lion,en\n")
+    return _write(tmp_path / "taxa.csv", rows, header, delimiter=",")
+
+
+def test_inaturalist_in_both_forms(inat: Path) -> None:
+    checklist = read_checklist(inat)
+    assert _lineages(checklist) == [
+        _of_rank(Rank.KINGDOM),
+        _of_rank(Rank.GENUS),
+        LION,
+        (*LION[:5], "Leoides", "minutus"),
+    ]
+    assert checklist.left_out == {"none of the seven ranks": 3, "no usable name": 1}
+    assert checklist.taxa["common"].to_pylist() == ["", "", "lion" if inat.suffix == ".csv" else "", ""]
+    assert read_taxa(inat)["species"].to_pylist() == ["leo", "minutus"]
+
+
+META = """<?xml version="1.0" encoding="UTF-8"?>
+<archive xmlns="http://rs.tdwg.org/dwc/text/" metadata="eml.xml">
+  <core encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="0"
+        rowType="http://rs.tdwg.org/dwc/terms/Taxon">
+    <files><location>taxa.txt</location></files>
+    <id index="0"/>{fields}
+  </core>
+  <extension encoding="UTF-8" fieldsTerminatedBy="," linesTerminatedBy="\\n" fieldsEnclosedBy='"' ignoreHeaderLines="1"
+        rowType="http://rs.gbif.org/terms/1.0/VernacularName">
+    <files><location>names.csv</location></files>
+    <coreid index="1"/>
+    <field index="2" term="http://rs.tdwg.org/dwc/terms/vernacularName"/>
+    <field index="3" term="http://purl.org/dc/terms/language"/>
+    <field index="4" term="http://rs.gbif.org/terms/1.0/isPreferredName"/>
+  </extension>
+</archive>"""
+NAMES = """a,b,c,d,e
+x,8,"lion, African",en,False
+x,8,Löwe,de,true
+x,8,lion,ENG,true
+x,8,king of beasts,en,true
+x,5,cats,en,
+x,5,felids,en,0
+x,99,nobody,en,true
+"""
+
+
+def _archive(path: Path, members: Mapping[str, str | bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _meta(terms: tuple[str, ...] = TERMS) -> str:
+    fields = "".join(f'<field index="{at}" term="http://rs.tdwg.org/dwc/terms/{it}"/>' for at, it in enumerate(terms))
+    return META.format(fields=fields)
+
+
+TAXA_TEXT_WITH_HEADER = "".join("\t".join(row) + "\n" for row in [TERMS, *CATS])
+TAXA_TEXT = "".join("\t".join(row) + "\n" for row in CATS)
+
+
+@pytest.mark.parametrize("folder", ["", "dwca-1.0/"])
+def test_darwin_core_archive(tmp_path: Path, folder: str) -> None:
+    members = {"meta.xml": _meta(), "taxa.txt": TAXA_TEXT, "names.csv": NAMES}
+    path = _archive(tmp_path / "cats.zip", {folder + name: content for name, content in members.items()})
+    checklist = read_checklist(path)
+    assert _lineages(checklist) == [_of_rank(rank) for rank in Rank]
+    assert set(_synonyms(checklist)) == {"Felis leo", "Leo leo", "Tigris"}
+    common = dict(zip(map(tuple, _lineages(checklist)), checklist.taxa["common"].to_pylist(), strict=True))
+    # The name first marked as preferred, whatever stands before it: "False" is no mark.
+    assert common[LION] == "lion"
+    assert common[_of_rank(Rank.FAMILY)] == "cats"
+    assert common[_of_rank(Rank.GENUS)] == ""
+
+
+def test_archive_with_rank_columns_and_constants_needs_no_parents(tmp_path: Path) -> None:
+    terms = ("taxonID", "phylum", "class", "order", "family", "genus", "specificEpithet", "taxonRank")
+    constant = '<field term="http://rs.tdwg.org/dwc/terms/kingdom" default="Animalia"/></core>'
+    text = "\t".join(["8", *LION[1:], "SPECIES"]) + "\tmore\n"  # a column that is not described
+    members = {"meta.xml": _meta(terms).replace("</core>", constant, 1), "taxa.txt": text, "names.csv": NAMES}
+    assert _lineages(read_checklist(_archive(tmp_path / "cats.zip", members))) == [LION]
+
+
+def test_entities_of_a_description_are_not_expanded(tmp_path: Path) -> None:
+    entities = '<!ENTITY a0 "lol">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    bomb = f"<!DOCTYPE archive [{entities}]><archive><core>&a11;</core></archive>"
+    started = time.process_time()
+    for text in (bomb.encode(), bomb.encode("utf-16")):
+        with pytest.raises(UserError, match="document type"):
+            read_checklist(_archive(tmp_path / "bomb.zip", {"meta.xml": text}))
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ({"taxa.txt": TAXA_TEXT}, "no meta.xml"),
+        ({"meta.xml": "<archive>"}, "no XML"),
+        ({"meta.xml": "<archive/>"}, "no table of taxa"),
+        ({"meta.xml": " " * (1 << 21)}, "larger than"),
+        ({"meta.xml": _meta()}, "taxa.txt"),
+        ({"meta.xml": _meta().replace('index="3"', 'index="1e9"', 1), "taxa.txt": ""}, "1e9"),
+        ({"meta.xml": _meta().replace('index="3"', 'index="999999999"', 1), "taxa.txt": ""}, "999999999"),
+        ({"meta.xml": _meta().replace("UTF-8", "klingon"), "taxa.txt": TAXA_TEXT}, "klingon"),
+        ({"meta.xml": _meta(), "taxa.txt": "", "names.csv": NAMES}, "mpty"),
+    ],
+)
+def test_what_is_wrong_with_an_archive_is_one_line(tmp_path: Path, members: dict[str, str], problem: str) -> None:
+    path = _archive(tmp_path / "broken.zip", members)
+    with pytest.raises(UserError, match=problem) as caught:
+        read_checklist(path)
+    assert str(path) in str(caught.value)
+
+
+def test_torn_archive_is_a_user_error(tmp_path: Path) -> None:
+    path = _archive(tmp_path / "a.zip", {"meta.xml": _meta(), "taxa.txt": TAXA_TEXT * 500, "names.csv": NAMES})
+    whole = path.read_bytes()
+    middle = len(whole) // 3
+    for data in (whole[: len(whole) // 2], b"", whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"a\.zip"):
+            read_checklist(path)
+
+
+def test_plain_tables_are_taken_as_they_are_and_tell_no_synonyms(tmp_path: Path) -> None:
+    rows = [(*LION, "Lion; the"), ("Plantae", *[""] * 6, "plants")]
+    tables = [
+        _write(tmp_path / "a.csv", rows, (*RANKS, "common"), ","),
+        _write(tmp_path / "b.tsv", rows, (*RANKS, "common")),
+    ]
+    (tmp_path / "c.csv").write_bytes(b"\xef\xbb\xbf" + tables[0].read_bytes().replace(b"\n", b"\r\n"))
+    pq.write_table(
+        pa.table(dict(zip(TAXA_SCHEMA.names, zip(*rows, strict=True), strict=True))), tmp_path / "d.parquet"
+    )
+    for path in (*tables, tmp_path / "c.csv", tmp_path / "d.parquet"):
+        checklist = read_checklist(path)
+        assert [tuple(row.values()) for row in checklist.taxa.to_pylist()] == rows, path
+        assert checklist.taxa.equals(read_taxa(path))
+        assert checklist.synonyms.equals(SYNONYM_SCHEMA.empty_table())
+
+
+def test_plain_table_without_common_names_or_with_nulls_is_blank_there(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table([[None if rank == "species" else "A"] for rank in RANKS], names=RANKS), tmp_path / "a.parquet"
+    )
+    assert read_taxa(tmp_path / "a.parquet").to_pylist() == [
+        {**dict.fromkeys(RANKS, "A"), "species": "", "common": ""}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("a.csv", "kingdom,phylum\nAnimalia,Chordata\n", "no column 'class'"),
+        ("a.csv", "", "no column 'kingdom'"),
+        ("a.csv", ",".join(RANKS) + "\nAnimalia\n", r"Expected 7 columns"),
+        ("a.parquet", "kingdom", "neither Parquet"),
+        ("a", "kingdom", "neither Parquet"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_one_line(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=problem) as caught:
+        read_taxa(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def test_folder_and_nothing_are_no_taxa(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_checklist(tmp_path / "none.zip")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_checklist(tmp_path)
+
+
+def test_taxa_are_read_from_object_storage(tmp_path: Path) -> None:
+    archive = _archive(tmp_path / "a.zip", {"meta.xml": _meta(), "taxa.txt": TAXA_TEXT, "names.csv": NAMES})
+    with s3_server("shelf") as address, using(address):
+        write_bytes("s3://shelf/x/cats.zip", archive.read_bytes())
+        write_bytes("s3://shelf/x/taxon.tab", TAXA_TEXT_WITH_HEADER.encode())
+        write_bytes("s3://shelf/x/vernacularnames.csv", b"page_id,vernacular_string,language_code\n8,lion,eng\n")
+        from_archive, from_text = (read_taxa(f"s3://shelf/x/{name}") for name in ("cats.zip", "taxon.tab"))
+        tree = TaxonTree.load("s3://shelf/x/cats.zip")
+        tree.save("s3://shelf/x/tree.parquet")
+        assert TaxonTree.load("s3://shelf/x/tree.parquet").taxa == [Taxon(LION, "lion")]
+        with pytest.raises(UserError, match=r"s3://shelf/x/none\.parquet does not exist"):
+            read_taxa("s3://shelf/x/none.parquet")
+    assert [row["species"] for row in from_archive.to_pylist() + from_text.to_pylist()] == ["leo", "leo"]
+
+
+@given(st.data())
+def test_nearest_ancestors_are_those_found_by_walking(data: st.DataObject) -> None:
+    num_rows = data.draw(st.integers(1, 30))
+    parent_N = np.asarray(data.draw(st.lists(st.integers(-1, num_rows - 1), min_size=num_rows, max_size=num_rows)))
+    rank_N = np.asarray(data.draw(st.lists(st.integers(-1, 6), min_size=num_rows, max_size=num_rows)), np.int8)
+    near = nearest_ancestors(parent_N, rank_N)
+    for row in range(num_rows):
+        found, here = dict.fromkeys(range(7), -1), row
+        for _ in range(num_rows + 1):
+            if found.get(rank_N[here]) == -1:
+                found[rank_N[here]] = here
+            here = parent_N[here]
+            if here < 0:
+                break
+        assert near[:, row].tolist() == list(found.values())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            *[st.sampled_from(["", "1", "2", "3", "4", "99"])] * 3,
+            st.sampled_from(["", "Aus", "Aus bus", "Bus bus L.", "Bus x cus", "cus"]),
+            st.sampled_from(["", "genus", "species", "kingdom", "FAMILY", "clade"]),
+            st.sampled_from(["", "accepted", "synonym"]),
+        ),
+        max_size=8,
+    )
+)
+def test_every_row_of_any_catalogue_is_a_taxon_a_synonym_or_counted(rows: list[tuple[str, ...]]) -> None:
+    columns = zip(*rows, strict=True) if rows else [[] for _ in TERMS]
+    table = pa.table([pa.array(column, pa.string()) for column in columns], names=TERMS)
+    taxa, synonyms, left_out = checklist_tables(table)
+    assert taxa.num_rows + synonyms.num_rows + left_out.total() == len(rows)
+    for lineage in taxa.select(RANKS).to_pylist() + synonyms.select(RANKS).to_pylist():
+        assert any(lineage.values())
+        assert lineage["genus"] or not lineage["species"]
