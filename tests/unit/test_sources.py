@@ -412,6 +412,14 @@ def test_lines_that_are_no_rows_are_counted(tmp_path: Path) -> None:
     assert num_bad_lines(records) == 1
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_table_without_rows_has_none(tmp_path: Path, end: str) -> None:
+    (tmp_path / "list.csv").write_text(",".join(LABELS_HEADER) + end)
+    records = PathList(str(tmp_path / "list.csv")).records()
+    assert (records.num_rows, num_bad_lines(records)) == (0, 0)
+    assert records.schema.equals(RECORD)
+
+
 def test_a_quotation_mark_that_nothing_closes_loses_lines_that_are_counted(tmp_path: Path) -> None:
     good = f"{','.join(RAVEN)},{'c' * 5_000},,"
     lines = [f"{number}.jpg,{good}" for number in range(4_000)]
@@ -489,6 +497,20 @@ def test_a_file_without_the_columns_is_told(tmp_path: Path) -> None:
     write_csv(tmp_path / "labels.csv", [["path", "kingdom"], ["a.jpg", "Animalia"]])
     with pytest.raises(UserError, match=r"labels\.csv has no column 'phylum'.*It needs the columns path"):
         Folder(str(tmp_path)).records()
+
+
+def test_places_are_whole_for_workers_that_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert open_source("folder:.").uri == str(tmp_path)
+    assert open_source("folder:.").name == tmp_path.name
+    assert open_source("inat21:~/x").uri == "/home/somebody/x"
+
+
+def test_what_is_no_table_is_told(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(",".join(LABELS_HEADER).encode() + b"\n" + b"x" * (25 << 20))
+    with pytest.raises(UserError, match=r"list\.csv cannot be read as a table of text"):
+        PathList(str(tmp_path / "list.csv")).records()
 
 
 def test_sources_are_told_in_a_line() -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from trygon.data.sources.bioscan import Bioscan
 from trygon.data.sources.eol import Eol
@@ -12,7 +13,7 @@ from trygon.data.sources.source import Source
 from trygon.data.sources.treeoflife import TreeOfLife
 from trygon.data.sources.webdataset import WebDataset
 from trygon.errors import UserError
-from trygon.storage import exists
+from trygon.storage import exists, is_remote
 
 SOURCES: dict[str, type] = {
     "inat21": INat21,
@@ -67,4 +68,5 @@ def _parts(text: str) -> tuple[str, str, str]:
 def _place(text: str, place: str) -> str:
     if not place:
         raise UserError(f"{text!r} names no place: write a folder or an s3:// address, as in inat21:/data/x")
-    return place.rstrip("/") or "/"
+    # Whole, for workers run elsewhere; and a shell leaves the ~ of `inat21:~/x` as it is.
+    return place.rstrip("/") if is_remote(place) else str(Path(place).expanduser().absolute())

@@ -9,6 +9,7 @@ Every value is a string, blank where there is none. Lines that are no rows are l
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -92,53 +93,62 @@ def _distinct(header: Sequence[str]) -> list[str]:
 def _parse(
     source: Table, names: list[str], skip: int, wanted: list[str], delimiter: str, quoted: bool
 ) -> tuple[pa.Table, int]:
-    try:
-        with _open(source) as file:
-            return _parse_file(file, names, skip, wanted, delimiter, quoted, newlines=quoted)
-    except pa.ArrowInvalid:
-        # A quotation mark that nothing closes runs over all lines to come. Line by line, those are lost and no more.
-        with _open(source) as file:
-            table, _ = _parse_file(file, names, skip, wanted, delimiter, quoted, newlines=False)
-        return table, max(0, _count_lines(source) - skip - table.num_rows)
-
-
-def _parse_file(
-    file: BinaryIO, names: list[str], skip: int, wanted: list[str], delimiter: str, quoted: bool, newlines: bool
-) -> tuple[pa.Table, int]:
+    """The wanted columns and the number of lines left out. What is in order is read at the full speed of Arrow."""
+    reading = arrow_csv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES)
+    parsing = arrow_csv.ParseOptions(
+        delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
+    )
+    with suppress(pa.ArrowInvalid), _open(source) as file:
+        return _trimmed(arrow_csv.read_csv(file, reading, parsing, _columns(wanted, pa.string()))), 0
     bad: list[int] = []
 
     def left_out(row: arrow_csv.InvalidRow) -> str:
         bad.append(row.actual_columns)
         return "skip"
 
-    table = arrow_csv.read_csv(
-        file,
-        arrow_csv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES),
-        arrow_csv.ParseOptions(
-            delimiter=delimiter,
-            quote_char='"' if quoted else False,
-            newlines_in_values=newlines,
-            invalid_row_handler=left_out,
-        ),
-        # As bytes: one value that is no UTF-8 would end the reading.
-        arrow_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.binary())),
-    )
-    return pa.table({name: _text(table[name]) for name in wanted}), len(bad)
+    parsing.invalid_row_handler = left_out
+    # As bytes: one value that is no UTF-8 would end the reading.
+    converting = _columns(wanted, pa.binary())
+    with suppress(pa.ArrowInvalid), _open(source) as file:
+        return _trimmed(_text(arrow_csv.read_csv(file, reading, parsing, converting))), len(bad)
+    # A quotation mark that nothing closes runs over all lines to come. Line by line, those are lost and no more.
+    parsing.newlines_in_values = False
+    num_lines = _count_lines(source) - skip
+    if num_lines <= 0:
+        return pa.table({name: pa.array([], pa.string()) for name in wanted}), 0
+    try:
+        with _open(source) as file:
+            table = _trimmed(_text(arrow_csv.read_csv(file, reading, parsing, converting)))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{_told(source)} cannot be read as a table of text: {error}") from error
+    return table, max(0, num_lines - table.num_rows)
 
 
-def _count_lines(source: Table) -> int:
-    with _open(source) as file:
-        return sum(1 for line in file if line.strip())
+def _columns(wanted: list[str], kind: pa.DataType) -> arrow_csv.ConvertOptions:
+    return arrow_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, kind))
 
 
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _trimmed(table: pa.Table) -> pa.Table:
+    return pa.table({name: pc.ascii_trim_whitespace(table[name]) for name in table.column_names})
+
+
+def _text(table: pa.Table) -> pa.Table:
+    return pa.table({name: _decoded(table[name]) for name in table.column_names})
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     chunks = []
     for chunk in column.chunks:
         try:
             chunks.append(chunk.cast(pa.string()))
         except pa.ArrowInvalid:
             chunks.append(pa.array([value.decode("utf-8", errors="replace") for value in chunk.to_pylist()]))
-    return pc.utf8_trim_whitespace(pa.chunked_array(chunks, pa.string()))
+    return pa.chunked_array(chunks, pa.string())
+
+
+def _count_lines(source: Table) -> int:
+    with _open(source) as file:
+        return sum(1 for line in file if line.strip())
 
 
 def num_bad_lines(table: pa.Table) -> int:
