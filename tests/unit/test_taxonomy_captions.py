@@ -111,7 +111,6 @@ def test_a_template_that_is_no_plain_format_is_refused_in_one_line(template: str
     with pytest.raises(ValueError, match="template") as caught:
         check_template(template)
     assert "\n" not in str(caught.value)
-    assert template in str(caught.value)
 
 
 def test_unknown_fields_are_told_with_the_known_ones() -> None:

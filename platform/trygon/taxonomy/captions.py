@@ -103,14 +103,14 @@ def _value(taxon: Taxon, field: str, name: str) -> str:
 def _parts(template: str) -> Sequence[tuple[str, str]]:
     """Literal text and the field after it, in order; the last field is blank. Nothing of a field is evaluated."""
     known = f"the fields are {', '.join(f'{{{field}}}' for field in FIELDS)}"
-    parts = []
     try:
-        for literal, field, spec, conversion in Formatter().parse(template):
-            if field is not None and (field not in FIELDS or spec or conversion):
-                raise ValueError(f"{{{field}}} is not a field of a template: {known}, without anything added")
-            parts.append((literal, field or ""))
+        parsed = list(Formatter().parse(template))
     except ValueError as error:
-        raise ValueError(f"template {template!r}: {error}") from error
-    if not any(field for _, field in parts):
-        raise ValueError(f"template {template!r} has no field, so every caption would be the same: {known}")
-    return parts
+        raise ValueError(f"is no template ({error}): a brace that is no field is written twice") from error
+    for _, field, spec, conversion in parsed:
+        if field is not None and (field not in FIELDS or spec or conversion):
+            written = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            raise ValueError(f"{{{written}}} is not a field of a template: {known}, without anything added")
+    if not any(field for _, field, _, _ in parsed):
+        raise ValueError(f"a template without a field makes every caption the same: {known}")
+    return [(literal, field or "") for literal, field, _, _ in parsed]
