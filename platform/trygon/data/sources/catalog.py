@@ -40,11 +40,11 @@ def open_source(text: str) -> Source:
 
 
 def open_sources(texts: Sequence[str]) -> list[Source]:
-    """Several sources; `UserError` where two have the same name without being told so."""
+    """Several sources; `UserError` where two have the same name: their pictures could not be told apart."""
     sources = [open_source(text) for text in texts]
     counts = Counter(source.name for source in sources)
     for text, source in zip(texts, sources, strict=True):
-        if counts[source.name] > 1 and not _parts(text)[0]:
+        if counts[source.name] > 1:
             _, kind, place = _parts(text)
             raise UserError(
                 f"two sources are called {source.name}: name this one, as in {source.name}2={kind}:{place}"
