@@ -529,9 +529,9 @@ def test_sources_are_told_in_a_line() -> None:
         open_source("eol:")
 
 
-def test_two_sources_have_one_name_only_when_told() -> None:
+def test_two_sources_of_one_name_are_refused_until_one_is_named() -> None:
     with pytest.raises(
         UserError, match="two sources are called photos: name this one, as in photos2=folder:/a/photos"
     ):
         open_sources(["/a/photos", "/b/photos"])
-    assert {source.name for source in open_sources(["inat21=inat21:/a/train", "inat21=inat21:/a/val"])} == {"inat21"}
+    assert [source.name for source in open_sources(["photos2=folder:/a/photos", "/b/photos"])] == ["photos2", "photos"]
