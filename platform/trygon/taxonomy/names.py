@@ -8,6 +8,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 import pyarrow as pa
@@ -193,8 +194,8 @@ def _first_name(text: str) -> str:
         return ""
     # After a name come at most its author and year, or the rest of a binomial. Authors are called Wolf and Bird too.
     bare = _bare_words(rest)
-    said = {word.strip(_EDGES).lower() for word in rest}
-    author = "," in rest or any(word.isdecimal() for word in said)
+    said = {word.strip(_EDGES).lower() for word in takewhile(lambda word: word[0] not in "([", rest)}
+    author = "," in rest or any(word.isdecimal() for word in rest)
     if (bare and name.islower()) or said & _UNKNOWN or any(_not_latin(word) for word in (bare if author else said)):
         return ""
     return name
