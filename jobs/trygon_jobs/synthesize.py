@@ -12,6 +12,7 @@ from trygon_jobs.config import JobConfig
 
 if TYPE_CHECKING:
     from trygon.data.synthetic.parts import Part
+    from trygon.disk import Hold
 
 
 class SynthesizeConfig(JobConfig):
@@ -46,12 +47,12 @@ def main(config: Annotated[SynthesizeConfig, Parameter(name="*")]) -> None:
     from trygon.storage import absolute, join, write_json
 
     recipe = Recipe(config.images, tuple(dict.fromkeys(config.sources)), config.species or 0, config.seed)
-    with writing_to(config.out), only_writer(config.out):
+    with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config)
         parts = plan(recipe, absolute(config.out), config.part_images)
         missing = unfinished(parts)
         if missing:
-            _make(missing, sum(part.num_pictures for part in parts))
+            _make(missing, sum(part.num_pictures for part in parts), hold)
         write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
     told = f"{config.images} pictures of {recipe.num_species} species" if missing else "was complete"
     print(f"synthetic tree of life: {config.out} ({told})")
@@ -74,7 +75,7 @@ def _claim(config: SynthesizeConfig) -> None:
     write_json(plan, identity)
 
 
-def _make(parts: "Sequence[Part]", total: int) -> None:
+def _make(parts: "Sequence[Part]", total: int, hold: "Hold") -> None:
     """Make the parts that are missing, each as a task; the long ones are spread over all workers."""
     import ray
 
@@ -91,4 +92,5 @@ def _make(parts: "Sequence[Part]", total: int) -> None:
     dataset = ray.data.from_items(list(range(len(parts))), override_num_blocks=len(parts)).map(make)
     with counting("draw pictures", total, done, "pictures") as advance:
         for row in dataset.iter_rows():
+            hold.check()
             advance(row["pictures"])

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MIN_SPECIES = 30
-"""A smaller tree has no room for two phyla in each kingdom."""
+"""A smaller tree has no room for a genus in each phylum and a species or two in it."""
 
 _PICTURES_PER_SPECIES = 22
-_MAX_SPECIES = 450_000
+_LEAST_SPECIES, _MAX_SPECIES = 100, 450_000
 
 
 class SourceKind(StrEnum):
@@ -32,4 +32,4 @@ class Recipe:
     @property
     def num_species(self) -> int:
         """As asked for; else as many as so many pictures have in TreeOfLife-10M."""
-        return self.species or min(_MAX_SPECIES, max(60, self.images // _PICTURES_PER_SPECIES))
+        return self.species or min(_MAX_SPECIES, max(_LEAST_SPECIES, self.images // _PICTURES_PER_SPECIES))

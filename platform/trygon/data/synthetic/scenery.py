@@ -19,7 +19,7 @@ def background(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """A scene without organisms: RGB, `size` is (width, height) in pixels, each side at most 600."""
     kind = _KINDS[rng.integers(len(_KINDS))]
     hue = {"ground": 0.09, "leaves": 0.28, "bark": 0.07, "water": 0.5, "sky": 0.57}[kind] + rng.uniform(-0.05, 0.05)
-    base = colour(hue, rng.uniform(0.1, 0.55), rng.uniform(0.25, 0.85))
+    base = colour(hue, rng.uniform(0.08, 0.4), rng.uniform(0.25, 0.85))
     columns, rows = {"bark": (16, 3), "water": (3, 14), "sky": (3, 3)}.get(kind, (12, 9))
     image = _clouds(size, columns, rows, base, {"sky": 18}.get(kind, 45), rng)
     if kind in ("ground", "leaves"):
@@ -34,18 +34,21 @@ def pale_ground(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
 
 
 def lit(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The picture in the light of a side, with more or less of it: RGB."""
-    strength, corners = rng.uniform(0.88, 1.0), rng.uniform(0.75, 1.0, (2, 2))
-    light = Image.fromarray((255 * strength * corners).astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
-    return ImageChops.multiply(image, Image.merge("RGB", (light, light, light)))
+    """The picture with more or less light and contrast, warmer or colder: RGB."""
+    strength, contrast, warmth = rng.uniform(0.75, 1.1), rng.uniform(0.85, 1.1), rng.uniform(-0.06, 0.06)
+    factors = strength * np.array([1 + warmth, 1.0, 1 - warmth])
+    curve_C256 = ((np.arange(256) - 128) * contrast + 128) * factors[:, None]
+    return image.point(np.clip(np.rint(curve_C256), 0, 255).astype(int).ravel().tolist())
 
 
 def _clouds(
     size: tuple[int, int], columns: int, rows: int, base: Colour, spread: float, rng: np.random.Generator
 ) -> Image.Image:
-    """Soft noise around a colour."""
+    """Soft noise around a colour, brighter towards one side."""
     tone_HW1 = rng.uniform(-spread, spread, (rows, columns, 1))
-    noise_HWC = np.array(base) + tone_HW1 + rng.uniform(-spread / 4, spread / 4, (rows, columns, 3))
+    left, right = rng.uniform(-spread / 2, spread / 2, 2)
+    slope_HW1 = np.linspace(left, right, columns)[None, :, None]
+    noise_HWC = np.array(base) + tone_HW1 + slope_HW1 + rng.uniform(-spread / 4, spread / 4, (rows, columns, 3))
     small = Image.fromarray(np.clip(np.rint(noise_HWC), 0, 255).astype(np.uint8))
     return small.resize(size, Image.Resampling.BILINEAR)
 

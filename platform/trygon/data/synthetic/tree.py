@@ -14,7 +14,6 @@ from trygon.data.synthetic.recipe import MIN_SPECIES
 from trygon.taxonomy.taxon import Lineage, Rank
 
 KINGDOMS = ("Animalia", "Plantae", "Fungi")
-_KINGDOM_SHARES = (0.6, 0.27, 0.13)
 _PLANS = {
     "Animalia": ("arthropod", "fish", "star", "bird", "snail", "beast", "worm"),
     "Plantae": ("flower", "frond", "rosette"),
@@ -36,7 +35,7 @@ _LEAST_CHILDREN = {Rank.GENUS: 2.5, Rank.FAMILY: 2.0, Rank.ORDER: 1.6, Rank.CLAS
 _UNEVENNESS = 1.1
 """Of clade sizes: the standard deviation of their logarithm."""
 
-_LEAST_NODES = 8  # at each rank: two phyla a kingdom, and two more
+_LEAST_NODES = 13  # at each rank: as many phyla as iNat21 has, one for each body plan
 _NAMED_SHARE = 0.45
 """Of species with a common name."""
 
@@ -116,14 +115,15 @@ def grow(num_species: int, seed: int) -> Tree:
 def _spread(children: int, num_parents: int, rng: np.random.Generator, rank: Rank) -> np.ndarray:
     """The parent of each child: one child at least for all, the rest by log-normal shares: (children,) int64."""
     assert children >= num_parents
-    shares = rng.lognormal(0, _UNEVENNESS, num_parents)
-    least = 1
     if rank is Rank.PHYLUM:
-        shares, least = np.array(_KINGDOM_SHARES), 2
-    elif rank in (Rank.CLASS, Rank.ORDER, Rank.FAMILY):
+        # As many for each kingdom as it has body plans.
+        ends = np.cumsum([0, *(len(_PLANS[kingdom]) for kingdom in KINGDOMS)])
+        return np.repeat(np.arange(num_parents), np.diff(np.rint(ends / ends[-1] * children).astype(int)))
+    shares = rng.lognormal(0, _UNEVENNESS, num_parents)
+    if rank in (Rank.CLASS, Rank.ORDER, Rank.FAMILY):
         # The first clade at each rank leads to the insects, the largest class there is.
         shares[0] = shares.sum() * {Rank.CLASS: 0.15, Rank.ORDER: 0.3, Rank.FAMILY: 0.2}[rank]
-    sizes = least + rng.multinomial(children - least * num_parents, shares / shares.sum())
+    sizes = 1 + rng.multinomial(children - num_parents, shares / shares.sum())
     return np.repeat(np.arange(num_parents), sizes)
 
 
