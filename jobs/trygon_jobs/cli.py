@@ -15,8 +15,8 @@ from trygon.errors import UserError, report
 
 JOBS = {
     "sample": "Fetch the sample data: real photos, taxonomies, a detector and small pretrained towers.",
-    "synthesize": "Make a synthetic tree of life, of any size, in the formats of the real sources.",
     "curate": "Turn photos with their labels into shards.",
+    "synthesize": "Make a synthetic tree of life, of any size, in the formats of the real sources.",
     "train": "Train a model on shards.",
     "evaluate": "Measure how well a model names what it sees.",
     "build-labels": "Encode the names of taxa once, as a LabelBank.",

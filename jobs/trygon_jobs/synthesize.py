@@ -28,8 +28,8 @@ class SynthesizeConfig(JobConfig):
     species: int | None = Field(default=None, ge=MIN_SPECIES)
     """Species in the tree; without it, one for 22 pictures, as in TreeOfLife-10M."""
 
-    sources: Annotated[tuple[SourceKind, ...], Parameter(consume_multiple=True)] = Field(
-        default=(SourceKind.INAT21, SourceKind.BIOSCAN, SourceKind.EOL, SourceKind.RARE_SPECIES), min_length=1
+    sources: Annotated[tuple[SourceKind, ...], Parameter(consume_multiple=True, negative="")] = Field(
+        default=(SourceKind.INAT21, SourceKind.BIOSCAN, SourceKind.EOL, SourceKind.RARESPECIES), min_length=1
     )
     """The sources to make. `folder` is a small clean folder of photos with a labels.csv."""
 

@@ -25,7 +25,7 @@ def picture_id(world: World, source: SourceKind, serial: int) -> str:
             return f"{specimen_id(serial)}.jpg"
         case SourceKind.EOL:
             return "_".join(map(str, eol_ids(world, serial)))
-        case SourceKind.RARE_SPECIES:
+        case SourceKind.RARESPECIES:
             return stable_uuid(world, source, serial)
         case SourceKind.FOLDER:
             species = int(world.records[source].species[serial])
@@ -77,7 +77,7 @@ def eol_ids(world: World, serial: int) -> tuple[int, int]:
 
 def rare_ids(world: World, serial: int) -> tuple[int, int]:
     """Content id and page id of a picture of Rare Species: it comes from EOL."""
-    species = int(world.records[SourceKind.RARE_SPECIES].species[serial])
+    species = int(world.records[SourceKind.RARESPECIES].species[serial])
     return _RARE_CONTENT + 7 * serial, page_id(world.tree, Rank.SPECIES, species)
 
 

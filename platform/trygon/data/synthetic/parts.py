@@ -17,14 +17,14 @@ _MANIFEST_SETS = 10  # image sets a media manifest
 _PICTURES = {
     SourceKind.INAT21: inat21.write_pictures,
     SourceKind.BIOSCAN: bioscan.write_pictures,
-    SourceKind.RARE_SPECIES: rarespecies.write_pictures,
+    SourceKind.RARESPECIES: rarespecies.write_pictures,
     SourceKind.FOLDER: folder.write_pictures,
 }
 _TABLES = {
     SourceKind.INAT21: inat21.write_tables,
     SourceKind.BIOSCAN: bioscan.write_tables,
     SourceKind.EOL: eol.write_tables,
-    SourceKind.RARE_SPECIES: rarespecies.write_tables,
+    SourceKind.RARESPECIES: rarespecies.write_tables,
     SourceKind.FOLDER: folder.write_tables,
 }
 

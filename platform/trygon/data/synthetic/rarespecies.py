@@ -8,7 +8,7 @@ from trygon.data.synthetic.world import World
 from trygon.storage import join, write_bytes
 from trygon.taxonomy.taxon import RANKS
 
-_KIND = SourceKind.RARE_SPECIES
+_KIND = SourceKind.RARESPECIES
 _CATALOG = ("rarespecies_id", "eol_content_id", "eol_page_id", *RANKS, "sciName", "common")
 _LICENSES = ("rarespecies_id", "eol_content_id", "eol_page_id", "md5", "medium_source_url", "eol_full_size_copy_url")
 _LICENSES += ("license_name", "copyright_owner", "license_link", "title")

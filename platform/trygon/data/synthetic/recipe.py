@@ -16,7 +16,7 @@ class SourceKind(StrEnum):
     INAT21 = "inat21"
     BIOSCAN = "bioscan"
     EOL = "eol"
-    RARE_SPECIES = "rarespecies"
+    RARESPECIES = "rarespecies"
     FOLDER = "folder"
 
 

@@ -62,7 +62,7 @@ DIRT_SHARES: dict[SourceKind, dict[Dirt, float]] = {
         Dirt.GREY: 0.003,
         Dirt.NO_PAGE: 0.003,
     },
-    SourceKind.RARE_SPECIES: {},
+    SourceKind.RARESPECIES: {},
     SourceKind.FOLDER: {},
 }
 """The share of each source's pictures with each fault; one picture at least in a source of 40 or more."""
@@ -79,7 +79,7 @@ _SOURCE_SHARES = {
     SourceKind.INAT21: 0.25,
     SourceKind.BIOSCAN: 0.11,
     SourceKind.EOL: 0.6,
-    SourceKind.RARE_SPECIES: 0.02,
+    SourceKind.RARESPECIES: 0.02,
     SourceKind.FOLDER: 0.02,
 }
 _LABEL_SHARES = {
@@ -148,7 +148,7 @@ def make_world(recipe: Recipe) -> World:
     spelling = rng.choice(
         len(Spelling) - 1, tree.num_species, p=[1 - sum(SPELLING_SHARES.values()), *SPELLING_SHARES.values()]
     )
-    num_rare = min(_MAX_RARE_SPECIES, max(2, counts[SourceKind.RARE_SPECIES] // _RARE_PICTURES))
+    num_rare = min(_MAX_RARE_SPECIES, max(2, counts[SourceKind.RARESPECIES] // _RARE_PICTURES))
     rare = np.sort(rng.choice(tree.num_species, num_rare, replace=False))
     shown = {source: _species_shown(source, counts[source], tree, rare, rng) for source in counts}
     records: dict[SourceKind, Records] = {}
@@ -156,7 +156,7 @@ def make_world(recipe: Recipe) -> World:
     for source in sorted(counts, key=lambda source: source is SourceKind.EOL):
         records[source] = _labelled(source, shown[source], records, rng)
     asked = {source: records[source] for source in SourceKind if source in recipe.sources}
-    return World(recipe, tree, asked, spelling, rare if SourceKind.RARE_SPECIES in asked else rare[:0])
+    return World(recipe, tree, asked, spelling, rare if SourceKind.RARESPECIES in asked else rare[:0])
 
 
 def _pictures_by_source(recipe: Recipe) -> dict[SourceKind, int]:
@@ -176,7 +176,7 @@ def _species_shown(
 ) -> np.ndarray:
     """The species on each of a source's pictures, in the order in which the source has them: (N,) int64."""
     match source:
-        case SourceKind.RARE_SPECIES:
+        case SourceKind.RARESPECIES:
             return np.sort(np.resize(rare, number))
         case SourceKind.FOLDER:
             chosen = rng.permutation(tree.num_species)[: max(1, number // _FOLDER_PICTURES)]
@@ -227,11 +227,11 @@ def _copy(
     rng: np.random.Generator,
 ) -> None:
     """Make some records copies: of Rare Species, or by turns of iNat21 and of clean records of the source itself."""
-    rare, inat21 = others[SourceKind.RARE_SPECIES], others[SourceKind.INAT21]
+    rare, inat21 = others[SourceKind.RARESPECIES], others[SourceKind.INAT21]
     if kind is Dirt.BENCHMARK_COPY:
         originals = rng.permutation(len(rare))[: len(places)]
         records.dirt[places[len(originals) :]] = Dirt.NONE
-        _copy_from(records, places[: len(originals)], SourceKind.RARE_SPECIES, originals, rare)
+        _copy_from(records, places[: len(originals)], SourceKind.RARESPECIES, originals, rare)
         return
     clean = np.flatnonzero(inat21.dirt == Dirt.NONE)
     abroad, home = (places[::2], places[1::2]) if len(clean) else (places[:0], places)
