@@ -32,7 +32,7 @@ def allowed_edits(lengths: np.ndarray) -> np.ndarray:
 
     Short names differ by one letter as a rule, and long ones by none.
     """
-    return np.select([lengths < 4, lengths < 9], [0, 1], MAX_EDITS)
+    return np.select([lengths < 5, lengths < 9], [0, 1], MAX_EDITS)
 
 
 def near(
