@@ -1,103 +1,186 @@
-"""Photos to Parquet shards of samples, with species held out of training. Ray Data spreads images and shards."""
+"""Sources of labelled pictures to shards of samples: cleaned, without copies, split and mixed."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon.errors import UserError
-from trygon.storage import digest_file, read_json, write_json
-from trygon_jobs.config import JobConfig
+from trygon.data.render import Rendering, Resize
+from trygon.errors import TrygonError, UserError
+from trygon.storage import absolute, join
+from trygon.taxonomy.taxon import RANKS, Rank
+from trygon_jobs.config import JobConfig, Place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from trygon.data.curation import Output, Shard
+    from trygon.data.parts import Part
+    from trygon.data.selection import Selection
+    from trygon.data.sources.source import Source
+    from trygon.taxonomy.resolution import Backbone
+
+WORK = ".work"
+"""Where pictures wait between the stages, in the output folder; gone when the shards are complete."""
 
 
 class CurateConfig(JobConfig):
     """What is curated, and how."""
 
-    out: Path
+    out: Place
     """The folder for the shards."""
 
-    source: Path | None = None
-    """A folder of photos with a labels.csv (path, kingdom … species, and common, license, author where known);
-    without it, the sample photos that `trygon sample` brings."""
+    source: tuple[str, ...] = ()
+    """Where pictures and their names come from, as KIND:PLACE (inat21, bioscan, eol, treeoflife, webdataset,
+    rarespecies, list), or a folder of photos with a labels.csv; may be given several times. Of copies, the source that
+    comes first keeps the picture. Without it, the sample photos that `trygon sample` brings."""
 
-    backgrounds: Path | None = None
-    """A folder of pictures without organisms that cut-outs are pasted on; without it, the sample's."""
+    exclude: tuple[str, ...] = ()
+    """A benchmark to keep out, as a source or as a table of taxa: all its species, and copies of its pictures."""
 
-    views: int = Field(default=20, ge=1)
-    """Training views of each photo."""
+    backbone: Place | None = None
+    """A checklist that names are matched to: a Darwin Core archive, EOL's or iNaturalist's taxonomy, or a table.
+    What is not found in it keeps its own name."""
+
+    form: tuple[Literal["parquet", "webdataset"], ...] = ("parquet",)
+    """Shards to write: trygon's own, or BioCLIP's WebDataset beside them."""
 
     side: int = Field(default=256, ge=32)
-    """Pixels of a sample's shorter side."""
+    """Pixels of a sample's shorter side; of both with `squash`."""
 
-    holdout: float = Field(default=0.25, ge=0, lt=1)
-    """The share of species that training never sees; each is chosen by a hash of its name and the seed."""
+    resize: Resize = Resize.KEEP
+    """`keep` the aspect, smaller pictures as they are; or `squash` to a square, as BioCLIP's shards were made."""
 
-    shard_rows: int = Field(default=512, ge=1)
+    quality: int = Field(default=90, ge=1, le=95)
+    """Of the samples' JPEGs."""
+
+    min_side: int = Field(default=32, ge=1)
+    """Pictures with a shorter side below this are left out."""
+
+    copy_bits: int = Field(default=10, ge=-1, le=31)
+    """Pictures whose perceptual fingerprints differ in at most this many of 256 bits are copies; -1: only exact."""
+
+    val: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the pictures for validation."""
+
+    stratify: bool = False
+    """Take that share from each species, and at least one picture of every species that has two."""
+
+    holdout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the clades that training never sees; each is chosen by a hash of its lineage and the seed."""
+
+    holdout_rank: Literal[RANKS] = "species"  # pyright: ignore[reportInvalidTypeForm]
+    """The rank of these clades."""
+
+    holdout_clade: tuple[str, ...] = ()
+    """A clade that training never sees, by its name; may be given several times."""
+
+    subset: int = Field(default=0, ge=0)
+    """Write this many of the training pictures once more, as the split `train_small`: 1,000,000 for TreeOfLife-1M."""
+
+    views: int = Field(default=1, ge=1)
+    """Above 1: so many random views of each training picture, for a few hundred photos. Cut-outs are pasted."""
+
+    backgrounds: Place | None = None
+    """A folder of pictures without organisms that cut-outs are pasted on; without it, the sample's."""
+
+    shard_rows: int = Field(default=2048, ge=1)
     """Most samples in one shard."""
 
     seed: int = 0
-    """Of the splits, the views and the order."""
+    """Of the splits and the views."""
 
 
 def main(config: Annotated[CurateConfig, Parameter(name="*")]) -> None:
-    """Make Parquet shards of labelled photos; run again it continues or does nothing."""
-    from trygon.data.curation import read_labels
+    """Make shards of labelled pictures; run again it continues or does nothing."""
     from trygon.disk import only_writer, writing_to
 
-    folder, backgrounds = _inputs(config)
-    photos, rejects = read_labels(folder)
+    sources, benchmarks, excluded = _inputs(config)
+    config = config.model_copy(update={"out": absolute(config.out)})
     with writing_to(config.out), only_writer(config.out):
-        counts = _curate(config, folder, backgrounds, photos, rejects)
+        counts = _curate(config, sources, benchmarks, excluded)
     told = ", ".join(f"{number} {split}" for split, number in counts.items())
     print(f"shards: {config.out} " + (f"({told} samples)" if counts else "(were complete)"))
 
 
-def _curate(
-    config: CurateConfig, folder: Path, backgrounds: Path | None, photos: Sequence[Any], rejects: Sequence[Any]
-) -> Counter[str]:
-    """Make what is missing in the output folder; the samples by split, none where it was complete."""
-    from trygon.data.curation import LABELS, plan_shards, split_photos
-
-    if not _claim(config, digest_file(folder / LABELS)):
-        return Counter()
-    from trygon.cluster.local import start_ray
-    from trygon.data.curation import Recipe
-
-    start_ray()
-    photos, bad = _inspect(folder, photos)
-    splits, unclear = split_photos(photos, config.holdout, config.seed)
-    if not splits["train"]:
-        raise UserError(f"{folder}: no photo is left for training (see its labels.csv, or lower --holdout)")
-    recipe = Recipe(str(folder), str(backgrounds or ""), config.views, config.side, config.seed)
-    plans = plan_shards(splits, config.out.absolute(), recipe, config.shard_rows)
-    counts = _make_shards(plans, recipe)
-    _finish(config.out, splits, [*rejects, *bad, *unclear], counts)
-    return counts
-
-
-def _inputs(config: CurateConfig) -> tuple[Path, Path | None]:
+def _inputs(config: CurateConfig) -> "tuple[list[Source], list[Source], set[tuple[str, str]]]":
+    """The sources, those of the benchmarks, and the species that tables exclude."""
     from trygon.data.cache import sample_folder
+    from trygon.data.selection import binomials
+    from trygon.data.sources.catalog import open_sources
     from trygon.storage import require_folder
+    from trygon.taxonomy.tables import read_taxa
 
-    if config.source is None:
-        require_folder(
-            sample_folder() / "photos", "the sample photos' folder", "Run `trygon sample`, or give --source."
-        )
-    folder = (config.source or sample_folder() / "photos").absolute()
-    if config.backgrounds is None:
-        found = sample_folder() / "backgrounds"
-        return folder, found if found.is_dir() else None
-    return folder, require_folder(config.backgrounds, "the backgrounds", "Give a folder of pictures.").absolute()
+    if not config.source:
+        hint = "Run `trygon sample`, or give --source."
+        require_folder(sample_folder() / "photos", "the sample photos' folder", hint)
+    texts = config.source or (str(sample_folder() / "photos"),)
+    tables = [text for text in config.exclude if text.endswith((".csv", ".tsv", ".parquet"))]
+    found = open_sources([*texts, *(text for text in config.exclude if text not in tables)])
+    sources, benchmarks = found[: len(texts)], found[len(texts) :]
+    return sources, benchmarks, {pair for text in tables for pair in binomials(_cleaned(read_taxa(text), None))}
 
 
-def _claim(config: CurateConfig, labels_digest: str) -> bool:
-    """Take the output folder for this config; False where it is finished."""
-    identity = config.model_dump(mode="json", exclude={"out"}) | {"labels_sha256": labels_digest}
-    plan = config.out / "plan.json"
-    if plan.is_file():
+def _curate(
+    config: CurateConfig, sources: "list[Source]", benchmarks: "list[Source]", excluded: set[tuple[str, str]]
+) -> dict[str, int]:
+    """Make what is missing in the output folder; the samples by split, none where it was complete."""
+    from trygon.cluster.local import start_ray
+    from trygon.data.curation import Output, cut_shards, plan_samples, write_plan, write_shards
+    from trygon.data.selection import binomials
+    from trygon.storage import remove_tree
+    from trygon.taxonomy.resolution import Backbone
+    from trygon_jobs.progress import counting
+
+    backbone = Backbone.load(config.backbone) if config.backbone else None
+    records = {source.name: _cleaned(source.records(), backbone) for source in (*benchmarks, *sources)}
+    if not _claim(config, records, excluded):
+        return {}
+    start_ray()
+    species = excluded.union(*(binomials(records[source.name]) for source in benchmarks))
+    parts, renders = _render(config, [*benchmarks, *sources], sum(table.num_rows for table in records.values()))
+    selection = _select(config, renders, records, {source.name for source in benchmarks}, species)
+    samples = plan_samples(renders, selection, config.views, config.subset, config.seed)
+    splits = samples["split"].to_pylist()
+    if "train" not in splits:
+        raise UserError(f"no picture is left for training: {_told(selection.rejects)} (or lower --holdout)")
+    shards = cut_shards(splits, config.shard_rows)
+    plan = join(config.out, WORK, "plan.parquet")
+    write_plan(plan, samples, shards)
+    output = Output(config.out, plan, tuple(parts), "parquet" in config.form, "webdataset" in config.form)
+    with counting("write shards", samples.num_rows, unit="samples") as advance:
+        for number in write_shards(output, shards):
+            advance(number)
+    _check_absence(output, shards, species)
+    _finish(output, config.model_dump(mode="json"), samples, selection.rejects)
+    remove_tree(join(config.out, WORK))
+    return {split: splits.count(split) for split in dict.fromkeys(splits)}
+
+
+def _cleaned(records: "pa.Table", backbone: "Backbone | None") -> "pa.Table":
+    """Records or taxa with clean names, matched to the backbone where there is one."""
+    import pyarrow as pa
+
+    from trygon.taxonomy.names import clean_lineages
+
+    records = clean_lineages(records)
+    if backbone:
+        return backbone.resolve(records)
+    return records.append_column("resolution", pa.repeat("", records.num_rows))
+
+
+def _claim(config: CurateConfig, records: "dict[str, pa.Table]", excluded: set[tuple[str, str]]) -> bool:
+    """Take the output folder for this config and these records; False where it is finished."""
+    from trygon.storage import digest_texts, exists, read_json, write_json
+
+    digests = {name: _digest(table) for name, table in records.items()}
+    identity = config.model_dump(mode="json", exclude={"out"}) | {
+        "records": digests,
+        "excluded_species": digest_texts(" ".join(pair) for pair in sorted(excluded)),
+    }
+    plan = join(config.out, "plan.json")
+    if exists(plan):
         previous = read_json(plan)
         changed = [key for key in identity if previous.get(key) != identity[key]]
         if changed:
@@ -106,78 +189,106 @@ def _claim(config: CurateConfig, labels_digest: str) -> bool:
                 f"now {identity[changed[0]]}): give another folder, or remove it"
             )
     write_json(plan, identity)
-    write_json(config.out / "config.json", config.model_dump(mode="json"))
-    return not (config.out / "summary.json").is_file()
+    write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
+    return not exists(join(config.out, "summary.json"))
 
 
-def _inspect(folder: Path, photos: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """The photos that can be decoded, each picture once; and the others."""
-    from trygon.data.curation import Reject, inspect_photo
-
-    def inspect(row: dict[str, Any]) -> dict[str, Any]:
-        digest, reason = inspect_photo(folder, photos[row["item"]])
-        return {"item": row["item"], "digest": digest, "reason": reason}
-
-    kept, rejects, seen = [], [], set()
-    found = _run("inspect photos", range(len(photos)), inspect, tasks=16)
-    for row in sorted(found, key=lambda row: row["item"]):
-        photo, reason = photos[row["item"]], row["reason"] or ("duplicate" if row["digest"] in seen else "")
-        seen.add(row["digest"])
-        if reason:
-            rejects.append(Reject(photo.source, photo.path, reason))
-        else:
-            kept.append(photo)
-    return kept, rejects
-
-
-def _make_shards(plans: Sequence[Any], recipe: Any) -> Counter[str]:
-    from trygon.data.curation import make_shard
-
-    def make(row: dict[str, Any]) -> dict[str, Any]:
-        plan = plans[row["item"]]
-        return {"split": plan.split, "samples": make_shard(plan, recipe)}
-
-    counts: Counter[str] = Counter()
-    for row in _run("render shards", range(len(plans)), make, tasks=len(plans)):
-        counts[row["split"]] += row["samples"]
-    return counts
-
-
-def _run(
-    title: str, items: Sequence[int], task: Callable[[dict[str, Any]], dict[str, Any]], tasks: int
-) -> list[dict[str, Any]]:
-    import ray
-    from rich.console import Console
-    from rich.progress import track
-
-    dataset = ray.data.from_items(list(items), override_num_blocks=min(tasks, len(items))).map(task)
-    return list(track(dataset.iter_rows(), title, total=len(items), console=Console(stderr=True)))
-
-
-def _finish(out: Path, splits: dict[str, list[Any]], rejects: Sequence[Any], counts: Counter[str]) -> None:
-    from dataclasses import asdict
+def _digest(table: "pa.Table") -> str:
+    """SHA-256 of a table's content."""
+    import hashlib
 
     import pyarrow as pa
 
-    from trygon.data.curation import distinct_taxa
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def _render(config: CurateConfig, sources: "Sequence[Source]", total: int) -> "tuple[list[Part], pa.Table]":
+    """Render all pictures; their parts, and what is in them, with the source's name beside it."""
+    import pyarrow as pa
+
+    from trygon.data.curation import list_parts, part_rows, read_renders, render_jobs, run_jobs
+    from trygon_jobs.progress import counting
+
+    rendering = Rendering(
+        config.side, config.resize, config.quality, config.min_side, config.views, _backgrounds(config), config.seed
+    )
+    jobs = render_jobs(sources, rendering, join(config.out, WORK, "parts"), part_rows(total))
+    with counting("render pictures", total, unit="pictures") as advance:
+        for number in run_jobs(jobs):
+            advance(number)
+    parts: list[Part] = []
+    tables = []
+    for name, own in list_parts(jobs).items():
+        table = read_renders(own, len(parts))
+        tables.append(table.append_column("source", pa.repeat(name, table.num_rows)))
+        parts += own
+    return parts, pa.concat_tables(tables)
+
+
+def _backgrounds(config: CurateConfig) -> str:
+    from trygon.data.cache import sample_folder
+
+    if config.backgrounds is None:
+        found = sample_folder() / "backgrounds"
+        return str(found) if config.views > 1 and found.is_dir() else ""
+    return absolute(config.backgrounds)
+
+
+def _select(
+    config: CurateConfig,
+    renders: "pa.Table",
+    records: "dict[str, pa.Table]",
+    benchmarks: set[str],
+    species: set[tuple[str, str]],
+) -> "Selection":
+    import pyarrow as pa
+
+    from trygon.data.selection import Selection, SelectionRule, join_records, select
+    from trygon.data.splits import SplitRule
+
+    joined = [join_records(renders, table, name, name in benchmarks) for name, table in records.items()]
+    rank = Rank[config.holdout_rank.upper()]
+    splits = SplitRule(config.seed, config.val, config.stratify, config.holdout, rank, config.holdout_clade)
+    found = select(pa.concat_tables([it for it, _ in joined]), species, SelectionRule(config.copy_bits, splits))
+    return Selection(found.pictures, found.split, pa.concat_tables([found.rejects, *(it for _, it in joined)]))
+
+
+def _check_absence(output: "Output", shards: "Sequence[Shard]", species: set[tuple[str, str]]) -> None:
+    """Read back what was written: no sample shows a species of the benchmark."""
+    import pyarrow.parquet as pq
+
+    from trygon.data.selection import shows_species
+    from trygon.storage import filesystem
+
+    for shard in shards if species and output.parquet else ():
+        place = output.places(shard)["parquet"]
+        source, path = filesystem(place)
+        shown = shows_species(pq.read_table(path, columns=["genus", "species"], filesystem=source), species)
+        if shown.any():
+            raise TrygonError(f"{place} holds {shown.sum()} samples of the benchmark's species: do not train on it")
+
+
+def _finish(output: "Output", config: dict[str, Any], samples: "pa.Table", rejects: "pa.Table") -> None:
+    """Write what describes the shards; `summary.json` last, for it makes them complete."""
+    from trygon.data.card import count_samples, summarise, write_card
+    from trygon.data.curation import read_shown
     from trygon.data.shards import write_rows
-    from trygon.schemas import REJECT
+    from trygon.storage import write_json
     from trygon.taxonomy.tree import TaxonTree
 
-    TaxonTree.from_taxa(distinct_taxa(photo for photos in splits.values() for photo in photos)).save(
-        out / "taxa.parquet"
-    )
-    write_rows(out / "rejects.parquet", pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=REJECT))
-    species = {
-        name: sorted({photo.taxon.taxonomic for photo in splits[split] if photo.at_species})
-        for name, split in (("seen", "train"), ("unseen", "unseen"))
-    }
-    assert not set(species["seen"]) & set(species["unseen"])
-    summary = {
-        "samples": dict(counts),
-        "photos": {split: len(photos) for split, photos in splits.items()},
-        "num_species": {name: len(names) for name, names in species.items()},
-        "rejects": dict(Counter(reject.reason for reject in rejects)),
-        "species": species,
-    }
-    write_json(out / "summary.json", summary)
+    counts = count_samples(samples)
+    write_rows(join(output.folder, "rejects.parquet"), rejects)
+    write_rows(join(output.folder, "counts.parquet"), counts)
+    TaxonTree.from_table(counts).save(join(output.folder, "taxa.parquet"))
+    summary = summarise(samples, rejects)
+    write_card(output.folder, config, summary, counts, read_shown(output, samples))
+    write_json(join(output.folder, "summary.json"), summary)
+
+
+def _told(rejects: "pa.Table") -> str:
+    """How many pictures were left out, by reason."""
+    counts = rejects["reason"].value_counts().to_pylist()
+    return ", ".join(f"{row['counts']} {row['values']}" for row in counts) or "the sources hold none"

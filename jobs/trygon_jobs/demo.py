@@ -71,7 +71,7 @@ def steps(out: Path, port: int) -> dict[str, Step]:
         "sample": Step(
             ["sample", "--archive", str(archive)], (sample_folder() / "sample.json", out / "archive-truth.csv")
         ),
-        "curate": Step(["curate", str(shards)], (shards / "summary.json",)),
+        "curate": Step(["curate", str(shards), "--config", "photos"], (shards / "summary.json",)),
         "train": Step(
             ["train", "--config", "starter", "--shards", str(shards), "--out", str(model)],
             (model / "provenance.json",),

@@ -88,11 +88,19 @@ def _archive(out: Path) -> Iterator[str]:
         f"{len(sightings)} animals; it drew {others} boxes on something else, {on_blank} of them on the {len(blank)} "
         "blank frames"
     )
-    seen = set(read_json(out / "shards" / "summary.json")["species"]["seen"])
+    seen = _trained_species(out / "shards")
     trained = [sighting for sighting in found if _species(sighting.truth) in seen]
     yield "  right names of animals found           class      order      deepest rank given"
     yield _names_right("species in training", trained)
     yield _names_right("species not in training", [sighting for sighting in found if sighting not in trained])
+
+
+def _trained_species(shards: Path) -> set[str]:
+    """The lineages of the species that training saw, as text."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(shards / "counts.parquet", filters=[("split", "=", "train")]).to_pylist()
+    return {Taxon.from_row(row).taxonomic for row in rows if row["species"]}
 
 
 def _boxes_by_path(run: Any) -> dict[str, list[dict[str, Any]]]:

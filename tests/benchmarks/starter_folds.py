@@ -45,7 +45,7 @@ def make_split(out: Path, seed: int, initial: Path) -> Path:
     folder = out / f"split-{seed}"
     shards, model = folder / "shards", folder / "model"
     start = ["--initial.model", initial] if initial.is_dir() and initial != model / "initial" else []
-    trygon("curate", shards, "--seed", str(seed))
+    trygon("curate", shards, "--config", "photos", "--seed", str(seed))
     trygon("train", "--config", "starter", *start, "--shards", shards, "--out", model)
     return folder
 

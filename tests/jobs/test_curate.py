@@ -1,4 +1,4 @@
-"""The curate job as a user runs it: shards, resume, another config, bad input."""
+"""The curate job as a user runs it on a folder of photos: shards, resume, another config, bad input."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from trygon.data.shards import list_shards, read_samples
 from trygon.errors import UserError
-from trygon.schemas import REJECT
+from trygon.schemas import COUNT, REJECT, SAMPLE
 from trygon.storage import read_json
 from trygon.taxonomy.taxon import RANKS
 from trygon.taxonomy.tree import TaxonTree
@@ -26,47 +26,80 @@ def config(tmp_path: Path) -> CurateConfig:
     (source / rows[4]["path"]).write_bytes((source / rows[2]["path"]).read_bytes())
     draw_photo(backgrounds / "ground.jpg", 9, cutout=False, size=(300, 200))
     return CurateConfig(
-        out=tmp_path / "shards", source=source, backgrounds=backgrounds, views=6, side=48, shard_rows=40, seed=1
-    )
+        out=str(tmp_path / "shards"), source=(str(source),), backgrounds=str(backgrounds), views=6, side=48,
+        holdout=0.25, stratify=True, shard_rows=40, copy_bits=-1, seed=1,
+    )  # fmt: skip
+
+
+def _lineages(config: CurateConfig, split: str) -> set[tuple[str, ...]]:
+    table = read_samples(config.out, split)
+    return set(zip(*(table[rank].to_pylist() for rank in RANKS), strict=True))
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_shards_hold_out_species_and_continue(config: CurateConfig) -> None:
     curate.main(config)
+    out = Path(config.out)
     train, val, unseen = (read_samples(config.out, split) for split in ("train", "val", "unseen"))
-    summary = read_json(config.out / "summary.json")
-    assert summary["samples"] == {"train": train.num_rows, "val": val.num_rows, "unseen": unseen.num_rows}
-    lineages = {
-        name: set(zip(*(table[rank].to_pylist() for rank in RANKS), strict=True))
-        for name, table in (("train", train), ("unseen", unseen))
-    }
-    assert not lineages["train"] & lineages["unseen"]
+    summary = read_json(out / "summary.json")
+    assert summary["samples"] == {"train": train.num_rows, "unseen": unseen.num_rows, "val": val.num_rows}
+    assert train.num_rows == 6 * summary["pictures"]["train"]
+    assert not _lineages(config, "train") & _lineages(config, "unseen")
     assert not set(train["source_id"].to_pylist()) & set(val["source_id"].to_pylist())
-    rejects = pq.read_table(config.out / "rejects.parquet")
+    rejects = pq.read_table(out / "rejects.parquet")
     assert rejects.schema == REJECT
     assert sorted(rejects["reason"].to_pylist()) == ["duplicate", "not_an_image"]
-    assert len(TaxonTree.load(config.out / "taxa.parquet")) == len(lineages["train"] | lineages["unseen"])
-    assert len(list_shards(config.out, "train")) > 2
+    assert len(TaxonTree.load(out / "taxa.parquet")) == len(_lineages(config, "train") | _lineages(config, "unseen"))
+    counts = pq.read_table(out / "counts.parquet")
+    assert counts.schema == COUNT
+    assert sum(counts["num_samples"].to_pylist()) == sum(summary["samples"].values())
+    assert not (out / ".work").exists()
+    assert summary["num_species"]["seen"] > 10
+    page, card = (out / "index.html").read_text(), (out / "README.md").read_text()
+    assert page.count("<figure>") == 48
+    assert "| photos |" in card
 
+    _check_shards(out)
     _check_resume(config)
 
 
+def _check_shards(out: Path) -> None:
+    """Each shard holds many species, and row groups are small."""
+    shards = [pq.ParquetFile(path) for path in list_shards(str(out), "train")]
+    assert len(shards) > 2
+    for shard in shards:
+        table = shard.read()
+        assert table.schema == SAMPLE
+        assert len(set(table["source_id"].to_pylist())) > 10
+        assert table.num_rows <= 40
+        assert table["sample_id"].to_pylist() == sorted(table["sample_id"].to_pylist())
+
+
 def _check_resume(config: CurateConfig) -> None:
-    """As after a kill: one shard and the summary are missing; only that shard is made again, byte for byte."""
-    lost, *kept = list_shards(config.out, "train")
+    """As after a kill at its end: one shard and the summary are missing; only that shard is made again, the same."""
+    lost, *kept = (Path(path) for path in list_shards(config.out, "train"))
     content, times = lost.read_bytes(), [path.stat().st_mtime_ns for path in kept]
     lost.unlink()
-    (config.out / "summary.json").unlink()
+    summary = Path(config.out, "summary.json")
+    summary.unlink()
     curate.main(config)
     assert lost.read_bytes() == content
     assert [path.stat().st_mtime_ns for path in kept] == times
-    before = (config.out / "summary.json").stat().st_mtime_ns
+    before = summary.stat().st_mtime_ns
     curate.main(config)
-    assert (config.out / "summary.json").stat().st_mtime_ns == before
+    assert summary.stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"another curation \(views: 6, now 7\)"):
         curate.main(config.model_copy(update={"views": 7}))
 
 
 def test_a_missing_source_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a folder"):
-        curate.main(CurateConfig(out=tmp_path / "out", source=tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="nowhere"):
+        curate.main(CurateConfig(out=str(tmp_path / "out"), source=(str(tmp_path / "nowhere"),)))
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        write_photo_folder(tmp_path / place / "photos")
+    sources = (str(tmp_path / "a/photos"), str(tmp_path / "b/photos"))
+    with pytest.raises(UserError, match="two sources are called photos"):
+        curate.main(CurateConfig(out=str(tmp_path / "out"), source=sources))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trygon.archive.parts import Parts
-from trygon.schemas import MEDIA, OBSERVATION
+from trygon.schemas import COUNT, MEDIA, OBSERVATION
 from trygon.storage import write_json
 from trygon.taxonomy.taxon import RANKS
 from trygon_jobs.demo_summary import lines
@@ -72,7 +72,12 @@ def _answer(names: Sequence[str], rank: str | None) -> dict[str, Any]:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     write_json(tmp_path / "evaluation/metrics.json", _metrics())
-    write_json(tmp_path / "shards/summary.json", {"species": {"seen": [" ".join(FOX)], "unseen": [" ".join(LYNX)]}})
+    counts = [
+        {"split": split, "source": "photos", **dict(zip(RANKS, names, strict=True)), "num_samples": 1}
+        for split, names in (("train", FOX), ("unseen", LYNX))
+    ]
+    (tmp_path / "shards").mkdir()
+    pq.write_table(pa.Table.from_pylist(counts, schema=COUNT), tmp_path / "shards/counts.parquet")
     _frame(
         tmp_path,
         [

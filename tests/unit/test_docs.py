@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from trygon.data.curation import read_labels
+from trygon.data.sources.folder import Folder
+from trygon.data.splits import depths
+from trygon.taxonomy.names import clean_lineages
+from trygon.taxonomy.taxon import Rank
 from trygon.testing.photos import draw_photo
 from trygon_jobs import reference
 from trygon_jobs.cli import app
@@ -54,7 +57,7 @@ def test_example_of_labels_is_read_whole(tmp_path: Path) -> None:
     paths = [line.split(",")[0] for line in text.splitlines()[1:]]
     for path in paths:
         draw_photo(tmp_path / path, hue=0, cutout=path.endswith(".png"))
-    photos, rejects = read_labels(tmp_path)
-    assert [photo.path for photo in photos] == paths
-    assert not rejects
-    assert [photo.at_species for photo in photos] == [True, True, False, True]
+    records = clean_lineages(Folder(str(tmp_path)).records())
+    assert records["source_id"].to_pylist() == paths
+    assert depths(records).tolist() == [Rank.SPECIES, Rank.SPECIES, Rank.GENUS, Rank.SPECIES]
+    assert sorted(paths) == [member for unit in Folder(str(tmp_path)).units() for member in unit.members]

@@ -86,7 +86,9 @@ def write_card(
 ) -> None:
     """Write README.md (a data card) and index.html. `shown` are samples whose pictures stand on the page."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=lambda name: bool(name and ".html" in name)
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: bool(name and ".html" in name),
+        trim_blocks=True,
     )
     told = {
         "config": config,

@@ -90,7 +90,7 @@ def read_pictures(parts: Sequence[Part], part_N: np.ndarray, offset_N: np.ndarra
     cuts = np.flatnonzero(np.diff(part_N[order])) + 1
     with ThreadPoolExecutor(_READERS) as pool:
         groups = [group for group in np.split(order, cuts) if group.size]
-        found = pool.map(lambda group: _read_of(parts[part_N[group[0]]], offset_N[group], bytes_N[group]), groups)
+        found = pool.map(lambda group: _read_of(parts[int(part_N[group[0]])], offset_N[group], bytes_N[group]), groups)
         for group, pictures in zip(groups, found, strict=True):
             for index, picture in zip(group.tolist(), pictures, strict=True):
                 images[index] = picture
