@@ -28,7 +28,7 @@ _RANK_OF = {name: rank for rank, name in enumerate(RANKS)} | {"division": int(Ra
 # The name proper: a genus or a higher name, a subgenus in brackets, an epithet; then the authority, if anything.
 _NAME = r"^(?P<first>\p{Lu}[\p{L}\-]+)(?: \([^)]*\))?(?: (?P<epithet>\p{Ll}[\p{Ll}'’.\-]*\p{Ll}))?(?P<rest>$|[ ,].*$)"
 _EPITHET = r"^\p{Ll}[\p{Ll}'’.\-]*\p{Ll}$"
-_NO_EPITHET = ["sp", "spp", "ssp", "cf", "aff", "nr", "sedis"]
+_NO_EPITHET = r"^(?:sp|spp|ssp|cf|aff|nr|sedis)$"
 # A cross is neither of its species, and the names of viruses are no binomials.
 _NO_BINOMIAL = r"^ (?:x|×|virus|phage|viroid|satellite)(?: |$)"
 _NOT_ACCEPTED = r"(?i)synonym|not accepted|unaccepted|invalid|misapplied"
@@ -108,15 +108,14 @@ class _Rows:
             return CodedNames.constant("", int(mask.sum()))
         return CodedNames.of(self.table[term].filter(pa.array(mask)))
 
-    @property
-    def own_id(self) -> CodedNames:
-        """What parents and accepted names point at."""
-        return self["taxonID"].or_else(self["id"])
+    def ids(self, *terms: str) -> pa.ChunkedArray:
+        """The ids of the rows, by the first of these terms that the table has."""
+        found = next((term for term in terms if term in self), None)
+        return self.table[found].cast(pa.string()) if found else pa.chunked_array([pa.nulls(len(self), pa.string())])
 
-    @property
-    def shared_id(self) -> CodedNames:
-        """By which other tables speak of the same taxon."""
-        return self["id"].or_else(self["taxonID"])
+
+# What parents and accepted names point at, and by what other tables speak of the same taxon.
+_OWN_ID, _SHARED_ID = ("taxonID", "id"), ("id", "taxonID")
 
 
 def _ranks(names: CodedNames) -> np.ndarray:
@@ -130,12 +129,12 @@ def _matching(names: CodedNames, pattern: str) -> np.ndarray:
     return np.append(found, False)[names.codes]
 
 
-def _rows_of(ids: CodedNames, wanted: CodedNames) -> np.ndarray:
+def _rows_of(ids: pa.ChunkedArray, wanted: CodedNames) -> np.ndarray:
     """The row that has each wanted id, the first where several do, -1 where none does: (M,) int32."""
     if not wanted.present.any():
         return np.full(len(wanted), -1, np.int32)
-    found = pc.index_in(wanted.texts(), value_set=ids.texts()).fill_null(-1).to_numpy()
-    return np.where(wanted.present, found, np.int32(-1))
+    found = pc.index_in(wanted.names, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False)
+    return np.append(found, np.int32(-1))[wanted.codes]
 
 
 def _accepted_rows(rows: _Rows) -> np.ndarray:
@@ -144,7 +143,7 @@ def _accepted_rows(rows: _Rows) -> np.ndarray:
     accepted = rows["acceptedNameUsageID"]
     if not accepted.present.any():
         return here
-    to = np.where(accepted.present, _rows_of(rows.own_id, accepted), here)
+    to = np.where(accepted.present, _rows_of(rows.ids(*_OWN_ID), accepted), here)
     # What a name was wrongly used for is not what it means.
     to[accepted.present & _matching(rows["taxonomicStatus"], "(?i)misapplied")] = -1
     ends = to == here
@@ -171,7 +170,7 @@ def _parsed_names(rows: _Rows, own_rank: np.ndarray, is_accepted: np.ndarray) ->
     first, epithet, rest = (pc.struct_field(parts, name).fill_null("") for name in ("first", "epithet", "rest"))
     # A canonical name has no authority: what stands behind it makes it another name.
     refused = pc.or_(
-        pc.or_(pc.match_substring_regex(rest, _NO_BINOMIAL), pc.is_in(epithet, value_set=pa.array(_NO_EPITHET))),
+        pc.or_(pc.match_substring_regex(rest, _NO_BINOMIAL), pc.match_substring_regex(epithet, _NO_EPITHET)),
         pc.and_(pc.not_equal(rest, ""), pa.array(canonical.present)),
     )
     first, epithet = (_spread(pc.if_else(refused, "", part), wanted) for part in (first, epithet))
@@ -188,7 +187,7 @@ def _spread(texts: pa.StringArray, mask: np.ndarray) -> CodedNames:
 
 def _epithets(rows: _Rows) -> CodedNames:
     epithets = rows["specificEpithet"]
-    return epithets.where(_matching(epithets, _EPITHET))
+    return epithets.where(_matching(epithets, _EPITHET) & ~_matching(epithets, _NO_EPITHET))
 
 
 def _lineages(
@@ -203,7 +202,7 @@ def _lineages(
     if all(rank in rows for rank in RANKS[:-1]):
         lineage = [*own[: Rank.GENUS], genus.or_else(own[Rank.GENUS]), species]
     else:
-        parent = _rows_of(rows.own_id, rows["parentNameUsageID"])
+        parent = _rows_of(rows.ids(*_OWN_ID), rows["parentNameUsageID"])
         # Where the parent is a synonym, what it stands for.
         parent = np.where(parent >= 0, accepted_row[parent], -1)
         near = nearest_ancestors(parent, own_rank)
@@ -250,7 +249,7 @@ def _common_names(rows: _Rows, vernacular: pa.Table | None) -> CodedNames:
     english = names.present & _matching(given["language"], _ENGLISH)
     # By what the text says: "false" is no less a text than "true".
     preferred = _matching(given["isPreferredName"], _TRUE)
-    taxon = _rows_of(rows.shared_id, given.shared_id.where(english))
+    taxon = _rows_of(rows.ids(*_SHARED_ID), CodedNames.of(given.ids(*_SHARED_ID)).where(english))
     order = np.flatnonzero(taxon >= 0)
     # The last to be set stays.
     order = order[np.argsort(~preferred[order], kind="stable")][::-1]
