@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from trygon.taxonomy.captions import TextType
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from trygon.labelling.bank import LabelBank
@@ -26,9 +26,9 @@ class BuildLabelsConfig(JobConfig):
     """A model folder, or hf-hub:OWNER/NAME."""
     out: Path
     """The folder to write."""
-    taxa: Path | None = None
+    taxa: Place | None = None
     """A Parquet or CSV table with the seven ranks and common; without it, the taxonomy of trygon sample."""
-    include: Path | None = None
+    include: Place | None = None
     """A table of taxa that are always in."""
     clade: tuple[str, ...] = ()
     """Take species of these clades, the first named first (repeat it). By default all of --taxa; mammals and birds of
@@ -37,7 +37,7 @@ class BuildLabelsConfig(JobConfig):
     """How many species to take, those with a common name first. By default all of --taxa; 15,000 of the sample's."""
     text_type: TextType = TextType.TAXON_COM
     """What a caption says of a taxon."""
-    calibrate: Path | None = None
+    calibrate: Place | None = None
     """Shards whose `val` photos tell how sure the model may be; without them the model's own logit scale is kept."""
 
 
@@ -71,7 +71,7 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     from trygon.taxonomy.tables import read_taxa
 
     path = config.taxa or sample_folder() / "taxa" / "inat.parquet"
-    if not path.is_file() and config.taxa is None:
+    if config.taxa is None and not Path(path).is_file():
         raise UserError("there is no taxonomy: run `trygon sample`, or give --taxa TABLE")
     taxa = read_taxa(path)
     include = read_taxa(config.include) if config.include else None
@@ -89,16 +89,16 @@ def _encode(config: BuildLabelsConfig, tree: "TaxonTree", model: "Model") -> "La
 
 
 def _calibration_digest(config: BuildLabelsConfig) -> str:
-    from trygon.data.shards import list_shards
+    from trygon.data.shards import identify_shards
     from trygon.errors import UserError
-    from trygon.storage import digest_file, digest_texts
+    from trygon.storage import digest_texts
 
     if config.calibrate is None:
         return ""
-    shards = list_shards(config.calibrate, "val")
+    shards = identify_shards(config.calibrate, "val")
     if not shards:
         raise UserError(f"--calibrate {config.calibrate} holds no val shards; see `trygon curate`")
-    return digest_texts([digest_file(path) for path in shards])
+    return digest_texts(shards.values())
 
 
 def _calibrated(config: BuildLabelsConfig, bank: "LabelBank", model: "Model", photos: str) -> "LabelBank":

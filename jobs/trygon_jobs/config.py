@@ -2,11 +2,32 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 _URL = re.compile(r"[a-z][a-z0-9+]+:/")
+
+
+def _place(value: Any) -> Any:
+    """A path as text; a ValueError for an address that is none of S3, or misses its bucket."""
+    text = str(value) if isinstance(value, Path) else value
+    if isinstance(text, str) and _URL.match(text):
+        from trygon.errors import UserError
+        from trygon.s3 import Address
+
+        if not text.startswith("s3:"):
+            raise ValueError("is a path on this machine or an s3:// address: mount the storage, or copy it")
+        try:
+            Address.parse(text)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+    return text
+
+
+IS_PLACE = BeforeValidator(_place)
+Place = Annotated[str, IS_PLACE]
+"""Where files lie or shall lie: a path on this machine, or an s3:// address."""
 
 
 class JobConfig(BaseModel):

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from trygon.errors import UserError
 from trygon.storage import read_json, write_json, write_text
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ class EvaluateConfig(JobConfig):
 
     model: str
     """A model folder, or hf-hub:OWNER/NAME."""
-    shards: Path
+    shards: Place
     """The folder that `trygon curate` wrote, with its held-out splits."""
     out: Path
     """Folder for metrics.json and index.html."""
@@ -49,13 +49,12 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     print(f"evaluation: {config.out / 'index.html'}")
 
 
-def _digests(models: "Sequence[str]", shards: Path) -> dict[str, str]:
-    from trygon.data.shards import list_shards
+def _digests(models: "Sequence[str]", shards: str) -> dict[str, str]:
+    from trygon.data.shards import identify_shards
     from trygon.models.folder import describe
-    from trygon.storage import digest_file
 
-    held_out = [path for split in ("val", "unseen") for path in list_shards(shards, split)]
-    return {ref: describe(ref).digest for ref in models} | {path.name: digest_file(path) for path in held_out}
+    digests = {ref: describe(ref).digest for ref in models}
+    return digests | identify_shards(shards, "val") | identify_shards(shards, "unseen")
 
 
 def _measure(

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 import trygon.schemas
 from trygon_jobs.cli import JOBS
+from trygon_jobs.config import IS_PLACE
 
 _TABLES = {
     "SAMPLE": "samples, in shards",
@@ -28,6 +29,7 @@ _TABLES = {
     "EVENT": "events.parquet",
 }
 _TYPES: dict[type, str] = {Path: "path", str: "text", bool: "yes or no"}
+_PLACE = "path or s3:// address"
 
 
 def page() -> str:
@@ -63,7 +65,8 @@ def _rows(config: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _rows(field.annotation, f"{prefix}{name}.")
         else:
             text = " ".join((field.description or "").split()).replace("|", "\\|")
-            yield f"| `{prefix}{name}` | {_type(field.annotation)} | {_default(field)} | {text} |"
+            kind = _PLACE if IS_PLACE in field.metadata else _type(field.annotation)
+            yield f"| `{prefix}{name}` | {kind} | {_default(field)} | {text} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -84,6 +87,8 @@ def _type(annotation: Any) -> str:
             return _TYPES.get(annotation) or annotation.__name__
         case origin if origin in (UnionType, typing.Union):
             return " or ".join(_type(part) for part in parts if part is not type(None))
+        case typing.Annotated:
+            return _PLACE if IS_PLACE in parts else _type(parts[0])
         case typing.Literal:
             return " or ".join(f"`{part}`" for part in parts)
         case _:

@@ -10,9 +10,9 @@ from pydantic import Field, field_validator
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
-from trygon.storage import digest_file, read_json, write_json, write_text
+from trygon.storage import absolute, digest_file, exists, join, read_json, write_json, write_text
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class InitialConfig(JobConfig):
 class TrainConfig(JobConfig):
     """A training run."""
 
-    shards: Path
+    shards: Place
     """The folder that `trygon curate` wrote."""
     out: Path
     """The model folder to write. Run again, training goes on from the last checkpoint in it."""
@@ -130,14 +130,13 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
 def _identity(config: TrainConfig) -> dict[str, Any]:
     """What a finished or half-finished run must agree in to be this one."""
-    from trygon.data.shards import list_shards
+    from trygon.data.shards import identify_shards
 
-    shards = list_shards(config.shards, "train")
+    shards = identify_shards(config.shards, "train")
     if not shards:
         raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
     values = config.model_dump(mode="json", exclude={"out", "shards", "use_gpu", "readers"})
-    digests = {path.name: digest_file(path) for path in shards}
-    return values | {"shards": digests, "initial_digests": _initial_digests(config.initial)}
+    return values | {"shards": shards, "initial_digests": _initial_digests(config.initial)}
 
 
 def _initial_digests(initial: InitialConfig) -> dict[str, str]:
@@ -205,7 +204,7 @@ def _sentence_start(config: TrainConfig) -> "SentenceStart | None":
     folder, taxa = _sample_path(initial.sentence_model), _sample_path(initial.sentence_taxa)
     if folder is None:
         return None
-    own = TaxonTree.load(config.shards / "taxa.parquet").taxa
+    own = TaxonTree.load(join(config.shards, "taxa.parquet")).taxa
     captions = caption_curriculum(own, taxa, initial.sentence_captions, config.text_types, config.seed)
     return SentenceStart(folder, captions, initial.sentence_epochs)
 
@@ -253,7 +252,7 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
     from trygon.data.shards import list_shards
     from trygon.training.features import write_features
 
-    shards = [str(path.absolute()) for path in list_shards(config.shards, "train")]
+    shards = list_shards(absolute(config.shards), "train")
     if not config.freeze_image_trunk:
         return shards
     with _progress(console) as progress:
@@ -295,8 +294,8 @@ def _write_model(config: TrainConfig, settings: "TrainSettings", state: Path, id
     position = load_state(state, model.net)
     model.net.load_state_dict(blend(model.net.state_dict(), initial, config.initial_share))
     save_model(config.out, model.net, read_config(settings.initial), model.tokenizer)
-    summary = config.shards / "summary.json"
-    data = read_json(summary) if summary.is_file() else {}
+    summary = join(config.shards, "summary.json")
+    data = read_json(summary) if exists(summary) else {}
     write_text(config.out / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
     write_json(config.out / "provenance.json", {"identity": identity, "steps": position.step, "data": data})
 

@@ -21,7 +21,7 @@ def writing_to(folder: str | Path, option: str = "--out") -> Iterator[None]:
         yield
     except Exception as error:
         refusal = origin(error)
-        if not isinstance(refusal, OSError) or _is_elsewhere(refusal, folder):
+        if not isinstance(refusal, OSError) or is_remote(folder) or _is_elsewhere(refusal, folder):
             raise
         if refusal.errno in _FULL:
             message = f"the disk of {folder} is full; free some space and give the same command again: it goes on"
@@ -37,8 +37,8 @@ def writing_to(folder: str | Path, option: str = "--out") -> Iterator[None]:
 
 def _is_elsewhere(refusal: OSError, folder: str | Path) -> bool:
     """Whether the error names a file that is neither in the folder nor above it, such as an input."""
-    if not isinstance(refusal.filename, str) or is_remote(folder):
-        return isinstance(refusal.filename, str)
+    if not isinstance(refusal.filename, str):
+        return False
     path, folder = Path(refusal.filename).absolute(), Path(folder).absolute()
     return not (path.is_relative_to(folder) or folder.is_relative_to(path))
 

@@ -22,7 +22,7 @@ TTL_S = 15.0
 RENEWALS = 3
 """Within one `ttl_s`."""
 
-_ATTEMPTS = 3
+_ATTEMPTS = 6
 
 
 class Hold:

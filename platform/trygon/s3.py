@@ -174,7 +174,7 @@ def _filesystem(login: _Login, bucket: str) -> pyarrow.fs.S3FileSystem:
     )
 
 
-def persist(address: Address, operation: Callable[[], Result], attempts: int = ATTEMPTS) -> Result:
+def persist(address: Address, operation: Callable[[], Result], attempts: int = 0) -> Result:
     """What the operation gives; it is done again, whole, after what may pass.
 
     The SDKs do a request again, but not always: pyarrow gives up where a throttled answer is longer than the object or
@@ -183,6 +183,7 @@ def persist(address: Address, operation: Callable[[], Result], attempts: int = A
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
+    attempts = attempts or ATTEMPTS
     for turn in range(attempts):
         try:
             return operation()
@@ -273,16 +274,15 @@ def _code_of(error: Exception) -> tuple[str, int]:
     return (found[1], int(found[2] or 0)) if found else ("", 0)
 
 
-def list_objects(address: Address, limit: int | None = None) -> list[Object]:
-    """The objects below an address by key, at most `limit`, page by page."""
+def list_objects(address: Address, limit: int | None = None, begin: str = "", deep: bool = True) -> list[Object]:
+    """The objects below an address by key, at most `limit`, page by page: those whose keys go on with `begin`, and
+    unless `deep`, without those of folders within."""
 
     def read() -> list[Object]:
-        pages = (
-            client(address)
-            .get_paginator("list_objects_v2")
-            .paginate(Bucket=address.bucket, Prefix=address.prefix, PaginationConfig={"MaxItems": limit})
-        )
-        entries = (entry for page in pages for entry in page.get("Contents", ()))
+        pages = client(address).get_paginator("list_objects_v2")
+        where = {"Bucket": address.bucket, "Prefix": address.prefix + begin, "Delimiter": "" if deep else "/"}
+        found = pages.paginate(**where, PaginationConfig={"MaxItems": limit})
+        entries = (entry for page in found for entry in page.get("Contents", ()))
         return [Object(entry["Key"], int(entry["Size"]), entry["ETag"].strip('"')) for entry in entries]
 
     return persist(address, read)

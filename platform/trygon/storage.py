@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def join(place: str | Path, *parts: str) -> str:
     if address is None:
         return str(Path(place, *parts))
     return str(address.at("/".join([*filter(None, [address.key.rstrip("/")]), *(part.strip("/") for part in parts)])))
+
+
+def name_of(place: str | Path) -> str:
+    """A file's own name."""
+    address = address_of(place)
+    return Path(place).name if address is None else address.key.rpartition("/")[2]
 
 
 def absolute(place: str | Path) -> str:
@@ -100,7 +107,7 @@ def write_text(place: str | Path, text: str) -> None:
     write_bytes(place, text.encode())
 
 
-def write_bytes(place: str | Path, data: bytes) -> None:
+def write_bytes(place: str | Path, data: bytes | memoryview) -> None:
     """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload."""
     address = address_of(place)
     if address is not None:
@@ -143,6 +150,32 @@ def list_files(place: str | Path, suffix: str = "") -> list[str]:
     keys = [found.key for found in s3.list_objects(address)]
     names = (key for key in keys if key.endswith(suffix) and not key.endswith("/"))
     return sorted(str(address.at(key)) for key in names if not _is_hidden(key[len(address.prefix) :].split("/")))
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as listed; its ETag is blank on disk."""
+
+    place: str
+    name: str
+    bytes: int
+    etag: str = ""
+
+
+def list_folder(place: str | Path, begin: str = "", suffix: str = "") -> list[File]:
+    """The files in a folder, not those of folders within, whose names begin and end so, by name; hidden ones are left
+    out, and there are none where there is no folder."""
+    address = address_of(place)
+    if address is None:
+        if not Path(place).is_dir():
+            return []
+        paths = [path for path in Path(place).iterdir() if path.is_file()]
+        files = [File(str(path), path.name, path.stat().st_size) for path in paths]
+    else:
+        found = s3.list_objects(address, begin=begin, deep=False)
+        files = [File(str(address.at(each.key)), each.key.rpartition("/")[2], each.bytes, each.etag) for each in found]
+    wanted = [file for file in files if file.name.startswith(begin) and file.name.endswith(suffix)]
+    return sorted((file for file in wanted if file.name and not _is_hidden([file.name])), key=lambda file: file.name)
 
 
 def _walk(root: Path) -> Iterable[Path]:

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 
 class _Config(JobConfig):
     folder: Path
     other: Path | None = None
     source: str = ""
+    out: Place = "."
+    shards: Place | None = None
+    sources: tuple[Place, ...] = ()
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/x", Path("s3://bucket/x"), "gs://b", "file:///x"])
@@ -26,3 +29,25 @@ def test_paths_and_other_texts_are_left_alone() -> None:
     config = _Config(folder=Path("a:b/c"), other=Path("/x/s3:/y"), source="s3://bucket/x")
     assert config.folder == Path("a:b/c")
     assert config.source == "s3://bucket/x"
+
+
+def test_a_place_is_a_path_or_an_address_in_s3() -> None:
+    config = _Config(folder=Path("x"), out="s3://bucket/x", shards="a/b", sources=("s3://b/c?scheme=http", "d"))
+    assert (config.out, config.shards) == ("s3://bucket/x", "a/b")
+    assert _Config.model_validate({"folder": "x", "out": Path("/a")}).out == "/a"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("gs://b", "mount the storage"),
+        ("s3:/b/c", "write s3://bucket/key"),
+        ("s3://", "write"),
+        ("s3://k:s@b/c", "set"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused_with_its_fields_name(value: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s)out.*{reason}"):
+        _Config(folder=Path("x"), out=value)
+    with pytest.raises(ValidationError, match=f"(?s)shards.*{reason}"):
+        _Config(folder=Path("x"), shards=value)

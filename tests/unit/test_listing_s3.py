@@ -3,13 +3,13 @@
 import pickle
 from collections.abc import Iterator
 
-import boto3
 import pytest
 import requests
-from moto.server import ThreadedMotoServer
 
 from trygon.archive.listing import Archive
 from trygon.errors import UserError
+from trygon.storage import write_bytes
+from trygon.testing.s3 import s3_server, using
 
 OBJECTS = {
     "season-3/north/100EK113/IMG_0001.JPG": b"first",
@@ -23,37 +23,18 @@ OBJECTS = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of an S3 server with one bucket, `frames`."""
-    started = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    started.start()
-    host, port = started.get_host_and_port()
-    address = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=address, **keys)
-    client.create_bucket(Bucket="frames")
-    for key, body in OBJECTS.items():
-        client.put_object(Bucket="frames", Key=key, Body=body)
-    # What a console writes for a folder that somebody made by hand.
-    client.put_object(Bucket="frames", Key="season-3/south/", Body=b"")
-    yield address
-    started.stop()
+    with s3_server("frames") as address, using(address):
+        for key, body in OBJECTS.items():
+            write_bytes(f"s3://frames/{key}", body)
+        # What a console writes for a folder that somebody made by hand.
+        write_bytes("s3://frames/season-3/south/", b"")
+        yield address
 
 
 @pytest.fixture(autouse=True)
-def _environment(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a user of an S3 server of their own sets. Nothing of this machine's own account is looked at."""
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-    settings = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
+def _environment(server: str) -> Iterator[None]:
+    with using(server):
+        yield
 
 
 @pytest.mark.parametrize("uri", ["s3://frames/season-3", "s3://frames/season-3/"])

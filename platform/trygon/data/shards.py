@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trygon.schemas import SAMPLE
+from trygon.storage import digest_file, is_remote, join, list_folder, open_input, write_bytes
 
 ROW_GROUP_ROWS = 64
 
@@ -16,32 +18,58 @@ SPLITS = ("train", "val", "unseen")
 """Training; held-out photos of species seen in training; photos of species held out of training."""
 
 
-def shard_path(folder: Path, split: str, index: int) -> Path:
+def shard_path(folder: str | Path, split: str, index: int) -> str:
     """Where a shard lies."""
-    return folder / f"{split}-{index:05d}.parquet"
+    return join(folder, f"{split}-{index:05d}.parquet")
 
 
-def list_shards(folder: Path, split: str) -> list[Path]:
-    """The shards of a split, in order."""
-    return sorted(folder.glob(f"{split}-*.parquet"))
+def list_shards(folder: str | Path, split: str) -> list[str]:
+    """The shards of a split, in order. Raises `UserError` where the folder's storage cannot be reached."""
+    return [file.place for file in list_folder(folder, f"{split}-", ".parquet")]
 
 
-def write_shard(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
+def identify_shards(folder: str | Path, split: str) -> dict[str, str]:
+    """What tells the shards of a split from others, by name: on disk their digests, on S3 sizes and ETags.
+
+    An ETag changes with the content and comes with the listing; to digest a large data set takes reading all of it.
+    Shards that were copied between disk and S3 count as others.
+    """
+    return {
+        file.name: f"{file.bytes} {file.etag}" if file.etag else digest_file(file.place)
+        for file in list_folder(folder, f"{split}-", ".parquet")
+    }
+
+
+def open_shard(place: str | Path) -> pq.ParquetFile:
+    """A shard to read row groups from; its footer is read at once. Close it, or use it in a `with`."""
+    return pq.ParquetFile(open_input(place), pre_buffer=True)
+
+
+def write_shard(place: str | Path, samples: Sequence[Mapping[str, Any]]) -> None:
     """Write samples (see `schemas.SAMPLE`); the file appears finished or not at all."""
-    write_rows(path, pa.Table.from_pylist(list(samples), schema=SAMPLE))
+    write_rows(place, pa.Table.from_pylist(list(samples), schema=SAMPLE))
 
 
-def write_rows(path: Path, table: pa.Table) -> None:
-    """Write a table in small row groups, by renaming the finished file into place."""
-    scratch = path.with_name(f".{path.name}.unfinished")
+def write_rows(place: str | Path, table: pa.Table) -> None:
+    """Write a table in small row groups; the file appears finished or not at all."""
     # JPEG does not shrink further, and the rest of a row is small.
-    pq.write_table(table, scratch, row_group_size=ROW_GROUP_ROWS, compression="none")
+    write = partial(pq.write_table, table, row_group_size=ROW_GROUP_ROWS, compression="none")
+    if is_remote(place):
+        sink = pa.BufferOutputStream()
+        write(sink)
+        return write_bytes(place, memoryview(sink.getvalue()))
+    path = Path(place)
+    scratch = path.with_name(f".{path.name}.unfinished")
+    write(scratch)
     os.replace(scratch, path)
+    return None
 
 
-def read_samples(folder: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_samples(folder: str | Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
     """All samples of a split, without the images unless `columns` asks for them."""
     wanted = list(columns or [name for name in SAMPLE.names if name != "image"])
-    tables = [pq.read_table(path, columns=wanted) for path in list_shards(folder, split)]
-    empty = pa.schema([SAMPLE.field(name) for name in wanted]).empty_table()
-    return pa.concat_tables([empty, *tables])
+    tables = [pa.schema([SAMPLE.field(name) for name in wanted]).empty_table()]
+    for place in list_shards(folder, split):
+        with open_shard(place) as shard:
+            tables.append(shard.read(columns=wanted))
+    return pa.concat_tables(tables)

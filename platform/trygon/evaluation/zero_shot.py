@@ -30,7 +30,7 @@ class Task:
     candidates: tuple[Taxon, ...]
 
 
-def tasks_of(shards: Path) -> list[Task]:
+def tasks_of(shards: str | Path) -> list[Task]:
     """The tasks that shards hold: `seen` (new photos of trained species among all trained species), `unseen` (held-out
     species among themselves), `unseen_among_all` (held-out species among all)."""
     taxa = {split: _species(shards, split) for split in ("train", "val", "unseen")}
@@ -44,7 +44,7 @@ def tasks_of(shards: Path) -> list[Task]:
     return [task for task in tasks if task.images]
 
 
-def _species(shards: Path, split: str) -> list[Taxon]:
+def _species(shards: str | Path, split: str) -> list[Taxon]:
     rows = read_samples(shards, split).to_pylist()
     return [Taxon.from_row(row) for row in rows if row["species"]]
 
@@ -57,7 +57,7 @@ def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
     return tuple(chosen.values())
 
 
-def _task(name: str, shards: Path, split: str, candidates: tuple[Taxon, ...]) -> Task:
+def _task(name: str, shards: str | Path, split: str, candidates: tuple[Taxon, ...]) -> Task:
     rows = [row for row in read_samples(shards, split, SAMPLE.names).to_pylist() if row["species"]]
     credits = (", ".join(filter(None, (row["rights_holder"], row["license"]))) for row in rows)
     images = tuple(row["image"] for row in rows)

@@ -20,6 +20,9 @@ from urllib.parse import urlsplit
 _SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server", "expect"}
+_UNKNOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>NotImplemented</Code><Message>A header implies functionality that is not implemented.</Message></Error>"""
+_CONDITIONS = {"if-match", "if-none-match"}
 _PIECE_BYTES = 64 << 10
 
 
@@ -80,6 +83,13 @@ class Kind(StrEnum):
     TRUNCATE = "truncate"  # the answer ends in good order, with less than it promised
     LOSE_ANSWER = "lose_answer"  # all is done, and the connection closed without a word of it
     SLOW = "slow"  # the answer comes in drops
+    STALL = "stall"  # the answer stops half-way, and the connection stays
+    NO_CONDITIONS = "no_conditions"  # 501 where a write has a condition
+    IGNORE_CONDITIONS = "ignore_conditions"  # the condition is not looked at
+
+
+BREAKS = (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.LOSE_ANSWER, Kind.SLOW)
+"""What any server does now and then."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,7 @@ class FaultyS3:
     def __post_init__(self) -> None:
         self._turns: Counter[Fault] = Counter()
         self._lock = threading.Lock()
+        self.over = threading.Event()
 
     def __enter__(self) -> "FaultyS3":
         proxy = self
@@ -115,6 +126,7 @@ class FaultyS3:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -146,6 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         kinds = [Kind.SLOW_DOWN, *([Kind.DROP_REQUEST] if length > 1 else [])]
+        if _CONDITIONS & {name.lower() for name in self.headers}:
+            kinds += [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS]
         fault = self.owner.takes(kinds, self.command)
         if fault is Kind.DROP_REQUEST:
             self.rfile.read(length // 2)
@@ -153,10 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length) if length else self._chunks()
         if fault is Kind.SLOW_DOWN:
             return self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, len(_SLOW_DOWN))
+        if fault is Kind.NO_CONDITIONS:
+            return self._answer(501, [("Content-Type", "application/xml")], _UNKNOWN, len(_UNKNOWN))
         address = urlsplit(self.owner.upstream)
         upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
         try:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+            left_out = _HOP_BY_HOP | (_CONDITIONS if fault is Kind.IGNORE_CONDITIONS else set())
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
             upstream.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
             return self._pass_on(upstream.getresponse())
         finally:
@@ -168,14 +185,16 @@ class _Handler(BaseHTTPRequestHandler):
         data = answer.read()
         kinds = [Kind.LOSE_ANSWER]
         if self.command == "GET" and answer.status < 300 and len(data) > 1:
-            kinds += [Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.SLOW]
+            kinds += [Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.SLOW, Kind.STALL]
         fault = self.owner.takes(kinds, self.command)
         if fault is Kind.LOSE_ANSWER:
             return self._reset()
         headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP]
         length = int(answer.getheader("Content-Length") or len(data))
-        if fault in (Kind.DROP_ANSWER, Kind.TRUNCATE):
+        if fault in (Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.STALL):
             self._answer(answer.status, headers, data[: len(data) // 2], length)
+            if fault is Kind.STALL:
+                self.owner.over.wait()
             if fault is Kind.DROP_ANSWER:
                 return self._reset()
             self.close_connection = True

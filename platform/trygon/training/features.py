@@ -12,7 +12,9 @@ import torch
 
 from trygon.cluster.pool import map_on_pool
 from trygon.data.images import preprocess
+from trygon.data.shards import open_shard
 from trygon.models.model import load_model
+from trygon.storage import name_of
 
 ROWS_PER_TASK = 64
 
@@ -25,13 +27,14 @@ class FeatureWriter:
         self.out = Path(out)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"rows": np.asarray([self._shard(Path(str(path))) for path in batch["path"]])}
+        return {"rows": np.asarray([self._shard(str(path)) for path in batch["path"]])}
 
-    def _shard(self, path: Path) -> int:
-        target = self.out / path.name
+    def _shard(self, place: str) -> int:
+        target = self.out / name_of(place)
         if target.is_file():
             return pq.ParquetFile(target).metadata.num_rows
-        table = pq.read_table(path)
+        with open_shard(place) as shard:
+            table = shard.read()
         feature_BF = np.concatenate(
             [self._features(batch["image"].to_pylist()) for batch in table.to_batches(ROWS_PER_TASK)]
         )
@@ -66,4 +69,4 @@ def write_features(
     )
     for row in done.iter_rows():
         progress(row["rows"])
-    return [str(out / Path(path).name) for path in shards]
+    return [str(out / name_of(place)) for place in shards]

@@ -1,0 +1,336 @@
+"""Places on S3: through faults nothing is lost or doubled, refusals are one line, of two writers one is refused."""
+
+import io
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from trygon import s3
+from trygon.disk import only_writer
+from trygon.errors import TrygonError, UserError
+from trygon.storage import (
+    copy_file,
+    digest_file,
+    exists,
+    filesystem,
+    join,
+    list_files,
+    open_input,
+    read_bytes,
+    read_json,
+    remove_tree,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, s3_server, using
+
+TTL_S = 1.5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server("shards") as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def _environment(server: str) -> Iterator[None]:
+    with using(server):
+        yield
+
+
+def _contents(num: int) -> dict[str, bytes]:
+    """Objects of mixed sizes: blank, shorter than an answer that says no, of some MB, and in two parts."""
+    rng = random.Random(num)
+    sizes = [0, 1, 40, 700, 5_000, 30_000, 100_000] * num
+    sizes[-1], sizes[-2] = 3_000_000, 12_000_000
+    return {f"{index:03d}.bin": rng.randbytes(size) for index, size in enumerate(sizes)}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_through_faults_all_is_there_once_byte_for_byte(server: str, kind: Kind) -> None:
+    contents, root = _contents(15), f"s3://shards/{kind}"
+    with FaultyS3(server, [Fault(kind, 3)]) as faulty, using(faulty.address), ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: write_bytes(join(root, name), contents[name]), contents))
+        found = list(pool.map(lambda name: read_bytes(join(root, name)), contents))
+        assert list_files(root) == [join(root, name) for name in contents]
+    assert found == list(contents.values())
+    assert faulty.met[kind] > 20
+    # And past the proxy: what lies there, not what the client believes.
+    assert [read_bytes(place) for place in list_files(root)] == list(contents.values())
+
+
+def test_a_server_that_falls_silent_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 1.0)
+    write_bytes("s3://shards/silent", b"x" * 100_000)
+    with FaultyS3(server, [Fault(Kind.STALL, 2, ("GET",))]) as faulty, using(faulty.address):
+        for _ in range(3):
+            assert read_bytes("s3://shards/silent") == b"x" * 100_000
+    assert faulty.met[Kind.STALL]
+
+
+def test_ranges_are_read_through_faults(server: str) -> None:
+    data = random.Random(1).randbytes(5_000_000)
+    write_bytes("s3://shards/ranges", data)
+    with (
+        FaultyS3(server, [Fault(Kind.TRUNCATE, 2), Fault(Kind.SLOW_DOWN, 3)]) as faulty,
+        using(faulty.address),
+        open_input("s3://shards/ranges") as file,
+    ):
+        for start, count in ((4_999_990, 100), (0, 1), (2_000_000, 1_500_000), (4_000_000, 0)):
+            file.seek(start)
+            assert file.read(count) == data[start : start + count]
+        assert file.seek(-8, io.SEEK_END) == len(data) - 8
+        assert file.read() == data[-8:]
+    assert faulty.met[Kind.TRUNCATE] > 1
+
+
+def test_keys_stand_as_they_are(tmp_path: Path) -> None:
+    names = ["a b/Ünï #2.jpg", "100%25.json", "what?.txt", "a+b=c&d.txt"]
+    for name in names:
+        write_text(join("s3://shards/keys", name), name)
+    assert list_files("s3://shards/keys") == sorted(f"s3://shards/keys/{name}" for name in names)
+    assert [read_bytes(f"s3://shards/keys/{name}").decode() for name in names] == names
+    assert list_files("s3://shards/keys", ".json") == ["s3://shards/keys/100%25.json"]
+
+
+def test_a_folder_on_s3_is_as_one_on_disk(tmp_path: Path) -> None:
+    seen = []
+    for root in (str(tmp_path / "a"), "s3://shards/alike"):
+        write_json(join(root, "x", "a.json"), {"a": 1})
+        write_bytes(join(root, "b.bin"), b"b")
+        write_bytes(join(root, ".lock"), b"")
+        write_bytes(join(root, "x", ".b.bin.unfinished"), b"")
+        write_bytes(root + "b", b"beside")
+        copy_file(tmp_path / "ab", join(root, "copied"))
+        names = [place.removeprefix(root) for place in list_files(root)]
+        there = [exists(join(root, name)) for name in ("", "x", "x/a.json", "x/a", ".lock")]
+        seen.append((names, there, read_json(join(root, "x/a.json")), digest_file(join(root, "b.bin"))))
+        remove_tree(root)
+        remove_tree(root)
+        assert not exists(root)
+        assert read_bytes(root + "b") == b"beside"
+        assert list_files(root) == []
+        with pytest.raises(FileNotFoundError):
+            read_bytes(join(root, "b.bin"))
+        with pytest.raises(UserError, match=r"none\.json"):
+            read_json(join(root, "none.json"))
+    assert seen[0] == seen[1]
+    assert seen[0][:2] == (["/b.bin", "/copied", "/x/a.json"], [True, True, True, False, True])
+
+
+def test_more_than_a_page_is_listed_and_removed() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: write_bytes(f"s3://shards/many/{number:04d}", b""), range(1_005)))
+    assert len(list_files("s3://shards/many")) == 1_005
+    remove_tree("s3://shards/many")
+    assert list_files("s3://shards/many") == []
+
+
+def test_server_can_stand_in_the_address(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    root = f"s3://shards/addressed?endpoint_override={server.removeprefix('http://')}&scheme=http"
+    write_text(join(root, "a", "b"), "there")
+    (place,) = list_files(root)
+    assert place == join(root, "a/b")
+    assert read_bytes(place) == b"there"
+
+
+def test_endpoint_and_keys_come_from_a_profile(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text(f"[profile lab]\nendpoint_url = {server}\nregion = eu-north-1\n")
+    (tmp_path / "credentials").write_text("[lab]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    write_text("s3://shards/profile", "there")
+    assert read_bytes("s3://shards/profile") == b"there"
+    assert filesystem("s3://shards")[0].region == "eu-north-1"  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    with pytest.raises(UserError, match="none"):
+        read_bytes("s3://shards/profile")
+
+
+def test_one_filesystem_a_process_that_travels() -> None:
+    first, path = filesystem("s3://shards/a")
+    assert filesystem("s3://shards/b")[0] is first
+    assert path == "shards/a"
+    write_bytes("s3://shards/travels", b"1")
+    with pickle.loads(pickle.dumps(first)).open_input_stream("shards/travels") as file:
+        assert file.read() == b"1"
+
+
+@pytest.fixture
+def _locked(server: str) -> Iterator[None]:
+    """The server asks for keys that it knows, as S3 does."""
+    requests.post(f"{server}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
+    yield
+    requests.post(f"{server}/moto-api/reset-auth", data=b"inf", timeout=10).raise_for_status()
+
+
+def _problems(root: str) -> list[str]:
+    """What reading, listing and writing say."""
+    said = []
+    for act in (
+        lambda: read_bytes(join(root, "a")),
+        lambda: list_files(root),
+        lambda: write_bytes(join(root, "a"), b""),
+    ):
+        with pytest.raises(TrygonError) as caught:
+            act()
+        assert root in str(caught.value)
+        assert "\n" not in str(caught.value)
+        said.append(str(caught.value))
+    return said
+
+
+def test_missing_bucket_is_one_line() -> None:
+    assert all("NO_SUCH_BUCKET" in line for line in _problems("s3://nowhere/x"))
+
+
+@pytest.mark.usefixtures("_locked")
+def test_wrong_keys_are_one_line_that_does_not_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "very-public")
+    lines = _problems("s3://shards/x")
+    assert all("AWS_ACCESS_KEY_ID" in line and "very" not in line for line in lines)
+
+
+def test_what_needs_keys_says_so_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes("s3://shards/x/a", b"")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(UserError, match=r"s3://shards/x/a: access denied; .* AWS_PROFILE"):
+        read_bytes("s3://shards/x/a")
+
+
+def test_without_keys_a_public_bucket_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = s3.client(s3.Address("shards", ""))
+    client.create_bucket(Bucket="public", ACL="public-read")
+    client.put_object(Bucket="public", Key="a", Body=b"all", ACL="public-read")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert read_bytes("s3://public/a") == b"all"
+    assert list_files("s3://public") == ["s3://public/a"]
+
+
+def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert all("AWS_ENDPOINT_URL" in line for line in _problems("s3://shards/x"))
+
+
+@pytest.mark.parametrize("place", ["s3://", "s3:///x", "s3://key:very-secret@shards/x", "gs://shards/x"])
+def test_what_is_no_address_is_refused(place: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_bytes(place)
+    assert "very-secret" not in str(caught.value)
+
+
+_WRITER = """
+import sys, time
+from trygon.disk import only_writer
+with only_writer(sys.argv[1], float(sys.argv[2])):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _writer(folder: str) -> subprocess.Popen[str]:
+    """Another process that holds the folder until its standard input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, folder, str(TTL_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "holds\n"
+    return process
+
+
+def test_two_processes_do_not_write_to_one_folder() -> None:
+    other = _writer("s3://shards/held")
+    try:
+        with (
+            pytest.raises(UserError, match="another process is writing to s3://shards/held"),
+            only_writer("s3://shards/held", TTL_S),
+        ):
+            pass
+        assert list_files("s3://shards/held") == []  # no part of the data
+    finally:
+        other.communicate("")
+    assert not exists("s3://shards/held/.lock")
+    start = time.monotonic()
+    with only_writer("s3://shards/held", TTL_S) as hold:
+        hold.check()
+    assert time.monotonic() - start < TTL_S  # nothing to wait for
+
+
+def test_a_killed_process_is_followed_by_the_next() -> None:
+    other = _writer("s3://shards/killed")
+    other.kill()
+    other.communicate()
+    assert exists("s3://shards/killed/.lock")
+    with only_writer("s3://shards/killed", TTL_S) as hold:
+        time.sleep(2 * TTL_S)  # it is renewed meanwhile
+        hold.check()
+        with pytest.raises(UserError, match="another process"), only_writer("s3://shards/killed", TTL_S):
+            pass
+    assert not exists("s3://shards/killed/.lock")
+
+
+def test_a_run_that_was_taken_over_stops() -> None:
+    """Stopped like a machine that sleeps, it is taken over, and told so when it goes on."""
+    script = _WRITER.replace(":\n", " as hold:\n", 1).replace("sys.stdin.read()", "sys.stdin.readline(); hold.check()")
+    command = [sys.executable, "-c", script, "s3://shards/slept", str(TTL_S)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "holds\n"
+    other.send_signal(signal.SIGSTOP)
+    try:
+        with only_writer("s3://shards/slept", TTL_S) as hold:
+            other.send_signal(signal.SIGCONT)
+            _, said = other.communicate("go on\n", timeout=30)
+            assert "another one has taken its place" in said
+            hold.check()
+            assert exists("s3://shards/slept/.lock")  # theirs, which the other one left alone
+    finally:
+        other.kill()
+
+
+def test_a_lease_holds_through_faults(server: str) -> None:
+    faults = [Fault(Kind.LOSE_ANSWER, 3, ("PUT",)), Fault(Kind.SLOW_DOWN, 4), Fault(Kind.TRUNCATE, 2)]
+    with (
+        FaultyS3(server, faults) as faulty,
+        using(faulty.address),
+        only_writer("s3://shards/shaken", 2 * TTL_S) as hold,
+    ):
+        for _ in range(8):
+            time.sleep(0.5)
+            hold.check()
+        with pytest.raises(UserError), only_writer("s3://shards/shaken", 2 * TTL_S):
+            pass
+    assert faulty.met[Kind.LOSE_ANSWER]
+    assert not exists("s3://shards/shaken/.lock")
+
+
+@pytest.mark.parametrize("kind", [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS])
+def test_a_server_without_conditional_writes_is_told_apart(server: str, kind: Kind) -> None:
+    with (
+        FaultyS3(server, [Fault(kind, 1, ("PUT",))]) as faulty,
+        using(faulty.address),
+        pytest.raises(UserError, match="does not support conditional writes"),
+        only_writer(f"s3://shards/{kind}", TTL_S),
+    ):
+        pass
