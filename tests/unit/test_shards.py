@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trygon.data.ingest import list_row_groups
 from trygon.data.shards import (
     ROW_GROUP_ROWS,
     identify_shards,
@@ -59,6 +60,8 @@ def test_what_was_written_is_read(root: str) -> None:
     assert read_samples(root, "unseen").num_rows == 0
     with open_shard(shard_path(root, "train", 1)) as shard:
         assert shard.read_row_group(1)["sample_id"].to_pylist() == [*range(ROW_GROUP_ROWS, 100)]
+    groups = list_row_groups(list_shards(root, "train"))
+    assert [group.num_rows for group in groups] == [ROW_GROUP_ROWS, 100 - ROW_GROUP_ROWS] * 3
     assert [(task.name, len(task.images), len(task.candidates)) for task in tasks_of(root)] == [("seen", 7, 5)]
 
 

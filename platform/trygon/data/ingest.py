@@ -12,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.data
 from torch import Tensor
 
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
+from trygon.data.shards import open_shard
 from trygon.errors import TrygonError
-from trygon.storage import filesystem, stable_id
+from trygon.storage import stable_id
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.training.plan import RowGroup, Visit
@@ -48,8 +48,8 @@ def list_row_groups(paths: Sequence[str]) -> list[RowGroup]:
     """The row groups of Parquet shards, from their footers."""
     groups = []
     for path in paths:
-        source, name = filesystem(path)
-        metadata = pq.ParquetFile(name, filesystem=source).metadata
+        with open_shard(path) as shard:
+            metadata = shard.metadata
         groups += [RowGroup(str(path), i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
     return groups
 
@@ -91,7 +91,7 @@ class Preparer:
         self.preparation = preparation
         self.tokenizer = load_tokenizer(preparation.ref)
         self._tokens: dict[str, np.ndarray] = {}
-        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(open_shard)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [
@@ -159,11 +159,6 @@ class Preparer:
             self._tokens |= zip(new, self.tokenizer(new).numpy(), strict=True)
         tokens_BTL = np.stack([np.stack([self._tokens[text] for text in row]) for row in texts])
         return tokens_BTL[:, 0] if wanted.text_draw == "sample" else tokens_BTL
-
-
-def _open_shard(path: str) -> pq.ParquetFile:
-    source, name = filesystem(path)
-    return pq.ParquetFile(name, filesystem=source, pre_buffer=True)
 
 
 def _taxa(table: pa.Table) -> list[Taxon]:

@@ -42,7 +42,7 @@ def identify_shards(folder: str | Path, split: str) -> dict[str, str]:
 
 def open_shard(place: str | Path) -> pq.ParquetFile:
     """A shard to read row groups from; its footer is read at once. Close it, or use it in a `with`."""
-    return pq.ParquetFile(open_input(place), pre_buffer=True)
+    return pq.ParquetFile(open_input(place) if is_remote(place) else place, pre_buffer=True)
 
 
 def write_shard(place: str | Path, samples: Sequence[Mapping[str, Any]]) -> None:
