@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trygon.data.parts import Part
     from trygon.data.selection import Selection
     from trygon.data.sources.source import Source
+    from trygon.lease import Hold
     from trygon.taxonomy.resolution import Backbone
 
 WORK = ".work"
@@ -98,8 +99,8 @@ def main(config: Annotated[CurateConfig, Parameter(name="*")]) -> None:
 
     sources, benchmarks, excluded = _inputs(config)
     config = config.model_copy(update={"out": absolute(config.out)})
-    with writing_to(config.out), only_writer(config.out):
-        counts = _curate(config, sources, benchmarks, excluded)
+    with writing_to(config.out), only_writer(config.out) as hold:
+        counts = _curate(config, sources, benchmarks, excluded, hold)
     told = ", ".join(f"{number} {split}" for split, number in counts.items())
     print(f"shards: {config.out} " + (f"({told} samples)" if counts else "(were complete)"))
 
@@ -123,7 +124,11 @@ def _inputs(config: CurateConfig) -> "tuple[list[Source], list[Source], set[tupl
 
 
 def _curate(
-    config: CurateConfig, sources: "list[Source]", benchmarks: "list[Source]", excluded: set[tuple[str, str]]
+    config: CurateConfig,
+    sources: "list[Source]",
+    benchmarks: "list[Source]",
+    excluded: set[tuple[str, str]],
+    hold: "Hold",
 ) -> dict[str, int]:
     """Make what is missing in the output folder; the samples by split, none where it was complete."""
     from trygon.cluster.local import start_ray
@@ -139,7 +144,8 @@ def _curate(
         return {}
     start_ray()
     species = excluded.union(*(binomials(records[source.name]) for source in benchmarks))
-    parts, renders = _render(config, [*benchmarks, *sources], sum(table.num_rows for table in records.values()))
+    total = sum(table.num_rows for table in records.values())
+    parts, renders = _render(config, [*benchmarks, *sources], total, hold)
     selection = _select(config, renders, records, {source.name for source in benchmarks}, species)
     samples = plan_samples(renders, selection, config.views, config.subset, config.seed)
     splits = samples["split"].to_pylist()
@@ -151,6 +157,7 @@ def _curate(
     output = Output(config.out, plan, tuple(parts), "parquet" in config.form, "webdataset" in config.form)
     with counting("write shards", samples.num_rows, unit="samples") as advance:
         for number in write_shards(output, shards):
+            hold.check()
             advance(number)
     _check_absence(output, shards, species)
     _finish(output, config.model_dump(mode="json"), samples, selection.rejects)
@@ -205,7 +212,9 @@ def _digest(table: "pa.Table") -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def _render(config: CurateConfig, sources: "Sequence[Source]", total: int) -> "tuple[list[Part], pa.Table]":
+def _render(
+    config: CurateConfig, sources: "Sequence[Source]", total: int, hold: "Hold"
+) -> "tuple[list[Part], pa.Table]":
     """Render all pictures; their parts, and what is in them, with the source's name beside it."""
     import pyarrow as pa
 
@@ -218,6 +227,7 @@ def _render(config: CurateConfig, sources: "Sequence[Source]", total: int) -> "t
     jobs = render_jobs(sources, rendering, join(config.out, WORK, "parts"), part_rows(total))
     with counting("render pictures", total, unit="pictures") as advance:
         for number in run_jobs(jobs):
+            hold.check()
             advance(number)
     parts: list[Part] = []
     tables = []
