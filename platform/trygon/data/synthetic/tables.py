@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from trygon.storage import join, write_bytes
 
 LICENSES = ("cc0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0")
-_HOLDERS = ("A. Painter", "B. Brush", "C. Crayon", "D. Draughts", "E. Easel", "F. Fresco")
+_HOLDERS = tuple(f"trygon synthesize, hand {number}" for number in range(1, 7))
 
 
 def license_of(serial: int) -> str:
