@@ -3,9 +3,9 @@
     python tests/benchmarks/names.py [--rows 1000000] [--seed 0]
 
 Cleaning: distinct raw names, of which a fifth are as they should be and the others have authors, markup, subspecies,
-capitals, or are provisional. Resolving: distinct clean names, 80 % as in the backbone, 10 % with one slip in the epithet,
-5 % synonyms (made up: the taxonomy lists none) and 5 % that are in no backbone. Each step runs in a process of its own;
-its memory is the most that this process held, its inputs included. Prints Markdown.
+capitals, or are provisional. Resolving: distinct clean names, 80 % as in the backbone, 10 % with one slip in the
+epithet, 5 % synonyms (made up: the taxonomy lists none) and 5 % that are in no backbone. Each step runs in a process of
+its own; its memory is the most that this process held, its inputs included. Prints Markdown.
 """
 
 import argparse
