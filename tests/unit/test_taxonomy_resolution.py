@@ -251,6 +251,7 @@ def test_other_columns_and_nulls(tmp_path: Path) -> None:
         | {rank: pa.nulls(2, pa.string()) for rank in RANKS[:5]}
     )
     resolved = Backbone.load(tmp_path / "taxa.parquet").resolve(table)
+    assert resolved.column_names == [*table.column_names, "common"]
     assert resolved["place"].to_pylist() == [3, 1]
     assert resolved["resolution"].to_pylist() == ["exact", "unresolved"]
     assert resolved["kingdom"].to_pylist() == ["Animalia", ""]

@@ -130,16 +130,13 @@ class Backbone:
             from_backbone = self.names[rank].take(pa.array(self.lineages[rank, filled], mask=filled < 0))
             keep = pa.array((taxa < 0) & (given[rank] != 0))
             column = pc.if_else(keep, rows[name].combine_chunks(), pc.coalesce(from_backbone, ""))
-            table = table.set_column(table.column_names.index(name), name, column.take(row_of))
+            table = _with_column(table, name, column.take(row_of))
         common = self.common.take(pa.array(taxa, mask=taxa < 0)).fill_null("").take(row_of)
         if "common" in table.column_names:
             own = table["common"].cast(pa.string()).fill_null("").combine_chunks()
             common = pc.if_else(pc.equal(own, ""), common, own)
-            table = table.drop_columns(["common"])
         kind = pa.array([str(kind) for kind in _KINDS]).take(pa.array(kinds)).take(row_of)
-        if "resolution" in table.column_names:
-            table = table.drop_columns(["resolution"])
-        return table.append_column("common", common).append_column("resolution", kind)
+        return _with_column(_with_column(table, "common", common), "resolution", kind)
 
     def _match(self, given: np.ndarray, rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The taxon of each lineage, -1 where there is none, and its kind by position in `_KINDS`: two (D,) int64.
@@ -325,6 +322,12 @@ def _distinct(table: pa.Table) -> tuple[pa.Table, pa.Array]:
         ids = np.unique(ids * len(names) + codes, return_inverse=True)[1].reshape(-1)
     _, first = np.unique(ids, return_index=True)
     return pa.table([column.take(pa.array(first)) for column in columns], names=list(RANKS)), pa.array(ids)
+
+
+def _with_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    if name not in table.column_names:
+        return table.append_column(name, column)
+    return table.set_column(table.column_names.index(name), name, column)
 
 
 def _depths(codes: np.ndarray) -> np.ndarray:
