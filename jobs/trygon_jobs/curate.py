@@ -268,15 +268,13 @@ def _select(
 
 def _check_absence(output: "Output", shards: "Sequence[Shard]", species: set[tuple[str, str]]) -> None:
     """Read back what was written: no sample shows a species of the benchmark."""
-    import pyarrow.parquet as pq
-
     from trygon.data.selection import shows_species
-    from trygon.storage import filesystem
+    from trygon.data.shards import open_shard
 
     for shard in shards if species and output.parquet else ():
         place = output.places(shard)["parquet"]
-        source, path = filesystem(place)
-        shown = shows_species(pq.read_table(path, columns=["genus", "species"], filesystem=source), species)
+        with open_shard(place) as samples:
+            shown = shows_species(samples.read(columns=["genus", "species"]), species)
         if shown.any():
             raise TrygonError(f"{place} holds {shown.sum()} samples of the benchmark's species: do not train on it")
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,25 @@ def open_input(place: str | Path) -> io.BufferedReader:
     """A file to read from, seekable and buffered; from S3 only the ranges that are asked for. Raises `OSError`."""
     address = address_of(place)
     return Path(place).open("rb") if address is None else io.BufferedReader(_Ranges(address), _BUFFER_BYTES)
+
+
+def read_ranges(place: str | Path, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Stretches of a file, each from its first byte to before its last, and no byte more. Raises `OSError`."""
+    address = address_of(place)
+    with _Ranges(address) if address else Path(place).open("rb", buffering=0) as file:
+        return [_read_range(file, first, last) for first, last in ranges]
+
+
+def _read_range(file: io.RawIOBase, first: int, last: int) -> bytes:
+    file.seek(first)
+    stretch = bytearray(last - first)
+    done = 0
+    while done < len(stretch):
+        count = file.readinto(memoryview(stretch)[done:])
+        if not count:
+            raise OSError(f"the file ends {len(stretch) - done} bytes before {last}")
+        done += count
+    return bytes(stretch)
 
 
 def read_bytes(place: str | Path) -> bytes:

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/curation.py OUT [--images 10000 100000] [--webdataset]
 
-Pictures are made with `trygon synthesize` in the forms of iNat21, BIOSCAN-1M and EOL, and curated with the command that
-a user gives. The plain work is one process that decodes the same pictures, resizes and encodes them, and does nothing
-else: no names, no fingerprints, no copies, no mixing. Some 15 minutes for 100,000 pictures on two cores; pictures
-that are there are not made again.
+Pictures are made with `trygon synthesize` in the forms of iNat21, BIOSCAN-1M and EOL, and curated with the command
+that a user gives. The plain work is one process that decodes the same pictures, resizes and encodes them, and does
+nothing else: no names, no fingerprints, no copies, no mixing. Some 25 minutes for 100,000 pictures on two cores;
+pictures that are there are not made again.
 """
 
 import argparse

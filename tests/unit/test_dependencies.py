@@ -66,6 +66,8 @@ def _allowed(path: Path) -> set[str]:
     wanted = list(project["dependencies"])
     if name.startswith((*DEMO, TESTING)):
         wanted += project["optional-dependencies"]["demo"]
+    if name.startswith(TESTING):
+        wanted += project["optional-dependencies"]["dev"]
     return _brought(*wanted)
 
 

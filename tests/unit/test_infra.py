@@ -41,7 +41,8 @@ def _paths_of(command: str) -> list[Path]:
     tokens, _ = check_command(words[start:])
     _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     values = [value for _, value in bound.arguments["config"]]
-    return [value for value in values if isinstance(value, Path)]
+    flat = [it for value in values for it in (value if isinstance(value, tuple) else [value])]
+    return [Path(value) for value in flat if isinstance(value, Path | str) and "/" in str(value)]
 
 
 def _submitted(path: Path) -> list[str]:
@@ -80,7 +81,6 @@ def test_submitted_commands_name_folders_that_all_nodes_see(page: Path) -> None:
     for command in commands:
         paths = _paths_of(command)
         assert paths
-        # A URL in a field for a path would become a folder `s3:` of one node.
         assert all(path.is_relative_to("/mnt/shared") for path in paths), command
 
 

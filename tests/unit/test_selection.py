@@ -139,9 +139,12 @@ picture_rows = st.fixed_dictionaries(
 def test_every_picture_is_kept_once_or_has_one_reason(
     rows: list[dict[str, Any]], copy_bits: int, holdout: float
 ) -> None:
-    tables, expected = [], []
+    tables: list[pa.Table] = []
+    expected: list[str] = []
     for source in ("bench", "a", "b"):
-        own = [row | {"id": f"{source}{i}"} for i, row in enumerate(rows) if row["source"] == source]
+        own: list[dict[str, Any]] = [
+            row | {"id": f"{source}{i}"} for i, row in enumerate(rows) if row["source"] == source
+        ]
         records = _records(*((row["id"], row["lineage"]) for row in own if row["lineage"]))
         tables.append(join_records(_renders(source, *own), records, source, source == "bench")[0])
         expected += [row["id"] for row in own]

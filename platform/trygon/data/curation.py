@@ -23,12 +23,12 @@ from trygon.data.card import pick_shown
 from trygon.data.parts import RENDER, Part, read_part, read_pictures, write_part
 from trygon.data.render import Rendering, render
 from trygon.data.selection import LABELS, Selection
-from trygon.data.shards import shard_path, write_rows
+from trygon.data.shards import open_shard, shard_path, write_rows
 from trygon.data.sources.source import Source, Unit
 from trygon.data.splits import TRAIN, TRAIN_SMALL, subset
 from trygon.data.webdataset import shard_name, write_sizes, write_webdataset
 from trygon.schemas import SAMPLE
-from trygon.storage import exists, filesystem, join, list_files, read_json, write_bytes, write_json
+from trygon.storage import exists, join, list_files, read_json, write_bytes, write_json
 
 T = TypeVar("T")
 
@@ -216,9 +216,8 @@ def write_shards(output: Output, shards: Sequence[Shard]) -> Iterator[int]:
 
 def write_shard(output: Output, index: int, shard: Shard) -> int:
     """Gather and write one shard in all its forms; the number of its samples."""
-    source, path = filesystem(output.plan)
-    with source.open_input_file(path) as file:
-        plan = pq.ParquetFile(file).read_row_group(index)
+    with open_shard(output.plan) as plans:
+        plan = plans.read_row_group(index)
     where = (plan[name].to_numpy() for name in ("part", "offset", "bytes"))
     images = read_pictures(output.parts, *where)
     columns: Mapping[str, Any] = {name: plan[name] for name in SAMPLE.names if name != "image"}

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from trygon.data.fingerprints import BITS, DIGEST_BYTES
 from trygon.data.render import Render, sample_id
-from trygon.storage import filesystem, join, write_bytes
+from trygon.data.shards import open_shard
+from trygon.storage import join, read_ranges, write_bytes
 
 RENDER = pa.schema(
     [
@@ -79,8 +80,8 @@ def write_part(part: Part, source: str, renders: Iterable[Render]) -> int:
 
 def read_part(part: Part) -> pa.Table:
     """The table of a part: RENDER."""
-    source, path = filesystem(part.table)
-    return pq.read_table(path, filesystem=source)
+    with open_shard(part.table) as table:
+        return table.read()
 
 
 def read_pictures(parts: Sequence[Part], part_N: np.ndarray, offset_N: np.ndarray, bytes_N: np.ndarray) -> list[bytes]:
@@ -101,14 +102,10 @@ def _read_of(part: Part, offset_M: np.ndarray, bytes_M: np.ndarray) -> list[byte
     """JPEGs of one part, by rising offset: neighbours in one read."""
     ends_M = offset_M + bytes_M
     cuts = np.flatnonzero(offset_M[1:] - ends_M[:-1] > _GAP_BYTES) + 1
+    groups = np.split(np.arange(len(offset_M)), cuts)
+    ranges = [(int(offset_M[group[0]]), int(ends_M[group].max())) for group in groups]
     pictures = []
-    source, path = filesystem(part.pictures)
-    with source.open_input_file(path) as file:
-        for group in np.split(np.arange(len(offset_M)), cuts):
-            start, end = int(offset_M[group[0]]), int(ends_M[group].max())
-            stretch = file.read_at(end - start, start)
-            if len(stretch) != end - start:
-                raise OSError(f"{part.pictures} ends before byte {end}")
-            cuts_M2 = np.stack([offset_M[group], ends_M[group]], axis=1) - start
-            pictures += [stretch[first:last] for first, last in cuts_M2.tolist()]
+    for group, (start, _), stretch in zip(groups, ranges, read_ranges(part.pictures, ranges), strict=True):
+        within_M2 = np.stack([offset_M[group], ends_M[group]], axis=1) - start
+        pictures += [stretch[first:last] for first, last in within_M2.tolist()]
     return pictures

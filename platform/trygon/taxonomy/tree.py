@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trygon.errors import UserError
-from trygon.storage import filesystem
+from trygon.storage import write_bytes
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.tables import TAXA_SCHEMA, read_coded_taxa, taxa_columns
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
@@ -66,8 +66,9 @@ class TaxonTree:
 
     def save(self, place: str | Path) -> None:
         """Write the taxa as Parquet, in tree order."""
-        where, path = filesystem(place)
-        pq.write_table(self.table, path, filesystem=where)
+        sink = pa.BufferOutputStream()
+        pq.write_table(self.table, sink)
+        write_bytes(place, sink.getvalue())
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -11,7 +11,9 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from tarfile import HeaderError, ReadError
 from typing import Any, NamedTuple, Self
 
@@ -25,6 +27,7 @@ MAX_MEMBER_BYTES = 200_000_000
 _MAX_NAME_BYTES = 1 << 20
 _LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 _BUFFER_BYTES = 1 << 16
+_READ_AHEAD = 8
 _END_MARK: Any = tarfile.EOFHeaderError  # pyright: ignore[reportAttributeAccessIssue] - a block of zeros
 # What a broken tar or gzip raises. Refusals of the storage are other errors: they are no damage, and end the task.
 _TAR_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
@@ -52,8 +55,7 @@ def read_members(unit: Unit, wanted: Callable[[str], bool]) -> Iterator[Member]:
     path, damaged_archive. Raises what `trygon.storage` raises where the storage refuses.
     """
     if unit.members:
-        for path in unit.members:
-            yield _read_file(unit.uri, path)
+        yield from _read_files(unit.uri, unit.members)
         return
     with open_input(unit.uri) as file:
         try:
@@ -72,6 +74,17 @@ class _Damaged(Exception):  # noqa: N818 - it is data, not a fault of the progra
 def place_of(folder: str, path: str) -> str:
     """Where a member of a folder lies; a path that is whole already stands for itself."""
     return path if is_remote(path) or path.startswith("/") else join(folder, path)
+
+
+def _read_files(folder: str, paths: Sequence[str]) -> Iterator[Member]:
+    """Files in their order, some read ahead: object storage and network disks answer slowly, and many at a time."""
+    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+        pending = deque(pool.submit(_read_file, folder, path) for path in paths[:_READ_AHEAD])
+        for path in paths[_READ_AHEAD:]:
+            yield pending.popleft().result()
+            pending.append(pool.submit(_read_file, folder, path))
+        while pending:
+            yield pending.popleft().result()
 
 
 def _read_file(folder: str, path: str) -> Member:
