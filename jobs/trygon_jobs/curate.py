@@ -1,5 +1,6 @@
 """Sources of labelled pictures to shards of samples: cleaned, without copies, split and mixed."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -142,7 +143,7 @@ def _curate(
     records = {source.name: _cleaned(source.records(), backbone) for source in (*benchmarks, *sources)}
     if not _claim(config, records, excluded):
         return {}
-    start_ray()
+    start_ray(os.cpu_count())  # decoding keeps a CPU busy: more workers than CPUs only cost memory
     species = excluded.union(*(binomials(records[source.name]) for source in benchmarks))
     total = sum(table.num_rows for table in records.values())
     parts, renders = _render(config, [*benchmarks, *sources], total, hold)

@@ -97,12 +97,21 @@ def _clean(image: Image.Image, rendering: Rendering) -> Image.Image:
     if image.mode == "RGBA":
         return clean_view(image, side)
     if rendering.resize is Resize.SQUASH:
-        return image.resize((side, side), Image.Resampling.BICUBIC)
+        return _resized(image, side, side)
     scale = side / min(image.size)
     if scale >= 1:
         return image
-    width, height = (max(side, round(length * scale)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return _resized(image, *(max(side, round(length * scale)) for length in image.size))
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Bicubic with antialiasing as Pillow has it, to one grey level; torch takes half the time for it."""
+    import torch
+
+    torch.set_num_threads(1)  # each worker has one CPU
+    planes_1CHW = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    small_1CHW = torch.nn.functional.interpolate(planes_1CHW, (height, width), mode="bicubic", antialias=True)
+    return Image.fromarray(small_1CHW[0].permute(1, 2, 0).contiguous().numpy())
 
 
 _BACKGROUND_SIDE = 768
