@@ -16,7 +16,7 @@ from trygon_jobs.config import JobConfig, Place
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from trygon.data.curation import Output, Shard
+    from trygon.data.curation import Job, Output, Shard
     from trygon.data.parts import Part
     from trygon.data.selection import Selection
     from trygon.data.sources.source import Source
@@ -135,24 +135,26 @@ def _curate(
     from trygon.cluster.local import start_ray
     from trygon.data.curation import Output, cut_shards, plan_samples, write_plan, write_shards
     from trygon.data.selection import binomials
+    from trygon.data.sources.tables import num_bad_lines
     from trygon.storage import remove_tree
     from trygon.taxonomy.resolution import Backbone
     from trygon_jobs.progress import counting
 
     backbone = Backbone.load(config.backbone) if config.backbone else None
-    records = {source.name: _cleaned(source.records(), backbone) for source in (*benchmarks, *sources)}
-    if not _claim(config, records, excluded):
+    own = {source.name: source.records() for source in (*benchmarks, *sources)}
+    records = {name: _cleaned(table, backbone) for name, table in own.items()}
+    jobs = _jobs(config, [*benchmarks, *sources], sum(table.num_rows for table in own.values()))
+    if not _claim(config, records, jobs, excluded):
         return {}
     start_ray(os.cpu_count())  # decoding keeps a CPU busy: more workers than CPUs only cost memory
     species = excluded.union(*(binomials(records[source.name]) for source in benchmarks))
-    total = sum(table.num_rows for table in records.values())
-    parts, renders = _render(config, [*benchmarks, *sources], total, hold)
+    parts, renders = _render(jobs, sum(table.num_rows for table in own.values()), hold)
     selection = _select(config, renders, records, {source.name for source in benchmarks}, species)
     samples = plan_samples(renders, selection, config.views, config.subset, config.seed)
-    splits = samples["split"].to_pylist()
-    if "train" not in splits:
+    counts = {row["values"]: row["counts"] for row in samples["split"].value_counts().to_pylist()}
+    if "train" not in counts:
         raise UserError(f"no picture is left for training: {_told(selection.rejects)} (or lower --holdout)")
-    shards = cut_shards(splits, config.shard_rows)
+    shards = cut_shards(counts, config.shard_rows)
     plan = join(config.out, WORK, "plan.parquet")
     write_plan(plan, samples, shards)
     output = Output(config.out, plan, tuple(parts), "parquet" in config.form, "webdataset" in config.form)
@@ -161,9 +163,10 @@ def _curate(
             hold.check()
             advance(number)
     _check_absence(output, shards, species)
-    _finish(output, config.model_dump(mode="json"), samples, selection.rejects)
+    bad_lines = {name: number for name, table in own.items() if (number := num_bad_lines(table))}
+    _finish(output, config.model_dump(mode="json"), samples, selection.rejects, bad_lines)
     remove_tree(join(config.out, WORK))
-    return {split: splits.count(split) for split in dict.fromkeys(splits)}
+    return counts
 
 
 def _cleaned(records: "pa.Table", backbone: "Backbone | None") -> "pa.Table":
@@ -178,19 +181,36 @@ def _cleaned(records: "pa.Table", backbone: "Backbone | None") -> "pa.Table":
     return records.append_column("resolution", pa.repeat("", records.num_rows))
 
 
-def _claim(config: CurateConfig, records: "dict[str, pa.Table]", excluded: set[tuple[str, str]]) -> bool:
-    """Take the output folder for this config and these records; False where it is finished."""
+def _jobs(config: CurateConfig, sources: "Sequence[Source]", total: int) -> "list[Job]":
+    from trygon.data.curation import part_rows, render_jobs
+
+    rendering = Rendering(
+        config.side, config.resize, config.quality, config.min_side, config.views, _backgrounds(config), config.seed
+    )
+    return render_jobs(sources, rendering, join(config.out, WORK, "parts"), part_rows(total))
+
+
+def _claim(
+    config: CurateConfig, records: "dict[str, pa.Table]", jobs: "Sequence[Job]", excluded: set[tuple[str, str]]
+) -> bool:
+    """Take the output folder for this config, these records and these files; False where it is finished."""
+    from trygon.data.shards import list_shards
     from trygon.storage import digest_texts, exists, read_json, write_json
 
-    digests = {name: _digest(table) for name, table in records.items()}
+    rendered = config.model_dump(mode="json", include=set(Rendering.__dataclass_fields__) | {"source", "exclude"})
     identity = config.model_dump(mode="json", exclude={"out"}) | {
-        "records": digests,
+        "files": digest_texts(text for job in jobs for text in (job.unit.uri, *job.unit.members)),
+        "records": {name: _digest(table) for name, table in records.items()},
         "excluded_species": digest_texts(" ".join(pair) for pair in sorted(excluded)),
     }
     plan = join(config.out, "plan.json")
+    finished = exists(join(config.out, "summary.json"))
     if exists(plan):
         previous = read_json(plan)
         changed = [key for key in identity if previous.get(key) != identity[key]]
+        # Before there are shards, only what pictures are made of must be the same.
+        if not finished and not list_shards(config.out, "train") and not exists(join(config.out, "webdataset")):
+            changed = [key for key in changed if key in {*rendered, "files"}]
         if changed:
             raise UserError(
                 f"{config.out} holds shards of another curation ({changed[0]}: {previous.get(changed[0])}, "
@@ -198,7 +218,7 @@ def _claim(config: CurateConfig, records: "dict[str, pa.Table]", excluded: set[t
             )
     write_json(plan, identity)
     write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
-    return not exists(join(config.out, "summary.json"))
+    return not finished
 
 
 def _digest(table: "pa.Table") -> str:
@@ -213,19 +233,13 @@ def _digest(table: "pa.Table") -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def _render(
-    config: CurateConfig, sources: "Sequence[Source]", total: int, hold: "Hold"
-) -> "tuple[list[Part], pa.Table]":
+def _render(jobs: "Sequence[Job]", total: int, hold: "Hold") -> "tuple[list[Part], pa.Table]":
     """Render all pictures; their parts, and what is in them, with the source's name beside it."""
     import pyarrow as pa
 
-    from trygon.data.curation import list_parts, part_rows, read_renders, render_jobs, run_jobs
+    from trygon.data.curation import list_parts, read_renders, run_jobs
     from trygon_jobs.progress import counting
 
-    rendering = Rendering(
-        config.side, config.resize, config.quality, config.min_side, config.views, _backgrounds(config), config.seed
-    )
-    jobs = render_jobs(sources, rendering, join(config.out, WORK, "parts"), part_rows(total))
     with counting("render pictures", total, unit="pictures") as advance:
         for number in run_jobs(jobs):
             hold.check()
@@ -280,7 +294,9 @@ def _check_absence(output: "Output", shards: "Sequence[Shard]", species: set[tup
             raise TrygonError(f"{place} holds {shown.sum()} samples of the benchmark's species: do not train on it")
 
 
-def _finish(output: "Output", config: dict[str, Any], samples: "pa.Table", rejects: "pa.Table") -> None:
+def _finish(
+    output: "Output", config: dict[str, Any], samples: "pa.Table", rejects: "pa.Table", bad_lines: dict[str, int]
+) -> None:
     """Write what describes the shards; `summary.json` last, for it makes them complete."""
     from trygon.data.card import count_samples, summarise, write_card
     from trygon.data.curation import read_shown
@@ -292,7 +308,7 @@ def _finish(output: "Output", config: dict[str, Any], samples: "pa.Table", rejec
     write_rows(join(output.folder, "rejects.parquet"), rejects)
     write_rows(join(output.folder, "counts.parquet"), counts)
     TaxonTree.from_table(counts).save(join(output.folder, "taxa.parquet"))
-    summary = summarise(samples, rejects)
+    summary = summarise(samples, rejects) | {"bad_lines": bad_lines}
     write_card(output.folder, config, summary, counts, read_shown(output, samples))
     write_json(join(output.folder, "summary.json"), summary)
 

@@ -38,8 +38,14 @@ def _lineages(config: CurateConfig, split: str) -> set[tuple[str, ...]]:
 
 @pytest.mark.usefixtures("local_ray")
 def test_shards_hold_out_species_and_continue(config: CurateConfig) -> None:
-    curate.main(config)
     out = Path(config.out)
+    with pytest.raises(UserError, match="no picture is left for training: 1 not_an_image, 1 duplicate"):
+        curate.main(config.model_copy(update={"holdout_clade": ("Animalia",)}))
+    # What was rendered is not rendered again: this file is not looked at any more.
+    Path(config.source[0], "Bufo/quarta-0.jpg").write_bytes(b"changed")
+    with pytest.raises(UserError, match=r"another curation \(side: 48, now 32\)"):
+        curate.main(config.model_copy(update={"side": 32}))
+    curate.main(config)
     train, val, unseen = (read_samples(config.out, split) for split in ("train", "val", "unseen"))
     summary = read_json(out / "summary.json")
     assert summary["samples"] == {"train": train.num_rows, "unseen": unseen.num_rows, "val": val.num_rows}

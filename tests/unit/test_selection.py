@@ -82,6 +82,13 @@ def test_copies_across_sources_keep_the_deepest_name_then_the_first_source() -> 
     assert exact_only.pictures.num_rows == 4
 
 
+def test_a_file_name_that_an_archive_holds_twice_gives_one_sample() -> None:
+    joined, _ = join_records(_renders("a", {"id": "1"}, {"id": "1"}), _records(("1", LION)), "a", False)
+    found = select(joined, set(), RULE)
+    assert found.pictures.num_rows == 1
+    assert _reasons(found.rejects) == {"1": "repeated_id"}
+
+
 def test_flat_pictures_are_copies_only_where_they_are_equal() -> None:
     renders = _renders("a", *({"id": str(i), "mark": "wall", "digest": str(i // 2), "flat": True} for i in range(4)))
     joined, _ = join_records(renders, _records(*((str(i), LION) for i in range(4))), "a", False)

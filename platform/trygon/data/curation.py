@@ -159,11 +159,10 @@ class Shard:
     stop: int
 
 
-def cut_shards(splits: Sequence[str], rows: int) -> list[Shard]:
-    """Shards of one size, at most `rows`, of samples that are sorted by split: no straggler."""
+def cut_shards(num_samples: Mapping[str, int], rows: int) -> list[Shard]:
+    """Shards of one size, at most `rows`, of samples that lie split after split: no straggler."""
     shards, start = [], 0
-    for split, group in groupby(splits):
-        number = sum(1 for _ in group)
+    for split, number in num_samples.items():
         count = -(-number // rows)
         cuts = [start + number * index // count for index in range(count + 1)]
         shards += [Shard(split, index, cuts[index], cuts[index + 1]) for index in range(count)]

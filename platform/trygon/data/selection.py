@@ -76,6 +76,7 @@ def select(pictures: pa.Table, benchmark_species: set[tuple[str, str]], rule: Se
     bad = pictures.filter(pc.not_equal(pictures["reason"], ""))
     tables.append(_rejects(bad["source"], bad["source_id"], bad["reason"]))
     pictures = pictures.filter(pc.equal(pictures["reason"], ""))
+    keep(_is_first(pictures), "repeated_id")
     pictures, copies = _without_copies(pictures, rule.copy_bits)
     keep(~pictures["benchmark"].to_numpy(), "of_benchmark")
     keep(~shows_species(pictures, benchmark_species), "benchmark_species")
@@ -117,6 +118,12 @@ def _without_copies(pictures: pa.Table, copy_bits: int) -> tuple[pa.Table, pa.Ta
     original_N[told] = told[originals(hashes, copy_bits)]
     pictures, near = _split_copies(pictures, original_N, "near_duplicate")
     return pictures, pa.concat_tables([exact, near])
+
+
+def _is_first(pictures: pa.Table) -> np.ndarray:
+    """Whether no picture before has the same id in its source, as where an archive holds a name twice: (N,) bool."""
+    ids = pc.binary_join_element_wise(pictures["source"], pictures["source_id"], "\0")
+    return _first_of(ids) == np.arange(pictures.num_rows)
 
 
 def _first_of(column: pa.ChunkedArray) -> np.ndarray:
