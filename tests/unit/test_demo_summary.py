@@ -112,8 +112,11 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _write_answer(out: Path, answer: dict[str, Any]) -> None:
-    write_json(out / "answer.json", {"photo": _lineage(LYNX) | {"common": "Eurasian lynx"}, "answer": answer})
+def _write_answer(
+    out: Path, answer: dict[str, Any], source_id: str = "lynx.png", common: str = "Eurasian lynx"
+) -> None:
+    photo = _lineage(LYNX) | {"common": common, "source_id": source_id}
+    write_json(out / "answer.json", {"photo": photo, "answer": answer})
 
 
 def _line(out: Path, start: str) -> str:
@@ -178,3 +181,13 @@ def test_the_command_to_serve_can_be_typed(out: Path, monkeypatch: pytest.Monkey
     assert command == os.path.join(*script.parts[-3:])
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
     assert "/usr/bin/python3.11 -m trygon_jobs serve --model" in "\n".join(lines(out))
+
+
+def test_drawn_organisms_are_not_called_photos(out: Path) -> None:
+    assert not any("Drawn" in line for line in lines(out))
+    _write_answer(out, _answer(FOX, "order"), "drawn/beast/Lynx_lynx-0.png", common="")
+    told = list(lines(out))
+    assert told[0].startswith("[bold]Drawn organisms[/] stand in for photos, of species that are made up")
+    assert "(12 drawings)" in _line(out, "[bold]Species held out of training")
+    assert "photo.jpg shows an invented species (Lynx lynx)" in _line(out, "[bold]One request")
+    assert not any(" photos)" in line for line in told)

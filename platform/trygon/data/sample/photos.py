@@ -14,7 +14,8 @@ _INTRODUCTION = """# Where these pictures come from
 
 They were taken unchanged out of the Debian packages named below. Each keeps its author's licence.
 
-| picture | package | licence | author | source |
+"""
+ATTRIBUTION_HEADER = """| picture | package | licence | author | source |
 |---|---|---|---|---|
 """
 
@@ -43,7 +44,7 @@ def _write_table(folder: Path, rows: list[dict[str, str]], packages: Mapping[Pac
     # What the table itself says of a picture's credit wins over what was found beside it.
     full = [row | {key: row.get(key) or value for key, value in pictures[row["path"]].items()} for row in rows]
     write_table(folder / "labels.csv", full)
-    write_text(folder / "ATTRIBUTION.md", _INTRODUCTION + "".join(map(_credit_line, full)))
+    write_text(folder / "ATTRIBUTION.md", _INTRODUCTION + ATTRIBUTION_HEADER + "".join(map(credit_line, full)))
 
 
 def _provenance(picture: Picture) -> dict[str, str]:
@@ -56,7 +57,8 @@ def _provenance(picture: Picture) -> dict[str, str]:
     }
 
 
-def _credit_line(row: Mapping[str, str]) -> str:
+def credit_line(row: Mapping[str, str]) -> str:
+    """A picture's line below ATTRIBUTION_HEADER."""
     cells = [row[key].replace("|", "\\|") for key in ("path", "package", "license", "author", "source_url")]
     return f"| {' | '.join(cells)} |\n"
 

@@ -56,12 +56,9 @@ def draw(
     assert len(lineage) == len(Rank)
     specimen = setting is Setting.SPECIMEN
     genome = individual(seed, lineage, rng)
-    coat = Coat.of(genome)
     share = rng.uniform(0.9, 1.05) if specimen else rng.uniform(0.72, 1.15)
     side = int(min(size) * share)
-    canvas = Canvas(side, _pose(plan, rng), coat.base)
-    PLANS[plan](canvas, genome, coat, rng)
-    body = canvas.finished()
+    body = _body(genome, plan, rng, side)
     image = pale_ground(size, rng) if specimen else background(size, rng)
     room = np.array(size) - side
     left, top = (np.rint(room / 2 + rng.uniform(-0.4, 0.4, 2) * np.abs(room))).astype(int).tolist()
@@ -69,17 +66,36 @@ def draw(
     return image if specimen else lit(image, rng)
 
 
-def _pose(plan: str, rng: np.random.Generator) -> Pose:
+_CUTOUT_ZOOM = 0.6
+"""How much smaller a body is drawn for a cut-out: in a picture some limbs may end beyond the border, here none may."""
+
+
+def draw_cutout(lineage: tuple[str, ...], plan: str, seed: int, rng: np.random.Generator, side: int) -> Image.Image:
+    """An individual on nothing, whole: RGBA, a square of `side` pixels."""
+    return _body(individual(seed, lineage, rng), plan, rng, side, _CUTOUT_ZOOM)
+
+
+def _body(genome: Genome, plan: str, rng: np.random.Generator, side: int, zoom: float = 1.0) -> Image.Image:
+    coat = Coat.of(genome)
+    canvas = Canvas(side, _pose(plan, rng, zoom), coat.base)
+    PLANS[plan](canvas, genome, coat, rng)
+    return canvas.finished()
+
+
+def _pose(plan: str, rng: np.random.Generator, zoom: float) -> Pose:
     turn = rng.uniform(0, 2 * math.pi) if plan in _ANY_TURN else rng.normal(0, 0.18)
     flip = 1 if plan in _ANY_TURN or rng.random() < 0.5 else -1
     squeeze = rng.uniform(0.82, 1.0)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     skew = np.array([[flip * 0.92, rng.uniform(-0.1, 0.1)], [0.0, squeeze * 0.92]])
-    return Pose(rotation @ skew * _ZOOM.get(plan, 1.0), rng.uniform(-0.12, 0.12, 2))
+    return Pose(rotation @ skew * _ZOOM.get(plan, 1.0) * zoom, rng.uniform(-0.12, 0.12, 2))
 
 
 def encode(image: Image.Image, quality: int = 85) -> bytes:
-    """The picture as JPEG."""
+    """The picture as JPEG; a cut-out as PNG."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    if image.mode == "RGBA":
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
