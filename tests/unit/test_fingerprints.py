@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from trygon.data import fingerprints
 from trygon.data.fingerprints import exact, originals, perceptual
 
 _BICUBIC = Image.Resampling.BICUBIC
@@ -62,22 +63,24 @@ words = st.sampled_from([0, 1, 3, 7, 2**63, 2**64 - 1])
 hash_lists = st.lists(st.tuples(words, words, words, words), min_size=1, max_size=25)
 
 
-@given(hash_lists, st.integers(0, 12))
-def test_originals_equal_the_plain_search(hashes: list[tuple[int, ...]], distance: int) -> None:
-    hashes_N4 = np.asarray(hashes, np.uint64)
+def _plain(hashes_N4: np.ndarray, distance: int, num_guards: int) -> list[int]:
     plain: list[int] = []
     for index, value in enumerate(hashes_N4):
-        bits = [int(np.bitwise_count(value ^ hashes_N4[kept]).sum()) for kept in range(index) if plain[kept] == kept]
-        kept = [other for other in range(index) if plain[other] == other]
-        same = [k for k in kept if not (value ^ hashes_N4[k]).any()]
-        near = [k for k, b in zip(kept, bits, strict=True) if b <= distance]
-        plain.append((same or near or [index])[0])
-    found = originals(hashes_N4, distance)
-    assert [index == original for index, original in enumerate(found)] == [i == o for i, o in enumerate(plain)]
-    assert all(found[original] == original for original in found)
-    for index, original in enumerate(found):
-        assert original <= index
-        assert int(np.bitwise_count(hashes_N4[index] ^ hashes_N4[original]).sum()) <= distance
+        kept = [other for other in range(index) if plain[other] == other and index >= num_guards]
+        near = [other for other in kept if int(np.bitwise_count(value ^ hashes_N4[other]).sum()) <= distance]
+        plain.append((near or [index])[0])
+    return plain
+
+
+@given(hash_lists, st.integers(0, 12), st.integers(0, 4), st.sampled_from([1, 3, 4096]))
+def test_originals_equal_the_plain_search(
+    hashes: list[tuple[int, ...]], distance: int, num_guards: int, block: int
+) -> None:
+    hashes_N4 = np.asarray(hashes, np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprints, "_block_size", lambda distance: block)
+        patch.setattr(fingerprints, "_COMPARED", block)
+        assert originals(hashes_N4, distance, num_guards).tolist() == _plain(hashes_N4, distance, num_guards)
 
 
 def test_a_copy_of_a_copy_that_was_dropped_is_no_copy() -> None:
