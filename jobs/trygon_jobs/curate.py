@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trygon.data.render import Rendering, Resize
 from trygon.errors import TrygonError, UserError
@@ -45,8 +45,8 @@ class CurateConfig(JobConfig):
     """A checklist that names are matched to: a Darwin Core archive, EOL's or iNaturalist's taxonomy, or a table.
     What is not found in it keeps its own name."""
 
-    form: tuple[Literal["parquet", "webdataset"], ...] = ("parquet",)
-    """Shards to write: trygon's own, or BioCLIP's WebDataset beside them."""
+    webdataset: bool = False
+    """Write the shards in BioCLIP's WebDataset form too."""
 
     side: int = Field(default=256, ge=32)
     """Pixels of a sample's shorter side; of both with `squash`."""
@@ -60,7 +60,7 @@ class CurateConfig(JobConfig):
     min_side: int = Field(default=32, ge=1)
     """Pictures with a shorter side below this are left out."""
 
-    copy_bits: int = Field(default=10, ge=-1, le=31)
+    copy_bits: int = Field(default=10, ge=-1, le=16)
     """Pictures whose perceptual fingerprints differ in at most this many of 256 bits are copies; -1: only exact."""
 
     val: float = Field(default=0.05, ge=0, lt=1)
@@ -93,24 +93,35 @@ class CurateConfig(JobConfig):
     seed: int = 0
     """Of the splits and the views."""
 
+    @model_validator(mode="after")
+    def _views_are_squares(self) -> "CurateConfig":
+        if self.views > 1 and self.resize is not Resize.KEEP:
+            raise ValueError("views above 1 are squares already: leave out resize")
+        if self.views == 1 and self.backgrounds:
+            raise ValueError("backgrounds are for cut-outs in many views: give views above 1")
+        return self
+
 
 def main(config: Annotated[CurateConfig, Parameter(name="*")]) -> None:
     """Make shards of labelled pictures; run again it continues or does nothing."""
     from trygon.disk import only_writer, writing_to
 
-    sources, benchmarks, excluded = _inputs(config)
+    sources, benchmarks, tables = _inputs(config)
     config = config.model_copy(update={"out": absolute(config.out)})
     with writing_to(config.out), only_writer(config.out) as hold:
-        counts = _curate(config, sources, benchmarks, excluded, hold)
-    told = ", ".join(f"{number} {split}" for split, number in counts.items())
-    print(f"shards: {config.out} " + (f"({told} samples)" if counts else "(were complete)"))
+        summary = _curate(config, sources, benchmarks, tables, hold)
+    if summary is None:
+        print(f"shards: {config.out} (were complete)")
+        return
+    told = ", ".join(f"{number} {split}" for split, number in summary["samples"].items())
+    left_out = ", ".join(f"{number} {reason}" for reason, number in summary["rejects"].items())
+    print(f"shards: {config.out} ({told} samples)" + (f"\nleft out: {left_out}" if left_out else ""))
 
 
-def _inputs(config: CurateConfig) -> "tuple[list[Source], list[Source], set[tuple[str, str]]]":
-    """The sources, those of the benchmarks, and the species that tables exclude."""
+def _inputs(config: CurateConfig) -> "tuple[list[Source], list[Source], list[pa.Table]]":
+    """The sources, those of the benchmarks, and the tables of taxa to exclude."""
     from trygon.data.cache import sample_folder
-    from trygon.data.selection import binomials
-    from trygon.data.sources.catalog import open_sources
+    from trygon.data.sources.catalog import has_kind, open_sources
     from trygon.storage import require_folder
     from trygon.taxonomy.tables import read_taxa
 
@@ -118,24 +129,22 @@ def _inputs(config: CurateConfig) -> "tuple[list[Source], list[Source], set[tupl
         hint = "Run `trygon sample`, or give --source."
         require_folder(sample_folder() / "photos", "the sample photos' folder", hint)
     texts = config.source or (str(sample_folder() / "photos"),)
-    tables = [text for text in config.exclude if text.endswith((".csv", ".tsv", ".parquet"))]
+    tables = [text for text in config.exclude if text.endswith((".csv", ".tsv", ".parquet")) and not has_kind(text)]
     found = open_sources([*texts, *(text for text in config.exclude if text not in tables)])
     sources, benchmarks = found[: len(texts)], found[len(texts) :]
-    return sources, benchmarks, {pair for text in tables for pair in binomials(_cleaned(read_taxa(text), None))}
+    return sources, benchmarks, [read_taxa(text) for text in tables]
 
 
 def _curate(
     config: CurateConfig,
     sources: "list[Source]",
     benchmarks: "list[Source]",
-    excluded: set[tuple[str, str]],
+    tables: "list[pa.Table]",
     hold: "Hold",
-) -> dict[str, int]:
-    """Make what is missing in the output folder; the samples by split, none where it was complete."""
+) -> dict[str, Any] | None:
+    """Make what is missing in the output folder; the summary, None where it was complete."""
     from trygon.cluster.local import start_ray
     from trygon.data.curation import Output, cut_shards, plan_samples, write_plan, write_shards
-    from trygon.data.selection import binomials
-    from trygon.data.sources.tables import num_bad_lines
     from trygon.storage import remove_tree
     from trygon.taxonomy.resolution import Backbone
     from trygon_jobs.progress import counting
@@ -143,11 +152,14 @@ def _curate(
     backbone = Backbone.load(config.backbone) if config.backbone else None
     own = {source.name: source.records() for source in (*benchmarks, *sources)}
     records = {name: _cleaned(table, backbone) for name, table in own.items()}
+    species = _species_of([*tables, *(own[source.name] for source in benchmarks)], backbone)
     jobs = _jobs(config, [*benchmarks, *sources], sum(table.num_rows for table in own.values()))
-    if not _claim(config, records, jobs, excluded):
-        return {}
+    work = join(config.out, WORK)
+    if not _claim(config, records, jobs, species):
+        remove_tree(work)
+        return None
+    _check_clades(config, records)
     start_ray(os.cpu_count())  # decoding keeps a CPU busy: more workers than CPUs only cost memory
-    species = excluded.union(*(binomials(records[source.name]) for source in benchmarks))
     parts, renders = _render(jobs, sum(table.num_rows for table in own.values()), hold)
     selection = _select(config, renders, records, {source.name for source in benchmarks}, species)
     samples = plan_samples(renders, selection, config.views, config.subset, config.seed)
@@ -155,18 +167,48 @@ def _curate(
     if "train" not in counts:
         raise UserError(f"no picture is left for training: {_told(selection.rejects)} (or lower --holdout)")
     shards = cut_shards(counts, config.shard_rows)
-    plan = join(config.out, WORK, "plan.parquet")
+    plan = join(work, "plan.parquet")
+    hold.check()
     write_plan(plan, samples, shards)
-    output = Output(config.out, plan, tuple(parts), "parquet" in config.form, "webdataset" in config.form)
+    output = Output(config.out, plan, tuple(parts), config.webdataset)
     with counting("write shards", samples.num_rows, unit="samples") as advance:
         for number in write_shards(output, shards):
             hold.check()
             advance(number)
     _check_absence(output, shards, species)
-    bad_lines = {name: number for name, table in own.items() if (number := num_bad_lines(table))}
-    _finish(output, config.model_dump(mode="json"), samples, selection.rejects, bad_lines)
-    remove_tree(join(config.out, WORK))
-    return counts
+    summary = _finish(output, config.model_dump(mode="json"), samples, selection.rejects, _bad_lines(own))
+    hold.check()
+    remove_tree(work)
+    return summary
+
+
+def _species_of(tables: "list[pa.Table]", backbone: "Backbone | None") -> set[tuple[str, str]]:
+    """The (genus, epithet) of all species, by their own names and by the backbone's."""
+    from trygon.data.selection import binomials
+
+    taxonomies = [None, backbone] if backbone else [None]
+    both = [_cleaned(table, taxonomy) for table in tables for taxonomy in taxonomies]
+    return set().union(*map(binomials, both))
+
+
+def _check_clades(config: CurateConfig, records: "dict[str, pa.Table]") -> None:
+    """`UserError` for a clade to hold out that no source names, before hours are spent on pictures."""
+    from trygon.data.splits import of_clade
+
+    for name in config.holdout_clade:
+        if not any(of_clade(table, name).any() for table in records.values()):
+            raise UserError(f"--holdout-clade {name}: no source names such a clade; see its spelling")
+
+
+def _bad_lines(records: "dict[str, pa.Table]") -> dict[str, int]:
+    """Lines of each source's tables that say nothing: broken ones, and those of an id that was there before."""
+    from trygon.data.sources.tables import num_bad_lines
+
+    counts = {
+        name: num_bad_lines(table) + table.num_rows - len(table["source_id"].unique())
+        for name, table in records.items()
+    }
+    return {name: number for name, number in counts.items() if number}
 
 
 def _cleaned(records: "pa.Table", backbone: "Backbone | None") -> "pa.Table":
@@ -191,34 +233,45 @@ def _jobs(config: CurateConfig, sources: "Sequence[Source]", total: int) -> "lis
 
 
 def _claim(
-    config: CurateConfig, records: "dict[str, pa.Table]", jobs: "Sequence[Job]", excluded: set[tuple[str, str]]
+    config: CurateConfig, records: "dict[str, pa.Table]", jobs: "Sequence[Job]", species: set[tuple[str, str]]
 ) -> bool:
     """Take the output folder for this config, these records and these files; False where it is finished."""
-    from trygon.data.shards import list_shards
-    from trygon.storage import digest_texts, exists, read_json, write_json
+    from trygon.storage import digest_texts, exists, list_files, read_json, write_json
 
-    rendered = config.model_dump(mode="json", include=set(Rendering.__dataclass_fields__) | {"source", "exclude"})
-    identity = config.model_dump(mode="json", exclude={"out"}) | {
+    rendered = config.model_dump(mode="json", include={*Rendering.__dataclass_fields__, "source", "exclude"})
+    rendered |= {
         "files": digest_texts(text for job in jobs for text in (job.unit.uri, *job.unit.members)),
-        "records": {name: _digest(table) for name, table in records.items()},
-        "excluded_species": digest_texts(" ".join(pair) for pair in sorted(excluded)),
+        "part_rows": max((job.rows for job in jobs), default=0),
     }
+    identity = (
+        config.model_dump(mode="json", exclude={"out"})
+        | rendered
+        | {
+            "records": {name: _digest(table) for name, table in records.items()},
+            "benchmark_species": digest_texts(" ".join(pair) for pair in sorted(species)),
+        }
+    )
     plan = join(config.out, "plan.json")
     finished = exists(join(config.out, "summary.json"))
     if exists(plan):
         previous = read_json(plan)
-        changed = [key for key in identity if previous.get(key) != identity[key]]
         # Before there are shards, only what pictures are made of must be the same.
-        if not finished and not list_shards(config.out, "train") and not exists(join(config.out, "webdataset")):
-            changed = [key for key in changed if key in {*rendered, "files"}]
+        begun = finished or list_files(config.out, ".parquet") or list_files(config.out, ".tar")
+        changed = [key for key in (identity if begun else rendered) if previous.get(key) != identity[key]]
         if changed:
-            raise UserError(
-                f"{config.out} holds shards of another curation ({changed[0]}: {previous.get(changed[0])}, "
-                f"now {identity[changed[0]]}): give another folder, or remove it"
+            what = (
+                changed[0]
+                if changed[0] in _DIGESTS
+                else (f"{changed[0]}: {previous.get(changed[0])}, now {identity[changed[0]]}")
             )
+            raise UserError(f"{config.out} holds another curation ({what}): give another folder, or remove it")
     write_json(plan, identity)
     write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
     return not finished
+
+
+_DIGESTS = {"files", "part_rows", "records", "benchmark_species"}
+"""What no user wrote down: that it changed is all there is to say."""
 
 
 def _digest(table: "pa.Table") -> str:
@@ -286,7 +339,7 @@ def _check_absence(output: "Output", shards: "Sequence[Shard]", species: set[tup
     from trygon.data.selection import shows_species
     from trygon.data.shards import open_shard
 
-    for shard in shards if species and output.parquet else ():
+    for shard in shards if species else ():
         place = output.places(shard)["parquet"]
         with open_shard(place) as samples:
             shown = shows_species(samples.read(columns=["genus", "species"]), species)
@@ -296,8 +349,8 @@ def _check_absence(output: "Output", shards: "Sequence[Shard]", species: set[tup
 
 def _finish(
     output: "Output", config: dict[str, Any], samples: "pa.Table", rejects: "pa.Table", bad_lines: dict[str, int]
-) -> None:
-    """Write what describes the shards; `summary.json` last, for it makes them complete."""
+) -> dict[str, Any]:
+    """Write what describes the shards; `summary.json` last, for it makes them complete. Returns it."""
     from trygon.data.card import count_samples, summarise, write_card
     from trygon.data.curation import read_shown
     from trygon.data.shards import write_rows
@@ -311,6 +364,7 @@ def _finish(
     summary = summarise(samples, rejects) | {"bad_lines": bad_lines}
     write_card(output.folder, config, summary, counts, read_shown(output, samples))
     write_json(join(output.folder, "summary.json"), summary)
+    return summary
 
 
 def _told(rejects: "pa.Table") -> str:

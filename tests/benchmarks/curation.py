@@ -79,7 +79,7 @@ def plain_rate(data: list[bytes]) -> float:
     return len(data) / (time.monotonic() - start)
 
 
-def rows(out: Path, sizes: list[int], forms: list[str]) -> Iterator[str]:
+def rows(out: Path, sizes: list[int], webdataset: bool) -> Iterator[str]:
     yield "| pictures | seconds | pictures/s per core | plain pictures/s | ratio | most memory | samples | left out |"
     yield "|---|---|---|---|---|---|---|---|"
     for size in sizes:
@@ -90,7 +90,7 @@ def rows(out: Path, sizes: list[int], forms: list[str]) -> Iterator[str]:
         shutil.rmtree(shards, ignore_errors=True)
         before = plain_rate(some)
         flags = [word for source in sources for word in ("--source", source)]
-        flags += [word for form in forms for word in ("--form", form)]
+        flags += ["--webdataset"] if webdataset else []
         exclude = ["--exclude", f"rarespecies:{made / 'rarespecies'}"]
         seconds, memory = trygon("curate", shards, "--side", str(SIDE), *flags, *exclude)
         rate = (before + plain_rate(some)) / 2  # before and after, for machines change their pace
@@ -111,8 +111,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--webdataset", action="store_true", help="write BioCLIP's form too")
     arguments = parser.parse_args()
-    forms = ["parquet", "webdataset"] if arguments.webdataset else ["parquet"]
-    for row in rows(arguments.out, arguments.images, forms):
+    for row in rows(arguments.out, arguments.images, arguments.webdataset):
         print(row, flush=True)
 
 

@@ -92,6 +92,7 @@ def test_other_formats(kind: str) -> None:
         (b"not a picture\n", "not_an_image"),
         (JPEG[: len(JPEG) // 2], "truncated"),
         (JPEG[:2], "not_an_image"),
+        (_encode(PHOTO, "EPS"), "not_an_image"),  # Pillow would call Ghostscript for it
         (_encode(PHOTO, "PNG")[:-40], "truncated"),
     ],
 )

@@ -68,6 +68,17 @@ def test_small_and_truncated_pictures_have_a_reason(tmp_path: Path) -> None:
     assert [row.reason for row in render(cut, "s", Rendering())] == ["truncated"]
 
 
+def test_a_banner_has_a_reason_and_ends_nothing(tmp_path: Path) -> None:
+    banner = io.BytesIO()
+    Image.new("RGB", (70_000, 100)).save(banner, "PNG")
+    assert [row.reason for row in render(Picture("banner", banner.getvalue()), "s", Rendering())] == ["too_narrow"]
+
+
+def test_the_least_side_may_be_above_that_of_samples(tmp_path: Path) -> None:
+    (row,) = render(_photo(tmp_path, (1000, 1000)), "s", Rendering(side=64, min_side=300))
+    assert not row.reason
+
+
 @pytest.mark.parametrize("cutout", [True, False])
 def test_views_are_the_same_every_time_and_differ_from_each_other(tmp_path: Path, cutout: bool) -> None:
     draw_photo(tmp_path / "grounds" / "ground.jpg", 9, cutout=False, size=(300, 200))

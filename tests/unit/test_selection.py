@@ -122,6 +122,29 @@ def test_the_benchmark_is_kept_out_by_species_and_by_picture() -> None:
     }  # fmt: skip
 
 
+def test_the_benchmarks_pictures_stand_guard_whatever_they_are_called() -> None:
+    benchmark = _renders("bench", {"id": "b1", "mark": "x"}, {"id": "b2", "mark": "x", "flip": 1, "digest": "b2"})
+    guard = join_records(benchmark, _records(("b2", ("",) * 7)), "bench", True)[
+        0
+    ]  # one without record, one without name
+    source = _renders("a", {"id": "near_b2", "mark": "x", "flip": 1, "digest": "n"}, {"id": "wrong", "mark": "y"})
+    other = _renders("b", {"id": "lion", "mark": "y"})
+    labels = _records(("near_b2", TIGER), ("wrong", TIGER))
+    pictures = pa.concat_tables(
+        [
+            guard,
+            join_records(source, labels, "a", False)[0],
+            join_records(other, _records(("lion", LION)), "b", False)[0],
+        ]
+    )
+    found = select(pictures, {("Panthera", "leo")}, RULE)
+    assert found.pictures.num_rows == 0
+    assert _reasons(found.rejects) == {
+        "b1": "of_benchmark", "b2": "of_benchmark", "near_b2": "near_duplicate", "wrong": "duplicate",
+        "lion": "benchmark_species",
+    }  # fmt: skip
+
+
 def test_a_picture_that_might_show_a_held_out_clade_is_in_no_split() -> None:
     renders = _renders("a", {"id": "lion"}, {"id": "cat"})
     joined, _ = join_records(renders, _records(("lion", LION), ("cat", CAT)), "a", False)

@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray.data
+from ray import cloudpickle
 
 
 def spread(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    """`function(task)` for each task, in the order in which they end. Tasks and results are small and picklable."""
+    """`function(task)` for each task, in the order in which they end. Results are small."""
     if not tasks:
         return
-    rows = [{"task": index} for index in range(len(tasks))]
+    # Each row holds its own task: within the function's closure, all of them would travel with each.
+    rows = [{"task": cloudpickle.dumps(task)} for task in tasks]  # pyright: ignore[reportPrivateImportUsage]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        lambda row: {"result": function(tasks[row["task"]])}
+        lambda row: {"result": function(cloudpickle.loads(row["task"]))}
     )
     for row in dataset.iter_rows():
         yield row["result"]

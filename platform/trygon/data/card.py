@@ -38,6 +38,8 @@ def summarise(samples: pa.Table, rejects: pa.Table) -> dict[str, Any]:
     once = samples.filter(pc.not_equal(samples["split"], TRAIN_SMALL))
     species_N = once.filter(pc.and_(pc.not_equal(once["genus"], ""), pc.not_equal(once["species"], "")))
     depth_N = depths(once)
+    others = rejects.filter(pc.not_equal(rejects["reason"], "of_benchmark"))
+    sources = dict.fromkeys([*once["source"].unique().to_pylist(), *others["source"].unique().to_pylist()])
     return {
         "samples": _tally(samples, "split"),
         "pictures": _tally(samples.group_by(["split", "source", "source_id"]).aggregate([]), "split"),
@@ -46,10 +48,7 @@ def summarise(samples: pa.Table, rejects: pa.Table) -> dict[str, Any]:
             for name, split in (("seen", "train"), ("unseen", "unseen"))
         },
         "num_taxa": _num_distinct(once),
-        "sources": {
-            source: _tally(once.filter(pc.equal(once["source"], source)), "split")
-            for source in pc.unique(once["source"]).to_pylist()
-        },
+        "sources": {source: _tally(once.filter(pc.equal(once["source"], source)), "split") for source in sources},
         "ranks": {rank: int((depth_N == level).sum()) for level, rank in enumerate(RANKS)},
         "all_seven_ranks": int(
             np.logical_and.reduce([pc.not_equal(once[rank], "").to_numpy() for rank in RANKS]).sum()
@@ -94,7 +93,7 @@ def write_card(
         "config": config,
         "summary": summary,
         "num_samples": sum(summary["samples"].values()),
-        "num_rejects": sum(summary["rejects"].values()),
+        "num_rejects": sum(number for reason, number in summary["rejects"].items() if reason != "of_benchmark"),
         "bars": _all_bars(summary),
         "curve": _abundance(counts),
         "pictures": [_picture(sample) for sample in shown[:_SHOWN_PICTURES]],

@@ -10,7 +10,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from trygon.data.parts import RENDER, Part, read_part, read_pictures, write_part
 from trygon.data.render import Rendering, render
 from trygon.data.selection import LABELS, Selection
 from trygon.data.shards import open_shard, shard_path, write_rows
-from trygon.data.sources.source import Source, Unit
+from trygon.data.sources.source import Picture, Source, Unit
 from trygon.data.splits import TRAIN, TRAIN_SMALL, subset
 from trygon.data.webdataset import shard_name, write_sizes, write_webdataset
 from trygon.schemas import SAMPLE
@@ -91,15 +91,29 @@ def run_jobs(jobs: Sequence[Job]) -> Iterator[int]:
 
 def render_unit(job: Job) -> int:
     """Render a unit to parts; the number of its pictures."""
-    num_parts = num_pictures = 0
-    for pictures in _batched(job.source.read(job.unit), job.rows):
-        part = Part(job.folder, job.number, num_parts)
-        if not exists(part.table):  # an archive of many parts, of which some were made before
-            renders = (it for picture in pictures for it in render(picture, job.source.name, job.rendering))
+    pictures, num_pictures = _once(job.source.read(job.unit)), 0
+    for index in count():
+        part = Part(job.folder, job.number, index)
+        is_there = exists(part.table)  # of an archive of many parts some may have been made before
+        number, renders = 0, []
+        for picture in islice(pictures, job.rows):
+            number += 1
+            renders += [] if is_there else render(picture, job.source.name, job.rendering)
+        if not number:
+            write_json(job.receipt, {"parts": index, "pictures": num_pictures})
+            return num_pictures
+        if not is_there:
             write_part(part, job.source.name, renders)
-        num_parts, num_pictures = num_parts + 1, num_pictures + len(pictures)
-    write_json(job.receipt, {"parts": num_parts, "pictures": num_pictures})
-    return num_pictures
+        num_pictures += number
+    raise AssertionError("unreachable")
+
+
+def _once(pictures: Iterable[Picture]) -> Iterator[Picture]:
+    """The pictures; one whose id came before, as where an archive holds a name twice, without its content."""
+    seen: set[str] = set()
+    for picture in pictures:
+        yield Picture(picture.source_id, b"", "repeated_id") if picture.source_id in seen else picture
+        seen.add(picture.source_id)
 
 
 def list_parts(jobs: Sequence[Job]) -> dict[str, list[Part]]:
@@ -129,8 +143,7 @@ def plan_samples(renders: pa.Table, selection: Selection, num_views: int, subset
     pictures = selection.pictures.append_column("split", pa.array(selection.split, pa.string()))
     views = renders
     if num_views > 1:
-        key = pc.binary_join_element_wise(views["source"], views["source_id"], "\0")
-        known = pc.binary_join_element_wise(pictures["source"], pictures["source_id"], "\0")
+        key, known = (_picture_keys(table) for table in (views, pictures))
         positions = pc.index_in(key, value_set=known.combine_chunks())
         of = pictures.select([*LABELS, "split"]).take(positions)
         wanted = pc.equal(pc.greater(views["view"], 0), pc.equal(of["split"], TRAIN))
@@ -146,6 +159,13 @@ def plan_samples(renders: pa.Table, selection: Selection, num_views: int, subset
     columns = [name for name in SAMPLE.names if name != "image"]
     return pictures.select([*columns, "part", "offset", "bytes"]).sort_by(
         [("split", "ascending"), ("sample_id", "ascending")]
+    )
+
+
+def _picture_keys(renders: pa.Table) -> pa.ChunkedArray:
+    """A text that all views of a picture share, and no other picture."""
+    return pc.binary_join_element_wise(
+        renders["source"], renders["source_id"], renders["part"].cast(pa.string()), "\0"
     )
 
 
@@ -186,14 +206,11 @@ class Output:
     folder: str
     plan: str
     parts: tuple[Part, ...]
-    parquet: bool
     webdataset: bool
 
     def places(self, shard: Shard) -> dict[str, str]:
         """The files of a shard, by form."""
-        forms = {}
-        if self.parquet:
-            forms["parquet"] = str(shard_path(self.folder, shard.split, shard.index))
+        forms = {"parquet": shard_path(self.folder, shard.split, shard.index)}
         if self.webdataset:
             forms["webdataset"] = join(self.folder, "webdataset", shard.split, shard_name(shard.index))
         return forms
@@ -222,8 +239,7 @@ def write_shard(output: Output, index: int, shard: Shard) -> int:
     columns: Mapping[str, Any] = {name: plan[name] for name in SAMPLE.names if name != "image"}
     samples = pa.table({**columns, "image": pa.array(images, pa.binary())}).select(SAMPLE.names).cast(SAMPLE)
     places = output.places(shard)
-    if "parquet" in places:
-        write_rows(places["parquet"], samples)
+    write_rows(places["parquet"], samples)
     if "webdataset" in places:
         write_webdataset(places["webdataset"], samples.to_pylist())
     return len(images)

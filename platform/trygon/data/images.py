@@ -12,6 +12,9 @@ from PIL import ExifTags, Image, ImageOps
 MAX_PIXELS = 200_000_000
 """A picture that claims more is refused before it is decoded."""
 
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""What is opened, in Pillow's words, whatever a file is called: it would start Ghostscript for some others."""
+
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 """How JPEG and PNG begin: a file that begins so and cannot be opened was cut off in its header."""
 
@@ -41,7 +44,7 @@ def decode(data: bytes, min_side: int = 0) -> Image.Image:
     if not data:
         raise BadImage("empty")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise BadImage("too_large", str(error)) from error
     except Exception as error:

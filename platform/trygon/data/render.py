@@ -15,10 +15,11 @@ from PIL import Image
 from trygon.data.composites import clean_view, open_organism, training_view
 from trygon.data.fingerprints import exact, perceptual
 from trygon.data.images import BadImage, decode, encode_jpeg
-from trygon.data.sources.source import Picture
+from trygon.data.sources.source import Picture, is_picture
 from trygon.storage import list_files, read_bytes, stable_id
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+MAX_ASPECT = 16
+"""A picture longer than so many times its shorter side is a scale bar or a banner; a model would see nothing of it."""
 
 
 class Resize(StrEnum):
@@ -74,6 +75,9 @@ def render(picture: Picture, source: str, rendering: Rendering) -> Iterator[Rend
     if min(image.size) < rendering.min_side:
         yield Render(picture.source_id, reason="too_small")
         return
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        yield Render(picture.source_id, reason="too_narrow")
+        return
     clean = _clean(image, rendering)
     data = encode_jpeg(clean, rendering.quality)
     # Fingerprints are of what would be stored: two files that give the same sample are one.
@@ -87,7 +91,7 @@ def render(picture: Picture, source: str, rendering: Rendering) -> Iterator[Rend
 def _open(data: bytes, rendering: Rendering) -> Image.Image:
     """The decoded picture, at a reduced scale where that is enough; of photo sets with cut-outs, as RGBA."""
     if rendering.views == 1:
-        return decode(data, min_side=rendering.side)
+        return decode(data, min_side=max(rendering.side, rendering.min_side))
     decode(data)  # says what is wrong with it
     return open_organism(data)
 
@@ -120,7 +124,7 @@ _BACKGROUND_SIDE = 768
 @lru_cache(maxsize=2)
 def load_backgrounds(folder: str) -> tuple[Image.Image, ...]:
     """The pictures of a folder tree, in the order of their names, reduced once a process; none for a blank name."""
-    paths = [path for path in list_files(folder) if path.lower().endswith(IMAGE_SUFFIXES)] if folder else []
+    paths = [path for path in list_files(folder) if is_picture(path)] if folder else []
     images = [decode(read_bytes(path)) for path in paths]
     for image in images:
         image.thumbnail((2 * _BACKGROUND_SIDE, _BACKGROUND_SIDE))

@@ -61,23 +61,24 @@ def join_records(renders: pa.Table, records: pa.Table, source: str, is_benchmark
 
 
 def select(pictures: pa.Table, benchmark_species: set[tuple[str, str]], rule: SelectionRule) -> Selection:
-    """Decide for each picture (rows of `join_records`, view 0 alone, of all sources in the order they were given).
+    """Decide for each picture (rows of `join_records`, of all sources in the order they were given).
 
-    First what cannot be used, then copies, then what the benchmark shows, then what might show a held-out clade.
+    First what cannot be used, then copies, then what the benchmark shows, then what might show a held-out clade. The
+    benchmark's pictures, whatever their labels, and those of its species keep their copies out by any name.
     """
     tables = []
 
-    def keep(wanted_N: np.ndarray, reason: str) -> None:
+    def keep(wanted_N: np.ndarray, reason: str | pa.ChunkedArray) -> None:
         nonlocal pictures
-        left = pictures.filter(pa.array(~wanted_N))
-        tables.append(_rejects(left["source"], left["source_id"], reason))
+        left = pictures.append_column("why", _column(reason, pictures.num_rows)).filter(pa.array(~wanted_N))
+        tables.append(_rejects(left["source"], left["source_id"], left["why"]))
         pictures = pictures.filter(pa.array(wanted_N))
 
-    bad = pictures.filter(pc.not_equal(pictures["reason"], ""))
-    tables.append(_rejects(bad["source"], bad["source_id"], bad["reason"]))
-    pictures = pictures.filter(pc.equal(pictures["reason"], ""))
+    of_benchmark_N = pictures["benchmark"].to_numpy() & pc.is_valid(pictures["digest"]).to_numpy()
+    keep(of_benchmark_N | pc.equal(pictures["reason"], "").to_numpy(), pictures["reason"])
     keep(_is_first(pictures), "repeated_id")
-    pictures, copies = _without_copies(pictures, rule.copy_bits)
+    guards_N = pictures["benchmark"].to_numpy() | shows_species(pictures, benchmark_species)
+    pictures, copies = _without_copies(pictures, guards_N, rule.copy_bits)
     keep(~pictures["benchmark"].to_numpy(), "of_benchmark")
     keep(~shows_species(pictures, benchmark_species), "benchmark_species")
     held_N = held_out(pictures, rule.splits)
@@ -101,22 +102,24 @@ def binomials(lineages: pa.Table) -> set[tuple[str, str]]:
     return set(zip(named["genus"].to_pylist(), named["species"].to_pylist(), strict=True))
 
 
-def _without_copies(pictures: pa.Table, copy_bits: int) -> tuple[pa.Table, pa.Table]:
-    """One picture of each group of copies. Kept is a benchmark's, else the one with the deepest name, else the one of
-    the source given first."""
+def _without_copies(pictures: pa.Table, guards_N: np.ndarray, copy_bits: int) -> tuple[pa.Table, pa.Table]:
+    """One picture of each group of copies: the one with the deepest name, or of the source given first. Guards are all
+    kept, and nothing that is a copy of one."""
     source_order = pc.index_in(pictures["source"], value_set=pc.unique(pictures["source"]))
-    keys = (pictures["sample_id"].to_numpy(), source_order.to_numpy(), -depths(pictures))
-    pictures = pictures.take(pa.array(np.lexsort((*keys, ~pictures["benchmark"].to_numpy()))))
-    pictures, exact = _split_copies(pictures, _first_of(pictures["digest"]), "duplicate")
+    keys = (pictures["sample_id"].to_numpy(), source_order.to_numpy(), -depths(pictures), ~guards_N)
+    pictures = pictures.take(pa.array(np.lexsort(keys)))
+    num_guards = int(guards_N.sum())
+    exact_N = _first_of(pictures["digest"])
+    exact_N[:num_guards] = np.arange(num_guards)
+    pictures, exact = _split_copies(pictures, exact_N, "duplicate")
     if copy_bits < 0:
         return pictures, exact
-    flat_N = pictures["fingerprint"].is_null().to_numpy()
-    original_N = np.arange(pictures.num_rows)
-    told = np.flatnonzero(~flat_N)
+    near_N = np.arange(pictures.num_rows)
+    told = np.flatnonzero(pictures["fingerprint"].is_valid().to_numpy())
     joined = b"".join(pictures["fingerprint"].take(pa.array(told)).to_pylist())
     hashes = np.frombuffer(joined, np.uint64).reshape(-1, BITS // 64)
-    original_N[told] = told[originals(hashes, copy_bits)]
-    pictures, near = _split_copies(pictures, original_N, "near_duplicate")
+    near_N[told] = told[originals(hashes, copy_bits, int((told < num_guards).sum()))]
+    pictures, near = _split_copies(pictures, near_N, "near_duplicate")
     return pictures, pa.concat_tables([exact, near])
 
 
@@ -148,10 +151,9 @@ def _rejects(
     copy_of: pa.ChunkedArray | None = None,
 ) -> pa.Table:
     number = len(source_id)
-    columns = [
-        pa.repeat(source, number) if isinstance(source, str) else source,
-        source_id,
-        pa.repeat(reason, number) if isinstance(reason, str) else reason,
-        pa.nulls(number, pa.string()) if copy_of is None else copy_of,
-    ]
-    return pa.table(columns, schema=REJECT)
+    copied = pa.nulls(number, pa.string()) if copy_of is None else copy_of
+    return pa.table([_column(source, number), source_id, _column(reason, number), copied], schema=REJECT)
+
+
+def _column(value: str | pa.ChunkedArray, number: int) -> pa.Array | pa.ChunkedArray:
+    return pa.repeat(value, number) if isinstance(value, str) else value

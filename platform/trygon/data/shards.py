@@ -1,8 +1,6 @@
 """Shards: Parquet files of samples with small row groups, so that a reader takes a few images at a time."""
 
-import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +50,10 @@ def write_shard(place: str | Path, samples: Sequence[Mapping[str, Any]]) -> None
 
 def write_rows(place: str | Path, table: pa.Table) -> None:
     """Write a table in small row groups; the file appears finished or not at all."""
+    sink = pa.BufferOutputStream()
     # JPEG does not shrink further, and the rest of a row is small.
-    write = partial(pq.write_table, table, row_group_size=ROW_GROUP_ROWS, compression="none")
-    if is_remote(place):
-        sink = pa.BufferOutputStream()
-        write(sink)
-        return write_bytes(place, memoryview(sink.getvalue()))
-    path = Path(place)
-    scratch = path.with_name(f".{path.name}.unfinished")
-    write(scratch)
-    os.replace(scratch, path)
-    return None
+    pq.write_table(table, sink, row_group_size=ROW_GROUP_ROWS, compression="none")
+    write_bytes(place, memoryview(sink.getvalue()))
 
 
 def read_samples(folder: str | Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:

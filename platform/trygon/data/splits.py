@@ -68,7 +68,7 @@ def held_out(lineages: pa.Table, rule: SplitRule) -> np.ndarray:
         word = str(rule.holdout_rank)
         # A clade without a name at the rank is none: what belongs to it is not known.
         chosen = [bool(clade[-1]) and share_of(rule.seed, word, *clade) < rule.holdout for clade in clades]
-        held_N |= np.asarray(chosen, bool)[inverse]
+        held_N |= _of_same_name(lineages, rule.holdout_rank, np.asarray(chosen, bool)[inverse])
     for name in rule.clades:
         shown_N = of_clade(lineages, name)
         if not shown_N.any():
@@ -77,11 +77,22 @@ def held_out(lineages: pa.Table, rule: SplitRule) -> np.ndarray:
     return held_N
 
 
+def _of_same_name(lineages: pa.Table, rank: Rank, held_N: np.ndarray) -> np.ndarray:
+    """All pictures of a name that is held out for some: sources disagree on what stands above it. (N,) bool."""
+    names = lineages[RANKS[rank]] if rank < Rank.SPECIES else _binomials(lineages)
+    named_N = pc.not_equal(lineages[RANKS[rank]], "").to_numpy()
+    held = pc.unique(names.filter(pa.array(held_N)))
+    return named_N & pc.is_in(names, value_set=held).to_numpy()
+
+
+def _binomials(lineages: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(lineages[RANKS[Rank.GENUS]], lineages[RANKS[Rank.SPECIES]], " ")
+
+
 def of_clade(lineages: pa.Table, name: str) -> np.ndarray:
     """Pictures of the clades that carry a name at any rank, or of a binomial: (N,) bool."""
     hits = [pc.equal(lineages[rank], name) for rank in RANKS[: Rank.SPECIES]]
-    binomial = pc.binary_join_element_wise(lineages[RANKS[Rank.GENUS]], lineages[RANKS[Rank.SPECIES]], " ")
-    return np.logical_or.reduce([hit.to_numpy() for hit in (*hits, pc.equal(binomial, name))])
+    return np.logical_or.reduce([hit.to_numpy() for hit in (*hits, pc.equal(_binomials(lineages), name))])
 
 
 def may_show(lineages: pa.Table, held_N: np.ndarray) -> np.ndarray:

@@ -18,15 +18,14 @@ _SPECIES, _CUTOUTS, _SCENES = 100, 2, 4
 _SEED = 429
 """Its tree has every body plan, and of beasts 19 species in four families: they pass the cameras of the archive."""
 
-RECIPE = (
-    f"drawn 1: {_SPECIES} species of seed {_SEED}, {_CUTOUTS} cut-outs and a picture each, {_SCENES} scenes a kind"
-)
+RECIPE = f"drawn 1: {_SPECIES} species of seed {_SEED}, {_CUTOUTS} cut-outs and a picture each, {_SCENES} scenes of {len(KINDS) + 1} kinds"
 """What the drawn parts are made of. Raise its number when they are drawn in another way."""
 
 _CUTOUT_SIDE = 600
 _PICTURE_SIZE, _SCENE_SIZE = (400, 300), (600, 440)
 _BEAST = "beast"
-_SETTINGS = {"ground": "landscape", "sky": "landscape", "water": "water"}
+_MEADOW = "meadow"
+_SETTINGS = {"ground": "landscape", "sky": "landscape", "water": "water", _MEADOW: "landscape"}
 _CREDIT = {"license": "CC0-1.0", "author": "drawn by trygon", "source_url": "", "package": ""}
 _INTRODUCTION = """# Where these pictures come from
 
@@ -49,7 +48,7 @@ def write_drawn_photos(folder: Path, _: Mapping[Package, Path]) -> None:
 def write_drawn_backgrounds(folder: Path, _: Mapping[Package, Path]) -> None:
     """`folder`: scenes without organisms below drawn/, with labels.csv and ATTRIBUTION.md."""
     rows = []
-    for kind in KINDS:
+    for kind in (*KINDS, _MEADOW):
         for number in range(_SCENES):
             path = f"drawn/{kind}-{number}.jpg"
             rng = np.random.default_rng([_SEED, stable_id(path)])
@@ -65,8 +64,8 @@ def drawn_beasts(paths: Iterable[str]) -> list[str]:
 
 
 def drawn_grounds(backgrounds: Path) -> list[str]:
-    """The drawn backgrounds that an animal can stand on."""
-    return sorted(path.relative_to(backgrounds).as_posix() for path in backgrounds.glob("drawn/ground-*.jpg"))
+    """The drawn backgrounds for cameras: an animal can stand there, and no stone is taken for one."""
+    return sorted(path.relative_to(backgrounds).as_posix() for path in backgrounds.glob(f"drawn/{_MEADOW}-*.jpg"))
 
 
 def _photos(folder: Path) -> Iterator[dict[str, str]]:

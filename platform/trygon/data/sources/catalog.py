@@ -39,6 +39,11 @@ def open_source(text: str) -> Source:
     return source(place, name) if name else source(place)
 
 
+def has_kind(text: str) -> bool:
+    """Whether a text names a kind of source before its place."""
+    return text.partition(":")[0].rpartition("=")[2] in SOURCES
+
+
 def open_sources(texts: Sequence[str]) -> list[Source]:
     """Several sources; `UserError` where two have the same name: their pictures could not be told apart."""
     sources = [open_source(text) for text in texts]

@@ -13,15 +13,16 @@ from trygon.data.synthetic.strokes import Colour
 
 _TILE = 640
 KINDS = ("ground", "leaves", "bark", "water", "sky")
+_HUES = {"ground": 0.09, "leaves": 0.28, "bark": 0.07, "water": 0.5, "sky": 0.57, "meadow": 0.22}
 
 
 def background(size: tuple[int, int], rng: np.random.Generator, kind: str = "") -> Image.Image:
-    """A scene without organisms, of any of KINDS unless one is named: RGB.
+    """A scene without organisms, of any of KINDS unless one is named: RGB. `meadow` is ground where nothing lies.
 
     `size` is (width, height) in pixels, each side at most 600.
     """
     kind = kind or KINDS[rng.integers(len(KINDS))]
-    hue = {"ground": 0.09, "leaves": 0.28, "bark": 0.07, "water": 0.5, "sky": 0.57}[kind] + rng.uniform(-0.05, 0.05)
+    hue = _HUES[kind] + rng.uniform(-0.05, 0.05)
     base = colour(hue, rng.uniform(0.08, 0.4), rng.uniform(0.25, 0.85))
     columns, rows = {"bark": (16, 3), "water": (3, 14), "sky": (3, 3)}.get(kind, (12, 9))
     image = _clouds(size, columns, rows, base, {"sky": 18}.get(kind, 45), rng)
