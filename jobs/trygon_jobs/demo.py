@@ -63,9 +63,12 @@ class Step:
 def steps(out: Path, port: int) -> dict[str, Step]:
     """The chain, by the names of its jobs."""
     from trygon.data.cache import sample_folder
+    from trygon.data.sample.build import drawn_parts
 
     shards, model, labels, archive, run = (out / name for name in ("shards", "model", "labels", "archive", "run"))
     evaluation, made_by = out / "evaluation", ["--model", str(model)]
+    # Among 15,000 real species a hundred made-up ones would not be found again: they are the only labels then.
+    taxa = "--taxa" if "photos" in drawn_parts(sample_folder()) else "--include"
     return {
         "sample": Step(
             ["sample", "--archive", str(archive)], (sample_folder() / "sample.json", out / "archive-truth.csv")
@@ -85,7 +88,7 @@ def steps(out: Path, port: int) -> dict[str, Step]:
         "build-labels": Step(
             [
                 *("build-labels", *made_by, "--out", str(labels)),
-                *("--include", str(shards / "taxa.parquet"), "--calibrate", str(shards)),
+                *(taxa, str(shards / "taxa.parquet"), "--calibrate", str(shards)),
             ],
             (labels / "bank.json",),
         ),

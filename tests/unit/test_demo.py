@@ -47,6 +47,20 @@ def test_every_step_is_a_command_that_its_job_takes() -> None:
     assert "--port" in chain["serve"].words
 
 
+def test_drawn_species_are_the_only_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without_apt = steps(tmp_path, 9000)["build-labels"].words
+    for tool in ("apt-get", "dpkg-deb"):
+        (tmp_path / tool).touch(0o755)
+    with_apt = steps(tmp_path, 9000)["build-labels"].words
+    taxa = str(tmp_path / "shards/taxa.parquet")
+    assert without_apt[without_apt.index(taxa) - 1] == "--taxa"
+    assert with_apt[with_apt.index(taxa) - 1] == "--include"
+    check_command(without_apt)
+    check_command(with_apt)
+
+
 def test_a_step_found_complete_keeps_the_figures_of_the_run_that_did_it(tmp_path: Path) -> None:
     first = Costs(tmp_path / "summary.json")
     first.add("curate", _figures(30))

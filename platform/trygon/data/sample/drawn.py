@@ -18,13 +18,16 @@ _SPECIES, _CUTOUTS, _SCENES = 100, 2, 4
 _SEED = 429
 """Its tree has every body plan, and of beasts 19 species in four families: they pass the cameras of the archive."""
 
-RECIPE = f"drawn 1: {_SPECIES} species of seed {_SEED}, {_CUTOUTS} cut-outs and a picture each, {_SCENES} scenes of {len(KINDS) + 1} kinds"
+_MEADOW = "meadow"
+RECIPE = (
+    f"drawn 1: {_SPECIES} species of seed {_SEED}, {_CUTOUTS} cut-outs and a picture each, "
+    f"{_SCENES} scenes of {len(KINDS) + 1} kinds"
+)
 """What the drawn parts are made of. Raise its number when they are drawn in another way."""
 
 _CUTOUT_SIDE = 600
 _PICTURE_SIZE, _SCENE_SIZE = (400, 300), (600, 440)
 _BEAST = "beast"
-_MEADOW = "meadow"
 _SETTINGS = {"ground": "landscape", "sky": "landscape", "water": "water", _MEADOW: "landscape"}
 _CREDIT = {"license": "CC0-1.0", "author": "drawn by trygon", "source_url": "", "package": ""}
 _INTRODUCTION = """# Where these pictures come from
