@@ -2,7 +2,7 @@
 
 Nothing is forced. A name is looked up at its own rank only, and at the deepest rank that its row gives. It matches
 where the ranks above do not contradict; where several taxa match, those ranks must settle which. Whatever is not
-settled keeps the names it came with.
+settled keeps the names it came with. What the backbone leaves blank is not erased: see `Backbone.resolve`.
 """
 
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trygon.errors import UserError
-from trygon.taxonomy.names import clean_lineages, clean_name
+from trygon.taxonomy.lookup import ELSEWHERE, NameIndex, depths_of, encode, keys_of, repeated, synonym_names, taxa_of
+from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.spelling import near, stems
 from trygon.taxonomy.tables import Checklist, read_checklist
 from trygon.taxonomy.taxon import RANKS, Rank
@@ -40,29 +41,6 @@ class Resolution(StrEnum):
 _KINDS = tuple(Resolution)
 _NUM_ABOVE = int(Rank.GENUS)
 """The ranks that can speak for or against a match, kingdom to family: a genus is part of its species' name."""
-_ELSEWHERE = -1
-"""The code of a name that the backbone does not have; 0 is the blank."""
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Sorted `keys` (E,) int64 and the taxon of each, `targets` (E,) int64. A key may stand for several taxa."""
-
-    keys: np.ndarray
-    targets: np.ndarray
-
-    @classmethod
-    def of(cls, keys: np.ndarray, targets: np.ndarray) -> "_Index":
-        order = np.argsort(keys, kind="stable")
-        return cls(keys[order], targets[order])
-
-    def pairs(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in `keys` and the taxa that match them: two (P,) arrays, in the order of `keys`."""
-        starts = np.searchsorted(self.keys, keys)
-        counts = np.searchsorted(self.keys, keys, side="right") - starts
-        rows = np.repeat(np.arange(len(keys)), counts)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self.targets[np.repeat(starts, counts) + within]
 
 
 @dataclass(frozen=True)
@@ -77,8 +55,8 @@ class Backbone:
     names: tuple[pa.StringArray, ...]
     lineages: np.ndarray
     common: pa.StringArray
-    accepted: tuple[_Index, ...]
-    synonyms: tuple[_Index, ...]
+    accepted: tuple[NameIndex, ...]
+    synonyms: tuple[NameIndex, ...]
 
     @classmethod
     def load(cls, path: str | Path) -> "Backbone":
@@ -90,9 +68,9 @@ class Backbone:
         """From accepted taxa and synonyms; their names are cleaned as those of sources are."""
         taxa = clean_lineages(checklist.taxa)
         synonyms = clean_lineages(checklist.synonyms)
-        called = _called(synonyms)
+        called = synonym_names(synonyms)
         # The accepted lineage of a synonym is a taxon too, whether or not the checklist lists it.
-        encoded = [_encode([table[rank] for table in (taxa, synonyms, called)]) for rank in RANKS]
+        encoded = [encode([table[rank] for table in (taxa, synonyms, called)]) for rank in RANKS]
         names = tuple(names for names, _ in encoded)
         codes = np.stack([codes for _, codes in encoded])
         num_rows = taxa.num_rows + synonyms.num_rows
@@ -100,14 +78,14 @@ class Backbone:
             raise UserError("the backbone names no taxon: it needs at least one row with a name at one of the ranks")
         common = pa.chunked_array([*taxa["common"].cast(pa.string()).chunks, pa.repeat("", synonyms.num_rows)])
         common = common.fill_null("").combine_chunks()
-        lineages, common, accepted, taxon_of = _taxa(codes[:, :num_rows], common, len(names[Rank.SPECIES]))
+        lineages, common, accepted, taxon_of = taxa_of(codes[:, :num_rows], common, len(names[Rank.SPECIES]))
         called_codes = codes[:, num_rows:]
-        depths = _depths(called_codes)
+        depths = depths_of(called_codes)
         indices = []
         for rank in Rank:
             rows = np.flatnonzero(depths == rank)
-            keys = _keys(called_codes[:, rows], rank, len(names[Rank.SPECIES]))
-            indices.append(_Index.of(keys, taxon_of[taxa.num_rows + rows]))
+            keys = keys_of(called_codes[:, rows], rank, len(names[Rank.SPECIES]))
+            indices.append(NameIndex.of(keys, taxon_of[taxa.num_rows + rows]))
         return cls(names, lineages, common, accepted, tuple(indices))
 
     def resolve(self, table: pa.Table) -> pa.Table:
@@ -115,21 +93,22 @@ class Backbone:
 
         `table` has clean rank columns (`clean_lineages`). A blank `common` is filled from the backbone. A species that
         is not found stays as it is, unresolved; where its genus is, and no given rank speaks against it, blank ranks
-        above are filled from the genus.
+        above are filled from the genus. A rank that the backbone leaves blank keeps the name that it came with, where
+        the nearest names above and below that both give are the same.
         """
         rows, row_of = _distinct(table)
         given = np.stack(
             [
-                pc.index_in(column, value_set=names).fill_null(_ELSEWHERE).to_numpy()
+                pc.index_in(column, value_set=names).fill_null(ELSEWHERE).to_numpy()
                 for column, names in zip(rows.columns, self.names, strict=True)
             ]
         )
         taxa, kinds, without = self._match(given, rows)
         filled = np.where(taxa < 0, self._known_genus(given, np.flatnonzero(without)), taxa)
+        keep = np.where(taxa < 0, given != 0, self._blank_between(given, taxa, kinds))
         for rank, name in zip(Rank, RANKS, strict=True):
             from_backbone = self.names[rank].take(pa.array(self.lineages[rank, filled], mask=filled < 0))
-            keep = pa.array((taxa < 0) & (given[rank] != 0))
-            column = pc.if_else(keep, rows[name].combine_chunks(), pc.coalesce(from_backbone, ""))
+            column = pc.if_else(pa.array(keep[rank]), rows[name].combine_chunks(), pc.coalesce(from_backbone, ""))
             table = _with_column(table, name, column.take(row_of))
         common = self.common.take(pa.array(taxa, mask=taxa < 0)).fill_null("").take(row_of)
         if "common" in table.column_names:
@@ -138,13 +117,35 @@ class Backbone:
         kind = pa.array([str(kind) for kind in _KINDS]).take(pa.array(kinds)).take(row_of)
         return _with_column(_with_column(table, "common", common), "resolution", kind)
 
+    def _blank_between(self, given: np.ndarray, taxa: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """Which given names stand where their taxon is blank, between names that are the same: (7, D) bool."""
+        lineages = self.lineages[:, taxa]
+        both = (given != 0) & (lineages != 0)
+        same = both & (given == lineages)
+        kept = (given != 0) & (lineages == 0)
+        # Nothing above contradicts; the name that was looked up stands below.
+        for ranks, agrees in ((list(Rank), np.ones(len(taxa), bool)), (list(Rank)[::-1], np.zeros(len(taxa), bool))):
+            for rank in ranks:
+                kept[rank] &= agrees
+                agrees = np.where(both[rank], same[rank], agrees)
+        # A homonym that the name itself did not lead to may be meant by the names that are kept.
+        return kept & ((kinds == _KINDS.index(Resolution.EXACT)) | ~self._has_homonym[taxa])
+
+    @cached_property
+    def _has_homonym(self) -> np.ndarray:
+        """Which taxa have the name of another of their rank: (T,) bool."""
+        found = np.zeros(self.lineages.shape[1], bool)
+        for index in self.accepted:
+            found[index.targets[repeated(index.keys)]] = True
+        return found
+
     def _match(self, given: np.ndarray, rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The taxon of each lineage, -1 where there is none, and its kind by position in `_KINDS`: two (D,) int64.
 
         And which lineages no taxon resembles at all, contradicting or not: (D,) bool.
         `given` (7, D) are the lineages' codes in `names`: 0 where blank, -1 where the backbone has no such name.
         """
-        depths = _depths(given)
+        depths = depths_of(given)
         taxa, kinds, without = np.full(len(depths), -1), np.zeros(len(depths), np.int64), np.full(len(depths), True)
         for rank in Rank:
             at_rank = np.flatnonzero(depths == rank)
@@ -168,7 +169,7 @@ class Backbone:
         """Positions in `given`, the taxa that their names may mean, and the edits between: three (P,) int64."""
         if kind is not Resolution.FUZZY:
             index = (self.accepted if kind is Resolution.EXACT else self.synonyms)[rank]
-            found, taxa = index.pairs(_keys(given, rank, len(self.names[Rank.SPECIES])))
+            found, taxa = index.pairs(keys_of(given, rank, len(self.names[Rank.SPECIES])))
             return found, taxa, np.zeros(len(found), np.int64)
         texts = {name: rows[name].take(places).combine_chunks() for name in (RANKS[rank], RANKS[Rank.GENUS])}
         if rank is not Rank.SPECIES:
@@ -195,6 +196,7 @@ class Backbone:
         # Systems differ in a kingdom or a phylum, but seldom in all ranks at once: then the names are homonyms.
         agrees = same[1:].any(axis=0)
         fits = agrees if must_agree else agrees | ~(differ[:1].any(axis=0) | (differ[1:].sum(axis=0) >= 2))
+        fits &= ~_are_elsewhere(given[:above], both, differ)
         whole = (given == lineages).all(axis=0)
         score = 10_000 * whole - 100 * edits + 10 * same.sum(axis=0) - differ.sum(axis=0)
         order = np.lexsort((candidates, -score, rows))
@@ -208,7 +210,7 @@ class Backbone:
 
     def _known_genus(self, given: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """For those of `rows` that are species, their genus where nothing speaks against it; else -1: (D,) int64."""
-        rows = rows[_depths(given[:, rows]) == Rank.SPECIES]
+        rows = rows[depths_of(given[:, rows]) == Rank.SPECIES]
         found, candidates = self.accepted[Rank.GENUS].pairs(given[Rank.GENUS, rows])
         found = rows[found]
         nothing = np.zeros(len(found), np.int64)
@@ -220,10 +222,10 @@ class Backbone:
         return genus
 
     @cached_property
-    def _species(self) -> _Index:
+    def _species(self) -> NameIndex:
         """Accepted names and synonyms of species together, by genus and then epithet."""
         indices = (self.accepted[Rank.SPECIES], self.synonyms[Rank.SPECIES])
-        return _Index.of(
+        return NameIndex.of(
             *(np.concatenate([getattr(index, part) for index in indices]) for part in ("keys", "targets"))
         )
 
@@ -236,8 +238,8 @@ class Backbone:
     def _other_gender(self, given: np.ndarray, epithets: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         stem_names, stem_of = self._epithet_stems
         genera, species = np.divmod(self._species.keys, len(self.names[Rank.SPECIES]))
-        index = _Index.of(genera * len(stem_names) + stem_of[species], self._species.targets)
-        stem = pc.index_in(stems(epithets), value_set=stem_names).fill_null(_ELSEWHERE).to_numpy().astype(np.int64)
+        index = NameIndex.of(genera * len(stem_names) + stem_of[species], self._species.targets)
+        stem = pc.index_in(stems(epithets), value_set=stem_names).fill_null(ELSEWHERE).to_numpy().astype(np.int64)
         keys = np.where(
             (given[Rank.GENUS] > 0) & (stem >= 0), given[Rank.GENUS] * np.int64(len(stem_names)) + stem, -1
         )
@@ -254,7 +256,7 @@ class Backbone:
         known = np.isin(given[Rank.GENUS], genera) | np.isin(given[Rank.GENUS], self.accepted[Rank.GENUS].keys)
         # An epithet that the backbone has elsewhere is spelled as it is meant: most such species are only missing
         # here, and an edit away is another one. Of 50,000 real species left out this matches 0.5 % and not 1.9 %.
-        slip = known & (given[Rank.SPECIES] == _ELSEWHERE)
+        slip = known & (given[Rank.SPECIES] == ELSEWHERE)
         by_epithet = np.lexsort((genera, epithets))
         found = []
         for rows, key, keys, spelled, order in (
@@ -284,6 +286,20 @@ class Backbone:
         return _joined(found)
 
 
+def _are_elsewhere(given: np.ndarray, both: np.ndarray, differ: np.ndarray) -> np.ndarray:
+    """Which pairs are homonyms of distant clades, though they agree in a phylum or a class: (R, P) to (P,) bool.
+
+    The deepest rank that both give differs, and with it another of class, order and family; or it is above the family
+    and the given name is one that the backbone has, so that it is not another system's name for the same.
+    """
+    if not len(given):
+        return np.zeros(given.shape[1], bool)
+    deepest = len(both) - 1 - np.argmax(both[::-1], axis=0)[None]
+    known = (deepest < Rank.FAMILY) & (np.take_along_axis(given, deepest, axis=0) > 0)
+    apart = np.take_along_axis(differ, deepest, axis=0)
+    return (apart & (known | (differ[Rank.CLASS :].sum(axis=0) >= 2)))[0]
+
+
 def _near_in_group(
     words: pa.StringArray, groups: np.ndarray, candidates: pa.StringArray, candidate_groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -306,19 +322,12 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.
     )
 
 
-def _encode(columns: list[pa.ChunkedArray]) -> tuple[pa.StringArray, np.ndarray]:
-    """Distinct names, the blank first, and codes of all rows: (N,) int32."""
-    chunks = [chunk for column in columns for chunk in column.cast(pa.string()).chunks]
-    encoded = pa.chunked_array([pa.array([""]), *chunks]).combine_chunks().dictionary_encode()
-    return encoded.dictionary, encoded.indices.to_numpy()[1:]
-
-
 def _distinct(table: pa.Table) -> tuple[pa.Table, pa.Array]:
     """The distinct lineages of a table, blanks as empty texts, and which of them each row has."""
     columns = [table[rank].cast(pa.string()).fill_null("") for rank in RANKS]
     ids = np.zeros(table.num_rows, np.int64)
     for column in columns:
-        names, codes = _encode([column])
+        names, codes = encode([column])
         ids = np.unique(ids * len(names) + codes, return_inverse=True)[1].reshape(-1)
     _, first = np.unique(ids, return_index=True)
     return pa.table([column.take(pa.array(first)) for column in columns], names=list(RANKS)), pa.array(ids)
@@ -328,66 +337,3 @@ def _with_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     if name not in table.column_names:
         return table.append_column(name, column)
     return table.set_column(table.column_names.index(name), name, column)
-
-
-def _depths(codes: np.ndarray) -> np.ndarray:
-    """The deepest rank that has a name, -1 where none has: (7, N) to (N,) int64."""
-    named = codes != 0
-    return np.where(named.any(axis=0), Rank.SPECIES - np.argmax(named[::-1], axis=0), -1)
-
-
-def _keys(codes: np.ndarray, rank: Rank, num_epithets: int) -> np.ndarray:
-    """What a lineage is looked up by at a rank, -1 where the backbone cannot have it: (7, N) to (N,) int64."""
-    keys = codes[rank].astype(np.int64)
-    if rank is not Rank.SPECIES:
-        return keys
-    known = (codes[Rank.GENUS] > 0) & (keys > 0)
-    return np.where(known, codes[Rank.GENUS] * np.int64(num_epithets) + keys, _ELSEWHERE)
-
-
-def _taxa(
-    codes: np.ndarray, common: pa.StringArray, num_epithets: int
-) -> tuple[np.ndarray, pa.StringArray, tuple[_Index, ...], np.ndarray]:
-    """All taxa that rows name, their ancestors too: lineages, common names, an index a rank, and each row's taxon."""
-    depths = _depths(codes)
-    # A taxon's own row comes before those of its descendants, one with a common name before one without.
-    order = np.lexsort((pc.equal(common, "").to_numpy(zero_copy_only=False), depths))
-    codes, depths = codes[:, order], depths[order]
-    prefixes, taxon_of = np.zeros(len(order), np.int64), np.full(len(order), -1)
-    lineages, commons, indices, num_taxa = [], [], [], 0
-    for rank in Rank:
-        prefixes = prefixes * (int(codes[rank].max()) + 1) + codes[rank]
-        prefixes = np.unique(prefixes, return_inverse=True)[1].reshape(-1)
-        named = np.flatnonzero(codes[rank])
-        _, first, clade = np.unique(prefixes[named], return_index=True, return_inverse=True)
-        rows, clade = named[first], clade.reshape(-1)
-        lineage = codes[:, rows]
-        lineage[rank + 1 :] = 0
-        lineages.append(lineage)
-        commons.append(common.take(pa.array(order[rows], mask=depths[rows] != rank)).fill_null(""))
-        own = depths[named] == rank
-        taxon_of[order[named[own]]] = num_taxa + clade[own]
-        indices.append(_Index.of(_keys(lineage, rank, num_epithets), num_taxa + np.arange(len(rows))))
-        num_taxa += len(rows)
-    return np.concatenate(lineages, axis=1), pa.concat_arrays(commons), tuple(indices), taxon_of
-
-
-def _called(synonyms: pa.Table) -> pa.Table:
-    """The synonyms' own names in rank columns, each at the rank of the taxon it stands for; else blank."""
-    texts = synonyms["name"].fill_null("").to_pylist()
-    blank = pa.repeat("", len(texts))
-    named = np.stack([pc.not_equal(synonyms[rank], "").to_numpy() for rank in RANKS])
-    depths = _depths(named)
-    columns = dict.fromkeys(RANKS, blank)
-    binomials = clean_lineages(
-        pa.table(columns | {"kingdom": synonyms["kingdom"], "species": pa.array(texts, pa.string())})
-    )
-    for rank, name in zip(Rank, RANKS, strict=True):
-        at_rank = depths == rank
-        if rank is Rank.SPECIES:
-            for part in RANKS[Rank.GENUS :]:
-                columns[part] = pc.if_else(pa.array(at_rank), binomials[part].combine_chunks(), columns[part])
-        else:
-            single = [clean_name(text) if here else "" for text, here in zip(texts, at_rank.tolist(), strict=True)]
-            columns[name] = pa.array(single, pa.string())
-    return pa.table(columns)
