@@ -1,18 +1,20 @@
-"""Raw source names to clean values for the seven ranks. Knows the shape of names, and no taxa.
+"""Raw source names to clean values for the seven ranks. Knows the shape of names and some words, and no taxa.
 
 The rules are TreeOfLife-10M's where they are right. A name is kept only where the source states it: what is uncertain,
-provisional, a cross or a common name leaves its rank blank, and the ranks above stay.
+provisional, a cross or a common name leaves its rank blank, and the ranks above stay. A common name of two words looks
+like a binomial: only its words tell it, as far as they are known here.
 """
 
 import html
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 import numpy as np
 import pyarrow as pa
 
+from trygon.taxonomy import words as tables
 from trygon.taxonomy.taxon import RANKS, Lineage, Rank
 
 _MAX_CHARACTERS = 512
@@ -27,6 +29,7 @@ _TAG = re.compile(r"<[^<>]*>")
 _SIGNS = str.maketrans(
     {
         **dict.fromkeys("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"),  # drawn as nothing
+        **dict.fromkeys("†‡"),  # extinct
         **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
         **dict.fromkeys("\u2018\u2019\u02bc`\u00b4", "'"),
         **dict.fromkeys("\u201c\u201d", '"'),
@@ -41,43 +44,16 @@ _SIGNS = str.maketrans(
 # A tag ends a word, brackets and commas stand apart, and file names have _ for a space.
 _APART = str.maketrans({"(": " (", ")": ") ", "[": " [", "]": "] ", ",": " , ", ";": " , ", "_": " "})
 _EDGES = "()[]{}.,;:?!'\""
+_HYBRID_GENUS = re.compile(r"^x(?=[A-Z][a-z])")
+# Provisional names are made with a hyphen, too.
+_GROUP = re.compile(r".-(?:group|complex|aggregate|agg|grp|gr|like|type|form)$")
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_UNKNOWN = _words("""
-    unknown unidentified unclassified unassigned unplaced undetermined unspecified undefined unnamed uncultured
-    pleasehelp environmental none null nan na n/a not incertae sedis indet other others missing mixed various
-""")
-"""A name with one of these words says that it is not known. None is a name in iNaturalist's taxonomy but *nan*, which
-tables write for nothing."""
-
-_COMMON = _words("""
-    mammal animal insect spider bee wasp ant beetle moth butterfly fly bug cricket grasshopper cockroach termite
-    aphid damselfly dragonfly worm snail crab lobster shrimp prawn crayfish mussel clam squid jellyfish coral sponge
-    fishes shark ray seahorse eel herring trout bass snake lizard turtle tortoise crocodile frog toad newt bird duck
-    goose swan eagle hawk owl pigeon dove crow sparrow finch warbler thrush swallow kingfisher woodpecker hummingbird
-    heron gull wren rat mouse squirrel rabbit hare deer cat dog wolf lion tiger bear whale dolphin seal monkey ape
-    horse sheep goat cow tree shrub herb flower plant fern moss mosses seaweed mushroom bacterium proteobacterium
-    archaeon yeast viroid phage symbiont endophyte clone strain nymph egg adult male female of with from associated
-""")
-"""Words of common names. None is a name in iNaturalist's taxonomy: a text with one of them is no scientific name."""
-
-# What stands where an epithet would, and is none.
-_PLACEHOLDERS = _words(
-    "sp spp species spec nov cf aff nr near gen subsp ssp var forma cv agg hybrid complex group virus x"
-)
-# After the epithet: the name is of several species, of a cross, or one of two.
-_SEVERAL = _words("complex group grp agg agg. aggr. hybrid hybr. or vs vs. / ?")
-_SUBGENUS_MARKERS = _words("subg. subgen. sect. subsect. ser.")
-_PARTICLES = _words("de der den van von vom zu zur du la le di da do dos del della des et ex and in f y")
-_CANDIDATUS = _words("candidatus ca.")
-_CROSSES = _words("× x X +")
+_SUBGENUS_MARKERS = frozenset(("subg.", "subgen.", "sect.", "subsect.", "ser."))
+_CANDIDATUS = frozenset(("candidatus", "ca."))
+_CROSSES = frozenset("×xX+")
 # Above the genus: endings that the codes prescribe there, and that no genus has.
 _ABOVE_GENUS = ("idae", "aceae", "oideae", "iformes", "mycota", "viridae", "virales", "virae")
-_STAGES = _words("larva pupae juvenile juveniles")
 
 # One kingdom under several names. Other kingdoms stay what the source says, those of viruses too.
 _KINGDOMS = {
@@ -102,7 +78,14 @@ def clean_name(raw: str) -> str:
     name = raw if _PLAIN.fullmatch(raw) else _first_name(_plain_text(raw))
     lower = name.lower()
     # Some letters grow when their case changes.
-    return "" if _says_nothing(lower) or not _EPITHET.fullmatch(lower) else lower.capitalize()
+    return (
+        ""
+        if _says_nothing(lower)
+        or lower in tables.HEADS
+        or lower in tables.FIRST_WORDS
+        or not _EPITHET.fullmatch(lower)
+        else lower.capitalize()
+    )
 
 
 def clean_epithet(raw: str, genus: str, kingdom: str = "") -> str:
@@ -110,7 +93,7 @@ def clean_epithet(raw: str, genus: str, kingdom: str = "") -> str:
 
     `genus` and `kingdom` are clean. A binomial of another genus contradicts the lineage: blank.
     """
-    return _species(raw, genus, kingdom)[1]
+    return clean_binomial(raw, genus, kingdom)[1]
 
 
 def clean_lineage(raw: Sequence[str | None]) -> Lineage:
@@ -121,7 +104,7 @@ def clean_lineage(raw: Sequence[str | None]) -> Lineage:
     """
     kingdom, phylum, class_, order, family, genus = (clean_name(name or "") for name in raw[: Rank.SPECIES])
     kingdom = _KINGDOMS.get(kingdom, kingdom)
-    return (kingdom, phylum, class_, order, family, *_species(raw[Rank.SPECIES] or "", genus, kingdom))
+    return (kingdom, phylum, class_, order, family, *clean_binomial(raw[Rank.SPECIES] or "", genus, kingdom))
 
 
 def clean_lineages(table: pa.Table) -> pa.Table:
@@ -139,7 +122,7 @@ def clean_lineages(table: pa.Table) -> pa.Table:
     rest, kingdoms = np.divmod(distinct, max(1, len(names[Rank.KINGDOM])))
     genera, species = np.divmod(rest, max(1, len(names[Rank.SPECIES])))
     pairs = [
-        _species(names[Rank.SPECIES][one], clean[Rank.GENUS][genus], clean[Rank.KINGDOM][kingdom])
+        clean_binomial(names[Rank.SPECIES][one], clean[Rank.GENUS][genus], clean[Rank.KINGDOM][kingdom])
         for one, genus, kingdom in zip(species.tolist(), genera.tolist(), kingdoms.tolist(), strict=True)
     ]
     columns = [pa.array(clean[rank], pa.string()).take(pa.array(codes[rank])) for rank in range(Rank.GENUS)]
@@ -161,15 +144,18 @@ def _plain_text(raw: str) -> str:
     if "&" in text:
         # Twice: exports of exports hold &amp;times;.
         text = html.unescape(html.unescape(text))
-    text = _TAG.sub(" ", text)
+    text = _HYBRID_GENUS.sub("× ", _TAG.sub(" ", text).strip())
     if not text.isascii():
         # Compatible forms too: ligatures and full-width letters are letters.
         text = unicodedata.normalize("NFKC", text.translate(_SIGNS))
+    if text[:1] == '"':
+        # The names of Candidati are written in quotes.
+        text = text.replace('"', " ")
     return " ".join(text.translate(_APART).split())
 
 
 def _no_name(lower: str) -> bool:
-    return lower in _UNKNOWN or lower in _COMMON or lower.removesuffix("s") in _COMMON
+    return lower in tables.UNKNOWN or lower in tables.COMMON or lower.removesuffix("s") in tables.COMMON
 
 
 def _not_latin(lower: str) -> bool:
@@ -178,7 +164,7 @@ def _not_latin(lower: str) -> bool:
 
 
 def _says_nothing(lower: str) -> bool:
-    return _no_name(lower) or lower in _PLACEHOLDERS
+    return _no_name(lower) or lower in tables.PLACEHOLDERS
 
 
 def _first_name(text: str) -> str:
@@ -190,15 +176,18 @@ def _first_name(text: str) -> str:
     first, rest = words[0], words[1:]
     # An ending stop abbreviates: P., gen., cf. And a question mark asks.
     name = first.strip("[](){},;:'\"")
-    if not _NAME.fullmatch(name) or _CROSSES.intersection(rest) or "?" in rest:
+    if not _NAME.fullmatch(name) or not {"?", "or", *_CROSSES}.isdisjoint(rest):
+        return ""
+    author = "," in rest or any(word.isdecimal() for word in rest)
+    # Two names are not one. But the author too may stand behind a comma, with the year.
+    if rest and rest[0] in tables.LINKS and not (rest[0] == "," and any(word.isdecimal() for word in rest)):
         return ""
     # After a name come at most its author and year, or the rest of a binomial. Authors are called Wolf and Bird too.
     bare = _bare_words(rest)
     said = {word.strip(_EDGES).lower() for word in takewhile(lambda word: word[0] not in "([", rest)}
-    author = "," in rest or any(word.isdecimal() for word in rest)
-    if (bare and name.islower()) or said & _UNKNOWN or any(_not_latin(word) for word in (bare if author else said)):
+    if (bare and name.islower()) or (bare and bare[0] in tables.HEADS) or said & tables.UNKNOWN:
         return ""
-    return name
+    return "" if any(_not_latin(word) for word in (bare if author else said)) else name
 
 
 def _bare_words(words: Sequence[str]) -> list[str]:
@@ -207,8 +196,12 @@ def _bare_words(words: Sequence[str]) -> list[str]:
     return list(words[:count])
 
 
-def _species(raw: str, genus: str, kingdom: str) -> tuple[str, str]:
-    """Genus and epithet; the genus is the given one, or the binomial's where there is none."""
+def clean_binomial(raw: str, genus: str = "", kingdom: str = "") -> tuple[str, str]:
+    """Genus and epithet of a raw species; the genus is the given one, or the binomial's where there is none.
+
+    `genus` and `kingdom` are clean. The epithet alone is blank where the text does not name a species, and both where
+    nothing gives a genus.
+    """
     if genus and _PLAIN.fullmatch(raw):
         return genus, "" if _says_nothing(raw) else raw
     said, epithet = _read_species(_plain_text(raw), genus, kingdom)
@@ -216,9 +209,9 @@ def _species(raw: str, genus: str, kingdom: str) -> tuple[str, str]:
         return genus, epithet
     # One word is an epithet without its genus; and without an epithet nothing says that the first word is a genus.
     named = clean_name(said) if epithet else ""
-    if not named or named.endswith(_ABOVE_GENUS) or epithet in _STAGES or _not_latin(epithet):
+    if not named or named.endswith(_ABOVE_GENUS) or _not_latin(epithet):
         return "", ""
-    return named, epithet
+    return ("", "") if epithet in tables.HEADS or epithet in tables.STAGES else (named, epithet)
 
 
 def _read_species(text: str, genus: str, kingdom: str) -> tuple[str, str]:
@@ -241,16 +234,39 @@ def _read_species(text: str, genus: str, kingdom: str) -> tuple[str, str]:
     if not words or (named_hybrid and kingdom not in _KINGDOMS_WITH_NAMED_HYBRIDS):
         return said, ""
     first, rest = words[0].replace("'", ""), words[1:]
-    if not said and not rest and first[0].isupper() and not first.lower().endswith(_ABOVE_GENUS):
+    if not said and not rest and first[:1].isupper() and not first.lower().endswith(_ABOVE_GENUS):
         # Alone in its column it is an epithet with a capital; after a genus it would be the author.
         first = first.lower()
-    if words[0][0] == "'" or not _EPITHET.fullmatch(first) or _says_nothing(first):
+    if words[0][0] == "'" or not _EPITHET.fullmatch(first) or _says_nothing(first) or _GROUP.search(first):
         return said, ""
-    if first in _PARTICLES and rest and (rest[0] in _PARTICLES or rest[0][0].isupper()):
+    if first in tables.PARTICLES and rest and (rest[0] in tables.PARTICLES or rest[0][0].isupper()):
         return said, ""
-    if _CROSSES.intersection(rest) or (rest[:1] and _SEVERAL.intersection(rest[:2])):
-        return said, ""
-    return said, "" if any(_not_latin(word) for word in _bare_words(rest)) else first
+    return said, "" if _is_undone(rest) or (rest and first in tables.STAGES) else first
+
+
+def _is_undone(rest: Sequence[str]) -> bool:
+    """Whether what follows an epithet says that the species is another, one of two, uncertain, or none."""
+    if not rest:
+        return False
+    if _CROSSES.intersection(rest) or tables.SEVERAL.intersection(rest[:2]) or tables.MISAPPLIED.intersection(rest):
+        return True
+    if any(word.strip("()[]") == "?" for word in rest):
+        return True
+    # An author has a capital: small words behind a comma or an "and" are another species.
+    for link, word in pairwise(rest):
+        if link in tables.LINKS and _EPITHET.fullmatch(word) and not _goes_on(word):
+            return True
+    return any(_not_latin(word) for word in _bare_words(rest) if word not in tables.SPECIMENS)
+
+
+def _goes_on(lower: str) -> bool:
+    return (
+        lower in tables.PARTICLES
+        or lower in tables.NO_SECOND_EPITHET
+        or lower in tables.SPECIMENS
+        or lower in tables.HEADS
+        or _says_nothing(lower)
+    )
 
 
 def _split_genus(words: list[str], genus: str) -> tuple[str | None, list[str]]:
@@ -258,7 +274,7 @@ def _split_genus(words: list[str], genus: str) -> tuple[str | None, list[str]]:
     if not words or words[0] in _CROSSES or (not words[0][0].isalpha() and words[0][0] != "["):
         return "", words
     first = words[0].strip("[]")
-    lower, known = first.lower(), genus.lower()
+    lower, known = _folded(first), _folded(genus)
     # A single small word is the epithet even where it equals the genus: tautonyms such as Vulpes vulpes.
     if known and lower == known and (len(words) > 1 or first[:1].isupper()):
         return first, words[1:]
@@ -266,10 +282,21 @@ def _split_genus(words: list[str], genus: str) -> tuple[str | None, list[str]]:
         return "", words
     if not known:
         return (first, words[1:]) if _NAME.fullmatch(first) and not _no_name(lower) else (None, [])
+    # Bombus (Pyrobombus) impatiens: a subgenus that the lineage has as a genus.
+    if _folded(words[1].strip("()")) == known and words[1][0] == "(":
+        return first, words[2:]
     # P. leo, Ae. aegypti: a short form of the genus.
     if known.startswith(lower.rstrip(".")) and (first.endswith(".") or len(lower) == 1):
         return first, words[1:]
     return None, []
+
+
+def _folded(name: str) -> str:
+    """In small letters without diacritics, which sources write or leave out: Isoëtes, Isoetes."""
+    lower = name.lower()
+    if lower.isascii():
+        return lower
+    return "".join(letter for letter in unicodedata.normalize("NFD", lower) if not unicodedata.combining(letter))
 
 
 def _without_subgenus(words: list[str]) -> list[str]:
