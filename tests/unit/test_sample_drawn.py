@@ -16,6 +16,8 @@ from trygon.storage import read_json, write_bytes, write_json
 from trygon.taxonomy.names import clean_lineage
 from trygon.taxonomy.taxon import RANKS
 
+pytestmark = pytest.mark.slow
+
 BOTH = ("photos", "backgrounds")
 
 

@@ -35,6 +35,8 @@ from trygon.storage import (
 )
 from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, s3_server, using
 
+pytestmark = pytest.mark.slow
+
 TTL_S = 1.5
 
 

@@ -21,6 +21,8 @@ from trygon.storage import read_json
 from trygon.taxonomy.names import clean_lineage
 from trygon.taxonomy.taxon import RANKS, Rank
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(images=500, sources=tuple(SourceKind), species=80, seed=3)
 
 
