@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from trygon.labelling.calibration import fit_logit_scale
 
+pytestmark = pytest.mark.slow
+
 
 @given(scale=st.floats(5, 60), seed=st.integers(0, 5))
 def test_scale_of_the_world_is_found_again(scale: float, seed: int) -> None:

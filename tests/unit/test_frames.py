@@ -18,6 +18,8 @@ from trygon.errors import UserError
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.photos import draw_photo, write_labels
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ import pytest
 from trygon.labelling.bank import LabelBank
 from trygon.testing.tiny import TINY_CONFIG, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def hub_cache(tmp_path: Path) -> Path:
