@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from trygon.errors import UserError
 from trygon.storage import write_bytes
 from trygon.taxonomy.darwin_core import checklist_tables, nearest_ancestors
+from trygon.taxonomy.names import clean_binomial
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist, read_taxa
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon.taxonomy.words import COMMON, PLACEHOLDERS, UNKNOWN
+from trygon.taxonomy.written import read_names
 from trygon.testing.s3 import s3_server, using
 
 LION = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo")
@@ -102,6 +105,80 @@ def test_what_names_no_taxon_is_counted_by_reason(tmp_path: Path, name: str, ran
     checklist = read_checklist(_write(tmp_path / "taxon.tab", [*CATS[:8], ("20", "7", "", name, rank, "accepted")]))
     assert len(_lineages(checklist)) == 7
     assert checklist.left_out[reason] == 1 + (reason == "none of the seven ranks")
+
+
+PLANTS = [("1", "", "", "Plantae", "kingdom", "accepted"), ("2", "1", "", "Fagaceae", "family", "accepted")]
+MICROBES = [("3", "", "", "Bacteria", "kingdom", "accepted")]
+
+
+@pytest.mark.parametrize(
+    ("name", "parent", "rank", "read"),
+    [
+        ("Quercus × rosacea Bechst.", "2", "species", ("Quercus", "rosacea")),
+        ("Quercus ×rosacea", "2", "species", ("Quercus", "rosacea")),
+        ("×Cupressocyparis", "2", "genus", ("Cupressocyparis", "")),
+        ("× Cupressocyparis leylandii", "2", "species", ("Cupressocyparis", "leylandii")),
+        ("†Quercus fossilis Somebody", "2", "species", ("Quercus", "fossilis")),
+        ("<i>Quercus alba</i> L.", "2", "species", ("Quercus", "alba")),
+        ("QUERCUS RUBRA", "2", "species", ("Quercus", "rubra")),
+        ("Quercus rubra subsp. minor", "2", "species", ("Quercus", "rubra")),
+        ("Quercus d'urvillei", "2", "species", ("Quercus", "durvillei")),
+        ("Quercus larva", "2", "species", ("Quercus", "larva")),  # the catalogue says that it is a species
+        ("Candidatus Liberibacter asiaticus", "3", "species", ("Liberibacter", "asiaticus")),
+        ("Candidatus Liberibacter", "3", "genus", ("Liberibacter", "")),
+        ("[Clostridium] difficile", "3", "species", ("Clostridium", "difficile")),
+    ],
+)
+def test_names_of_a_catalogue_that_are_not_plain_are_read_as_those_of_sources(
+    tmp_path: Path, name: str, parent: str, rank: str, read: tuple[str, str]
+) -> None:
+    rows = [*PLANTS, *MICROBES, ("20", parent, "", name, rank, "accepted")]
+    assert _lineages(read_checklist(_write(tmp_path / "taxon.tab", rows)))[-1][5:] == read
+    # As a canonical name, which wins.
+    rows = [(*row[:3], "Wrong", *row[4:], row[3]) for row in rows]
+    assert _lineages(read_checklist(_write(tmp_path / "taxon.tab", rows, (*TERMS, "canonicalName"))))[-1][5:] == read
+
+
+def test_a_synonym_s_hybrid_is_read_by_the_kingdom_of_what_it_stands_for(tmp_path: Path) -> None:
+    rows = [*PLANTS, ("3", "2", "", "Quercus rosacea", "species", ""), ("4", "", "3", "Quercus × rosa", "species", "")]
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", rows))
+    assert list(_synonyms(checklist)) == ["Quercus rosa"]
+
+
+def test_placeholders_are_the_same_for_catalogues_and_sources(tmp_path: Path) -> None:
+    # The names of animals' diseases among them, and small words that are no names at all.
+    for word in sorted(PLACEHOLDERS | UNKNOWN | COMMON):
+        names = pa.array([f"Quercus {word}", f"Quercus {word} L."])
+        first, epithet = read_names(names, pa.array(["", ""]), np.full(2, True), np.full(2, False))
+        assert set(epithet.to_pylist()) == {""}, word
+        assert set(first.to_pylist()) <= {"", "Quercus"}
+
+
+words = st.sampled_from(
+    [
+        "Quercus",
+        "rubra",
+        "alba",
+        "L.",
+        "(Linnaeus,",
+        "1758)",
+        "&",
+        "Mill.",
+        "de",
+        "×",
+        "sp.",
+        "cf.",
+        "auct.",
+        "non",
+        ",",
+    ]
+)
+
+
+@given(st.lists(words, min_size=1, max_size=6).map(" ".join))
+def test_what_is_plain_in_a_catalogue_is_what_it_is_in_a_source(text: str) -> None:
+    first, epithet = read_names(pa.array([text]), pa.array(["Plantae"]), np.full(1, True), np.full(1, False))
+    assert (first[0].as_py() if epithet[0].as_py() else "", epithet[0].as_py()) == clean_binomial(text, "", "Plantae")
 
 
 @pytest.mark.parametrize(

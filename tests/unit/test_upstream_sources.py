@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trygon.data.sources.bioscan import Bioscan
 from trygon.data.sources.eol import Eol
@@ -16,6 +18,8 @@ from trygon.data.sources.rarespecies import RareSpecies
 from trygon.data.sources.treeoflife import TreeOfLife
 from trygon.data.sources.webdataset import WebDataset
 from trygon.data.webdataset import members
+from trygon.taxonomy.names import clean_lineages
+from trygon.taxonomy.tables import read_checklist
 from trygon.taxonomy.taxon import RANKS
 
 LINEAGE = ("Animalia", "Mollusca", "Bivalvia", "Unionida", "Unionidae", "Cyclonaias", "tuberculata")
@@ -111,6 +115,86 @@ def test_a_parent_without_a_page_does_not_end_the_walk(tmp_path: Path) -> None:
         ["Cyclonaias", ""],
         ["Cyclonaias tuberculata", ""],
     ]
+
+
+FULL_HEADER = "taxonID\tparentNameUsageID\tacceptedNameUsageID\tscientificName\ttaxonRank\ttaxonomicStatus\teolID"
+
+
+def write_catalogue(path: Path, *rows: tuple[str, ...]) -> str:
+    path.write_text("".join("\t".join(row) + "\n" for row in [tuple(FULL_HEADER.split("\t")), *rows]))
+    return str(path)
+
+
+def lineage_of(path: str, page: str) -> tuple[str, ...]:
+    found = page_lineages(pa.array([page]), path)
+    return tuple(found[rank].to_pylist()[0] for rank in RANKS)
+
+
+def test_a_parent_that_is_a_synonym_leads_on_by_what_is_accepted_for_it(tmp_path: Path) -> None:
+    path = write_catalogue(
+        tmp_path / "taxon.tab",
+        ("1", "", "", "Plantae", "kingdom", "accepted", "1"),
+        ("2", "1", "", "Asteraceae", "family", "accepted", "2"),
+        ("3", "", "2", "Compositae", "family", "synonym", "3"),
+        ("4", "3", "", "Bellis", "genus", "accepted", "4"),
+    )
+    assert lineage_of(path, "4") == ("Plantae", "", "", "", "Asteraceae", "Bellis", "")
+
+
+def test_a_synonym_of_a_synonym_is_what_the_last_one_stands_for(tmp_path: Path) -> None:
+    path = write_catalogue(
+        tmp_path / "taxon.tab",
+        ("1", "", "", "Panthera", "genus", "accepted", "1"),
+        ("2", "1", "", "Panthera leo", "species", "accepted", "2"),
+        ("3", "", "2", "Leo leo", "species", "synonym", "3"),
+        ("4", "", "3", "Felis leo", "species", "synonym", "4"),
+        ("5", "1", "404", "Panthera lea", "species", "synonym", "5"),
+        ("6", "1", "2", "Panthera tigris", "species", "misapplied", "6"),
+    )
+    assert lineage_of(path, "4")[5:] == ("Panthera", "Panthera leo")
+    assert lineage_of(path, "5")[5:] == ("Panthera", "Panthera lea"), "it leads nowhere, and keeps its own name"
+    assert lineage_of(path, "6")[5:] == ("Panthera", "Panthera tigris"), "what it was wrongly used for is not meant"
+
+
+def test_a_division_is_a_phylum(tmp_path: Path) -> None:
+    rows = [("1", "", "", "Tracheophyta", "division", "", "1"), ("2", "1", "", "Rosa", "genus", "", "2")]
+    assert lineage_of(write_catalogue(tmp_path / "taxon.tab", *rows), "2")[1] == "Tracheophyta"
+
+
+ids = st.sampled_from(["", "1", "2", "3", "4", "9"])
+
+
+@given(st.lists(st.tuples(ids, ids, st.sampled_from([*RANKS, "division", "clade"])), min_size=1, max_size=4))
+def test_pages_have_the_lineages_that_the_same_file_has_as_a_backbone(
+    tmp_path_factory: pytest.TempPathFactory, taxa: list[tuple[str, str, str]]
+) -> None:
+    names = ("Aus", "Bus", "Cus", "Dus")
+    rows = [
+        (str(1 + place), parent, accepted, name + (" albus" if rank == "species" else ""), rank, "", f"7{place}")
+        for place, (name, (parent, accepted, rank)) in enumerate(zip(names, taxa, strict=False))
+    ]
+    path = write_catalogue(tmp_path_factory.getbasetemp() / "taxon.tab", *rows)
+    pages = page_lineages(pa.array([row[-1] for row in rows]), path)
+    columns = {rank: pages[rank] for rank in RANKS}
+    found = [tuple(row.values()) for row in clean_lineages(pa.table(columns)).to_pylist()]
+    known = read_checklist(path)
+    accepted = [tuple(row[rank] for rank in RANKS) for row in known.taxa.to_pylist()]
+    named = {row["name"]: tuple(row[rank] for rank in RANKS) for row in known.synonyms.to_pylist()}
+    assert set(accepted) <= set(found)
+    for row, lineage in zip(rows, found, strict=True):
+        if row[3] in named:
+            assert lineage == named[row[3]]
+
+
+@pytest.mark.parametrize("language", ["en", "eng", "English", "en-GB", "en_us"])
+def test_english_has_the_same_codes_for_pages_and_for_a_backbone(tmp_path: Path, language: str) -> None:
+    write_catalogue(tmp_path / "taxon.tab", ("1", "", "", "Corvus corax", "species", "accepted", "7"))
+    header = ["page_id", "vernacular_string", "language_code", "is_preferred_by_eol"]
+    rows = [["7", "Raven", language, ""], ["7", "Corbeau", "fr", "preferred"], ["7", " Common raven ", language, "T"]]
+    write_csv(tmp_path / "vernacularnames.csv", [header, *rows])
+    of_pages = common_names(pa.array(["7", ""]), str(tmp_path / "vernacularnames.csv")).to_pylist()
+    assert of_pages == ["Common raven", ""]
+    assert read_checklist(tmp_path / "taxon.tab").taxa["common"].to_pylist() == of_pages[:1]
 
 
 def test_a_circle_of_parents_ends(tmp_path: Path) -> None:

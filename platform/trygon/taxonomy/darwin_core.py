@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trygon.taxonomy import words
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.taxon import RANKS, Rank
+from trygon.taxonomy.written import read_names
 
 TERMS = (
     *("id", "taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "canonicalName", "taxonRank"),
@@ -25,12 +27,8 @@ REPEATED = ("taxonRank", "taxonomicStatus", *RANKS[:-1], "specificEpithet", "lan
 """The terms whose values repeat from row to row."""
 
 _RANK_OF = {name: rank for rank, name in enumerate(RANKS)} | {"division": int(Rank.PHYLUM)}
-# The name proper: a genus or a higher name, a subgenus in brackets, an epithet; then the authority, if anything.
-_NAME = r"^(?P<first>\p{Lu}[\p{L}\-]+)(?: \([^)]*\))?(?: (?P<epithet>\p{Ll}[\p{Ll}'’.\-]*\p{Ll}))?(?P<rest>$|[ ,].*$)"
 _EPITHET = r"^\p{Ll}[\p{Ll}'’.\-]*\p{Ll}$"
-_NO_EPITHET = r"^(?:sp|spp|ssp|cf|aff|nr|sedis)$"
-# A cross is neither of its species, and the names of viruses are no binomials.
-_NO_BINOMIAL = r"^ (?:x|×|virus|phage|viroid|satellite)(?: |$)"
+_NO_EPITHET = rf"^(?:{'|'.join(sorted(words.ABBREVIATIONS))})$"
 _NOT_ACCEPTED = r"(?i)synonym|not accepted|unaccepted|invalid|misapplied"
 _TRUE = r"(?i)^\s*(?:true|t|yes|y|1|preferred)\s*$"
 _ENGLISH = r"(?i)^en(?:g|glish)?$|^en[-_]"
@@ -44,14 +42,17 @@ def checklist_tables(table: pa.Table, vernacular: pa.Table | None = None) -> tup
     Where the columns of the six higher ranks are not all there, lineages are read off `parentNameUsageID`.
     `vernacular` has `VERNACULAR_TERMS`.
     """
-    rows = _Rows(table)
-    own_rank = _ranks(rows["taxonRank"])
+    rows = Rows(table)
+    own_rank = ranks_of(rows["taxonRank"])
     ranked = own_rank >= 0
-    accepted_row = _accepted_rows(rows)
+    accepted_row = accepted_rows(rows)
     is_accepted = accepted_row == np.arange(len(rows), dtype=np.int32)
     refused = _matching(rows["taxonomicStatus"], _NOT_ACCEPTED)
-    first, epithet = _parsed_names(rows, own_rank, is_accepted)
-    lineage = _lineages(rows, own_rank, accepted_row, first.where(is_accepted), epithet.where(is_accepted))
+    # Where the columns of the six higher ranks are not all there, the way up tells.
+    near = None if _has_ranks(rows) else nearest_ancestors(parent_rows(rows, accepted_row), own_rank)
+    kingdom = rows["kingdom"] if near is None else _kingdoms(rows, own_rank, accepted_row, near)
+    first, epithet = _parsed_names(rows, own_rank, is_accepted, kingdom)
+    lineage = _lineages(rows, own_rank, near, first.where(is_accepted), epithet.where(is_accepted))
 
     has_any, has_own = np.zeros((2, len(rows)), bool)
     for rank, names in enumerate(lineage):
@@ -84,7 +85,7 @@ def checklist_tables(table: pa.Table, vernacular: pa.Table | None = None) -> tup
     return pa.table(taxa), pa.table(synonyms), left_out
 
 
-class _Rows:
+class Rows:
     """Rows whose terms are encoded once, and blank where the table has no such column."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -118,7 +119,7 @@ class _Rows:
 _OWN_ID, _SHARED_ID = ("taxonID", "id"), ("id", "taxonID")
 
 
-def _ranks(names: CodedNames) -> np.ndarray:
+def ranks_of(names: CodedNames) -> np.ndarray:
     """The rank of each row, -1 where it is none of the seven: (N,) int8."""
     ranks = [_RANK_OF.get(name.strip().lower(), -1) for name in names.names.to_pylist()]
     return np.asarray([*ranks, -1], np.int8)[names.codes]
@@ -129,7 +130,7 @@ def _matching(names: CodedNames, pattern: str) -> np.ndarray:
     return np.append(found, False)[names.codes]
 
 
-def _rows_of(ids: pa.ChunkedArray, wanted: CodedNames) -> np.ndarray:
+def rows_of(ids: pa.ChunkedArray, wanted: CodedNames) -> np.ndarray:
     """The row that has each wanted id, the first where several do, -1 where none does: (M,) int32."""
     if not wanted.present.any():
         return np.full(len(wanted), -1, np.int32)
@@ -137,13 +138,13 @@ def _rows_of(ids: pa.ChunkedArray, wanted: CodedNames) -> np.ndarray:
     return np.append(found, np.int32(-1))[wanted.codes]
 
 
-def _accepted_rows(rows: _Rows) -> np.ndarray:
+def accepted_rows(rows: Rows) -> np.ndarray:
     """The accepted row that each row leads to, through any number of synonyms; -1 where there is none: (N,) int32."""
     here = np.arange(len(rows), dtype=np.int32)
     accepted = rows["acceptedNameUsageID"]
     if not accepted.present.any():
         return here
-    to = np.where(accepted.present, _rows_of(rows.ids(*_OWN_ID), accepted), here)
+    to = np.where(accepted.present, rows_of(rows.ids(*_OWN_ID), accepted), here)
     # What a name was wrongly used for is not what it means.
     to[accepted.present & _matching(rows["taxonomicStatus"], "(?i)misapplied")] = -1
     ends = to == here
@@ -154,7 +155,9 @@ def _accepted_rows(rows: _Rows) -> np.ndarray:
     return np.where(np.append(ends, False)[to[:-1]], to[:-1], np.int32(-1))
 
 
-def _parsed_names(rows: _Rows, own_rank: np.ndarray, is_accepted: np.ndarray) -> tuple[CodedNames, CodedNames]:
+def _parsed_names(
+    rows: Rows, own_rank: np.ndarray, is_accepted: np.ndarray, kingdom: CodedNames
+) -> tuple[CodedNames, CodedNames]:
     """The first word of each row's name and its epithet, where the columns of an accepted row do not tell them."""
     told = np.zeros(len(rows), bool)
     for rank in Rank:
@@ -165,16 +168,10 @@ def _parsed_names(rows: _Rows, own_rank: np.ndarray, is_accepted: np.ndarray) ->
             told |= of_rank & rows[RANKS[rank]].present
     wanted = (own_rank >= 0) & ~(told & is_accepted)
     canonical = rows.some("canonicalName", wanted)
-    names = canonical.or_else(rows.some("scientificName", wanted)).texts()
-    parts = pc.extract_regex(names, _NAME)
-    first, epithet, rest = (pc.struct_field(parts, name).fill_null("") for name in ("first", "epithet", "rest"))
-    # A canonical name has no authority: what stands behind it makes it another name.
-    refused = pc.or_(
-        pc.or_(pc.match_substring_regex(rest, _NO_BINOMIAL), pc.match_substring_regex(epithet, _NO_EPITHET)),
-        pc.and_(pc.not_equal(rest, ""), pa.array(canonical.present)),
-    )
-    first, epithet = (_spread(pc.if_else(refused, "", part), wanted) for part in (first, epithet))
-    return first, epithet
+    texts = canonical.or_else(rows.some("scientificName", wanted)).texts()
+    kingdoms = kingdom.take(np.flatnonzero(wanted)).texts()
+    first, epithet = read_names(texts, kingdoms, own_rank[wanted] == Rank.SPECIES, canonical.present)
+    return _spread(first, wanted), _spread(epithet, wanted)
 
 
 def _spread(texts: pa.StringArray, mask: np.ndarray) -> CodedNames:
@@ -185,13 +182,13 @@ def _spread(texts: pa.StringArray, mask: np.ndarray) -> CodedNames:
     return CodedNames(codes, names.names)
 
 
-def _epithets(rows: _Rows) -> CodedNames:
+def _epithets(rows: Rows) -> CodedNames:
     epithets = rows["specificEpithet"]
     return epithets.where(_matching(epithets, _EPITHET) & ~_matching(epithets, _NO_EPITHET))
 
 
 def _lineages(
-    rows: _Rows, own_rank: np.ndarray, accepted_row: np.ndarray, first: CodedNames, epithet: CodedNames
+    rows: Rows, own_rank: np.ndarray, near: np.ndarray | None, first: CodedNames, epithet: CodedNames
 ) -> list[CodedNames]:
     """The names of each row at the seven ranks, down to its own."""
     columns = [rows[rank] for rank in RANKS[:-1]]
@@ -199,13 +196,9 @@ def _lineages(
     # The genus that the binomial names, where it is read.
     genus = first.or_else(columns[Rank.GENUS]).where(own_rank == Rank.SPECIES)
     species = _epithets(rows).or_else(epithet)
-    if all(rank in rows for rank in RANKS[:-1]):
+    if near is None:
         lineage = [*own[: Rank.GENUS], genus.or_else(own[Rank.GENUS]), species]
     else:
-        parent = _rows_of(rows.ids(*_OWN_ID), rows["parentNameUsageID"])
-        # Where the parent is a synonym, what it stands for.
-        parent = np.where(parent >= 0, accepted_row[parent], -1)
-        near = nearest_ancestors(parent, own_rank)
         lineage = [
             names.take(rows_at).or_else(column) for names, rows_at, column in zip(own, near, columns, strict=False)
         ]
@@ -214,6 +207,24 @@ def _lineages(
     # An epithet without its genus names nothing.
     lineage[Rank.SPECIES] = lineage[Rank.SPECIES].where(lineage[Rank.GENUS].present)
     return [names.where((own_rank < 0) | (own_rank >= rank)) for rank, names in enumerate(lineage)]
+
+
+def _has_ranks(rows: Rows) -> bool:
+    return all(rank in rows for rank in RANKS[:-1])
+
+
+def _kingdoms(rows: Rows, own_rank: np.ndarray, accepted_row: np.ndarray, near: np.ndarray) -> CodedNames:
+    """The kingdom of each row, a synonym's by what it stands for, as it is written."""
+    are_kingdoms = own_rank == Rank.KINGDOM
+    written = rows.some("canonicalName", are_kingdoms).or_else(rows.some("scientificName", are_kingdoms))
+    row = np.where(accepted_row >= 0, near[Rank.KINGDOM][accepted_row], -1)
+    return rows["kingdom"].or_else(_spread(written.texts(), are_kingdoms).take(row))
+
+
+def parent_rows(rows: Rows, accepted_row: np.ndarray) -> np.ndarray:
+    """The row of each row's parent, or what that stands for where it is a synonym; -1 without one: (N,)."""
+    parent = rows_of(rows.ids(*_OWN_ID), rows["parentNameUsageID"])
+    return np.where(parent >= 0, accepted_row[parent], -1)
 
 
 def nearest_ancestors(parent_N: np.ndarray, rank_N: np.ndarray) -> np.ndarray:
@@ -240,19 +251,25 @@ def nearest_ancestors(parent_N: np.ndarray, rank_N: np.ndarray) -> np.ndarray:
     return near
 
 
-def _common_names(rows: _Rows, vernacular: pa.Table | None) -> CodedNames:
-    """An English name for each row: the first that is marked as preferred, else the first."""
-    if vernacular is None or "vernacularName" not in vernacular.column_names:
-        return CodedNames.constant("", len(rows))
-    given = _Rows(vernacular)
+def english_names(ids: pa.ChunkedArray, vernacular: pa.Table) -> CodedNames:
+    """An English name for each of N ids: the first that is marked as preferred, else the first.
+
+    `vernacular` has `VERNACULAR_TERMS`. What is marked is told by the text: "false" is no less a text than "true".
+    """
+    given = Rows(vernacular)
     names = CodedNames.of(pc.utf8_trim_whitespace(vernacular["vernacularName"].cast(pa.string())))
     english = names.present & _matching(given["language"], _ENGLISH)
-    # By what the text says: "false" is no less a text than "true".
     preferred = _matching(given["isPreferredName"], _TRUE)
-    taxon = _rows_of(rows.ids(*_SHARED_ID), CodedNames.of(given.ids(*_SHARED_ID)).where(english))
+    taxon = rows_of(ids, CodedNames.of(given.ids(*_SHARED_ID)).where(english))
     order = np.flatnonzero(taxon >= 0)
     # The last to be set stays.
     order = order[np.argsort(~preferred[order], kind="stable")][::-1]
-    best = np.full(len(rows), -1)
+    best = np.full(len(ids), -1)
     best[taxon[order]] = order
     return names.take(best)
+
+
+def _common_names(rows: Rows, vernacular: pa.Table | None) -> CodedNames:
+    if vernacular is None or "vernacularName" not in vernacular.column_names:
+        return CodedNames.constant("", len(rows))
+    return english_names(rows.ids(*_SHARED_ID), vernacular)

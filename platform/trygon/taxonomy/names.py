@@ -50,7 +50,6 @@ _GROUP = re.compile(r".-(?:group|complex|aggregate|agg|grp|gr|like|type|form)$")
 
 
 _SUBGENUS_MARKERS = frozenset(("subg.", "subgen.", "sect.", "subsect.", "ser."))
-_CANDIDATUS = frozenset(("candidatus", "ca."))
 _CROSSES = frozenset("×xX+")
 # Above the genus: endings that the codes prescribe there, and that no genus has.
 _ABOVE_GENUS = ("idae", "aceae", "oideae", "iformes", "mycota", "viridae", "virales", "virae")
@@ -169,7 +168,7 @@ def _says_nothing(lower: str) -> bool:
 
 def _first_name(text: str) -> str:
     words = text.split()
-    while words and (words[0] in _CROSSES or words[0].lower() in _CANDIDATUS):
+    while words and (words[0] in _CROSSES or words[0].lower() in tables.CANDIDATUS):
         words = words[1:]
     if not words:
         return ""
@@ -219,7 +218,7 @@ def _read_species(text: str, genus: str, kingdom: str) -> tuple[str, str]:
     if text.isupper() and " " in text:
         text = text.capitalize()
     words = text.split()
-    if words and words[0].lower() in _CANDIDATUS:
+    if words and words[0].lower() in tables.CANDIDATUS:
         words = words[1:]
     # The sign before a capital makes a hybrid genus, which is a genus of its own.
     if len(words) > 1 and words[0] in _CROSSES and words[1][0].isupper():

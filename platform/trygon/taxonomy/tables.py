@@ -30,7 +30,7 @@ _TEXT_SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 _WANTED = {*TAXA_SCHEMA.names, *TERMS}
 # The names that EOL and iNaturalist give in a file of their own, and EOL's columns in Darwin Core's terms.
 _NAMES_BESIDE = {"taxon.tab": "vernacularnames.csv", "taxa.csv": "VernacularNames-english.csv"}
-_EOL_TERMS = {
+EOL_VERNACULAR_TERMS = {
     "page_id": "id",
     "vernacular_string": "vernacularName",
     "language_code": "language",
@@ -153,9 +153,9 @@ def _with_names_beside(rows: pa.Table, place: str | Path) -> tuple[pa.Table, pa.
     beside = str(place).removesuffix(name) + _NAMES_BESIDE.get(name, "")
     if name not in _NAMES_BESIDE or not exists(beside):
         return rows, None
-    names = _read_text(beside, {*VERNACULAR_TERMS, *_EOL_TERMS}, Counter())
+    names = _read_text(beside, {*VERNACULAR_TERMS, *EOL_VERNACULAR_TERMS}, Counter())
     if "eolID" in rows.column_names:
         # EOL's names are those of its pages.
         rows = rows.drop_columns([it for it in ("id",) if it in rows.column_names])
         rows = rows.append_column("id", rows["eolID"])
-    return rows, names.rename_columns([_EOL_TERMS.get(it, it) for it in names.column_names])
+    return rows, names.rename_columns([EOL_VERNACULAR_TERMS.get(it, it) for it in names.column_names])

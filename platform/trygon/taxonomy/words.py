@@ -61,8 +61,11 @@ FIRST_WORDS = _words("""
 """)
 """What common names begin with, and labels of camera traps. No genus has such a name."""
 
-PLACEHOLDERS = _words("""
-    sp spp species spec nov cf aff nr near prope gen genus subsp ssp var forma form forms morph morphs type types
+ABBREVIATIONS = _words("sp spp ssp cf aff nr")
+"""Those that stand even in columns of their own."""
+
+PLACEHOLDERS = ABBREVIATIONS | _words("""
+    species spec nov near prope gen genus subsp var forma form forms morph morphs type types
     clade lineage cv agg hybrid hybrids complex group taxon sensu nomen auct auctt auctorum ined new
     indeterminate pupae juvenile juveniles virus x
 """)
@@ -73,6 +76,9 @@ STAGES = _words("larva larvae pupa pupae juvenile juveniles imago instar")
 
 SPECIMENS = STAGES | _words("male males female females adult adults nymph nymphs egg eggs worker workers queen")
 """What may follow a name and say which specimen it is."""
+
+CANDIDATUS = _words("candidatus ca.")
+"""Before the name of a bacterium that nobody has grown; no part of it."""
 
 SEVERAL = _words("complex group grp agg agg. aggr. hybrid hybr. or vs vs. / cf cf. aff aff. nr nr. prope")
 """After the epithet: the name is of several species, of a cross, one of two, or one that it is like."""

@@ -1,7 +1,7 @@
 """The Encyclopedia of Life's pages: a page's id to its lineage and English name. Knows nothing of pictures.
 
-The lineage comes from EOL's Dynamic Hierarchy (`taxon.tab`), by way of `parentNameUsageID`. A parent without a page of
-its own is walked through like any other.
+The lineage comes from EOL's Dynamic Hierarchy (`taxon.tab`) by the rules of any catalogue in Darwin Core's terms. A
+parent without a page of its own is walked through like any other.
 """
 
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
@@ -15,39 +15,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trygon.data.sources.tables import look_up, read_columns, whole_number
+from trygon.taxonomy.darwin_core import (
+    TERMS,
+    Rows,
+    accepted_rows,
+    english_names,
+    nearest_ancestors,
+    parent_rows,
+    ranks_of,
+)
+from trygon.taxonomy.tables import EOL_VERNACULAR_TERMS
 from trygon.taxonomy.taxon import RANKS
 
 PAGE_FIXES: Mapping[str, tuple[str, str]] = {"331434": ("latouchii", "42333"), "52338888": ("lateralis", "42333")}
 """Pages that the hierarchy has wrong, as TreeOfLife-10M corrects them: the epithet, and the page of the parent."""
 
-_PREFERRED = ("preferred", "true", "t", "1", "yes", "y")
-_ENGLISH = ("eng", "en")
-_MAX_DEPTH = 200
-_ROW = np.int64
+_HIERARCHY_TERMS = tuple(term for term in TERMS if term not in {"id", *RANKS, "specificEpithet"})
 
 
 def page_lineages(pages: pa.Array, hierarchy: str) -> dict[str, Any]:
     """The rank columns of distinct pages as the hierarchy file has them, and `known`: which it has. In their order."""
-    names = ("taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "canonicalName", "taxonRank")
-    optional = ("acceptedNameUsageID", "canonicalName")
-    columns = {name: (name,) for name in (*names, "eolID")}
+    columns = {term: (term,) for term in _HIERARCHY_TERMS}
+    optional = ("acceptedNameUsageID", "canonicalName", "taxonomicStatus")
     taxa = read_columns(hierarchy, columns, optional, delimiter="\t", quoted=False)
-    ids = taxa["taxonID"]
-    parents = _places(pc.index_in(taxa["parentNameUsageID"], value_set=ids))
-    accepted = _places(pc.index_in(taxa["acceptedNameUsageID"], value_set=ids))
-    here = np.arange(taxa.num_rows, dtype=_ROW)
-    accepted = np.where(accepted < 0, here, accepted)
+    taxon_rows = Rows(taxa)
+    own_rank, accepted = ranks_of(taxon_rows["taxonRank"]), accepted_rows(taxon_rows)
+    here = np.arange(taxa.num_rows, dtype=np.int32)
     # Several rows may have one page: that of the accepted name counts before those of its synonyms.
     order = np.argsort(accepted != here, kind="stable")
     eol_ids = whole_number(taxa["eolID"])
     own = _places(pc.index_in(pages, value_set=eol_ids.take(pa.array(order))))
     own[np.asarray(pc.equal(pages, ""))] = -1  # a row without a page is not the page without an id
-    rows = np.where(own < 0, -1, accepted[order[own]]) if len(order) else own
+    rows = _at(order, own)
     fixed = [(place, *PAGE_FIXES[page]) for place, page in enumerate(pages.to_pylist()) if page in PAGE_FIXES]
     for place, _, page in fixed:
         rows[place] = pc.index(eol_ids, pa.scalar(page)).as_py()
-    ranks = _places(pc.index_in(pc.utf8_lower(taxa["taxonRank"]), value_set=pa.array(RANKS)))
-    found = _ancestors(rows, parents, ranks)
+    # A name that leads to no accepted one is still the page's own.
+    meant = _at(accepted, rows)
+    rows = np.where(meant < 0, rows, meant)
+    found = [_at(near, rows) for near in nearest_ancestors(parent_rows(taxon_rows, accepted), own_rank)]
+    deepest = _at(own_rank, rows)
+    found = [np.where((deepest < 0) | (deepest >= rank), at, -1) for rank, at in enumerate(found)]
     written = pc.if_else(pc.equal(taxa["canonicalName"], ""), taxa["scientificName"], taxa["canonicalName"])
     lineages: dict[str, Any] = {rank: _taken(written, found[place]) for place, rank in enumerate(RANKS)}
     known = rows >= 0
@@ -57,23 +65,6 @@ def page_lineages(pages: pa.Array, hierarchy: str) -> dict[str, Any]:
             epithets[place], known[place] = epithet, True
         lineages["species"] = pa.array(epithets, pa.string())
     return lineages | {"known": pa.array(known)}
-
-
-def _ancestors(rows: np.ndarray, parents: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """For each row the nearest row at each rank on its way up, itself included: (7, N), -1 where there is none."""
-    found = np.full((len(RANKS), len(rows)), -1, _ROW)
-    walking = np.flatnonzero(rows >= 0)
-    current = rows[walking]
-    for _ in range(_MAX_DEPTH):  # a circle ends here
-        if not walking.size:
-            break
-        level = ranks[current]
-        new = level >= 0
-        new[new] = found[level[new], walking[new]] < 0
-        found[level[new], walking[new]] = current[new]
-        above = parents[current]
-        walking, current = walking[above >= 0], above[above >= 0]
-    return found
 
 
 def scraped_names(pages: pa.Array, uri: str) -> dict[str, Any]:
@@ -90,22 +81,20 @@ def scraped_names(pages: pa.Array, uri: str) -> dict[str, Any]:
 
 
 def common_names(pages: pa.Array, uri: str) -> Any:
-    """The English name of each page: the one that EOL prefers, else the first; blank where there is none.
-
-    EOL's export says `preferred`, other ones say true; whatever else stands there makes no name a preferred one.
-    """
-    columns = ("page_id", "vernacular_string", "language_code", "is_preferred_by_eol")
-    table = read_columns(uri, {name: (name,) for name in columns})
-    english = pc.is_in(pc.utf8_lower(table["language_code"]), value_set=pa.array(_ENGLISH))
-    table = table.filter(pc.and_(english, pc.not_equal(table["vernacular_string"], "")))
-    preferred = pc.is_in(pc.utf8_lower(table["is_preferred_by_eol"]), value_set=pa.array(_PREFERRED))
-    order = np.argsort(~np.asarray(preferred.to_pylist(), bool), kind="stable")
-    table = table.take(pa.array(order))
-    return look_up(pages, whole_number(table["page_id"]), table["vernacular_string"])[0]
+    """The English name of each page: the one that EOL prefers, else the first; blank where there is none."""
+    columns = {term: (column,) for column, term in EOL_VERNACULAR_TERMS.items()}
+    table = read_columns(uri, columns)
+    table = table.set_column(table.column_names.index("id"), "id", whole_number(table["id"]))
+    return english_names(pa.chunked_array([pages]), table).texts()
 
 
 def _places(found: Any) -> np.ndarray:
-    return np.asarray(found.fill_null(-1)).astype(_ROW)
+    return np.asarray(found.fill_null(-1)).astype(np.int64)
+
+
+def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The values at some places, -1 where the place is."""
+    return np.append(values, -1)[places]
 
 
 def _taken(values: Any, places: np.ndarray) -> Any:
