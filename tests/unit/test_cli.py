@@ -119,6 +119,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "--debug" not in _problem("demo", "--port", "many", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_the_users_to_mend(tmp_path: Path) -> None:
     commands = [
         ["label", "/nonexistent/archive", "--model", "/nonexistent/model", "--labels", "l", "--out", "o"],

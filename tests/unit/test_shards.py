@@ -22,6 +22,8 @@ from trygon.storage import exists, join, write_bytes
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:

@@ -13,6 +13,8 @@ from trygon.data.synthetic.organism import PLANS, Setting, draw, encode
 from trygon.data.synthetic.tree import Tree, grow
 from trygon.taxonomy.taxon import Rank
 
+pytestmark = pytest.mark.slow
+
 SEED, FAMILIES, SPECIES, INDIVIDUALS, SUPPORT = 2, 20, 4, 8, 5
 
 
