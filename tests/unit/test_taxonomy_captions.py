@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.taxonomy.captions import FIELDS, MIXED, TextType, caption, check_template, name_text, with_common
+from trygon.taxonomy.captions import (
+    FIELDS,
+    MIXED,
+    PUBLISHED,
+    TextType,
+    caption,
+    check_template,
+    name_text,
+    with_common,
+)
 from trygon.taxonomy.taxon import Rank, Taxon
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
@@ -83,13 +92,19 @@ def test_templates_are_filled_with_the_taxons_fields(template: str, text: str) -
     assert caption(LION, TextType.SCI, check_template(template)) == text
 
 
-def test_what_is_blank_leaves_no_gap_in_a_template() -> None:
-    template = "{family} {genus} {species} , from {phylum} ."
-    assert caption(FAMILY_ONLY, TextType.SCI, template) == "Cecidomyiidae, from Arthropoda."
+@pytest.mark.parametrize(
+    "template", ["a photo of {genus} {species}.", "a photo of {common}, a {family}.", "{family} {genus} from {phylum}"]
+)
+def test_a_template_with_a_blank_field_gives_way_to_the_published_one(template: str) -> None:
+    assert caption(FAMILY_ONLY, TextType.SCI, template) == "a photo of Cecidomyiidae."
 
 
-def test_a_template_of_blank_fields_alone_gives_way_to_the_published_one() -> None:
-    assert caption(FAMILY_ONLY, TextType.SCI, "a photo of {genus} {species}.") == "a photo of Cecidomyiidae."
+@pytest.mark.parametrize("template", [PUBLISHED, "a photo of {common}, a {family}.", "{name}"])
+@pytest.mark.parametrize("text_type", list(TextType))
+def test_a_taxon_without_any_name_has_a_caption_that_says_no_more(template: str, text_type: TextType) -> None:
+    nobody = Taxon(("",) * 7)
+    for taxon in (nobody, with_common(nobody)):
+        assert caption(taxon, text_type, template) in {"a photo of an organism.", "an organism"}
 
 
 @pytest.mark.parametrize(
@@ -125,4 +140,6 @@ def test_any_text_is_a_template_or_is_refused(template: str, taxon: Taxon) -> No
         check_template(template)
     except ValueError:
         return
-    assert "  " not in caption(taxon, TextType.TAXON, template)
+    text = caption(taxon, TextType.TAXON, template)
+    assert text.strip()
+    assert "  " not in text

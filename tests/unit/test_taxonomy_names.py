@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trygon.data.synthetic.tree import grow
 from trygon.taxonomy.names import clean_epithet, clean_lineage, clean_lineages, clean_name
 from trygon.taxonomy.taxon import RANKS
 
@@ -280,6 +281,17 @@ def test_named_hybrids_of_plants_are_species_and_formulas_are_none(raw: str, kin
 def test_a_common_name_of_unknown_words_is_taken_for_a_binomial() -> None:
     # Nothing in its shape speaks against it; resolving it against a backbone does.
     assert clean_lineage(["Animalia", "", "", "", "", "", "Tiny foobar"])[5:] == ("Tiny", "foobar")
+
+
+def test_cleaning_changes_no_name_of_a_whole_tree() -> None:
+    tree = grow(5000, 1)
+    rows = [tree.lineage(species) for species in range(tree.num_species)]
+    table = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=RANKS)
+    assert clean_lineages(table).equals(table)
+    # Nor as binomials with the authors that sources write.
+    for kingdom, *_, genus, epithet in rows:
+        for text in (f"{genus} {epithet}", f"{genus} {epithet} (Linnaeus, 1758)"):
+            assert clean_lineage((kingdom, "", "", "", "", "", text))[5:] == (genus, epithet)
 
 
 def test_hybrid_genus_is_a_genus() -> None:

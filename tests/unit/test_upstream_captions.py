@@ -81,6 +81,17 @@ def test_common_names_fall_back_as_published() -> None:
     assert caption(wolf, TextType.SCI_COM) == "a photo of Canis lupus."
 
 
+def test_blank_ranks_leave_no_double_spaces_in_what_labels_are_encoded_from() -> None:
+    """The toolbox joins all seven ranks and the common name, blank or not, before it encodes them."""
+    gapped = Taxon(("Animalia", "Chordata", "", "Cypriniformes", "", "Carassius", "auratus"), "goldfish")
+    upstream = " ".join(gapped.lineage) + " " + gapped.common
+    assert "  " in upstream
+    for text_type in TextType:
+        assert "  " not in caption(gapped, text_type)
+    expected = "a photo of Animalia Chordata Cypriniformes Carassius auratus with common name goldfish."
+    assert caption(gapped, TextType.TAXON_COM) == expected
+
+
 def test_captions_are_made_while_training_reads() -> None:
     """Upstream bakes seven captions into each sample: another wording means another 10 million files."""
     texts = {caption(LION, TextType.COM, template) for template in ("a photo of {name}.", "{common}, a {family}")}

@@ -5,13 +5,14 @@ Upstream are the scripts that made TreeOfLife-10M (github.com/Imageomics/bioclip
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from trygon.taxonomy.names import clean_epithet, clean_lineage, clean_lineages
 from trygon.taxonomy.resolution import Backbone
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist
-from trygon.taxonomy.taxon import RANKS, Lineage, Taxon
+from trygon.taxonomy.taxon import RANKS, Lineage, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
 
@@ -109,6 +110,66 @@ def test_homonyms_are_told_apart_by_lineage_and_not_by_a_list() -> None:
     assert _resolve([fly, moth], "Animalia", "Arthropoda", "Insecta", "Diptera", "", *binomial) == (fly, "exact")
     assert _resolve([fly, moth], "Animalia", "Arthropoda", "Insecta", "Lepidoptera", "", *binomial) == (moth, "exact")
     assert _resolve([fly, moth], "Animalia", "", "", "", "", *binomial)[1] == "ambiguous"
+
+
+def test_a_homonym_of_which_the_backbone_has_only_the_other_keeps_its_own_lineage() -> None:
+    # Upstream looks names up in a table of chains by the name alone: the only Leptogaster flavipes there is the one.
+    moth = _lineage("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Noctuidae", "Leptogaster", "flavipes")
+    for fly in (
+        _lineage("Animalia", "Arthropoda", "Insecta", "Diptera", "Asilidae", "Leptogaster", "flavipes"),
+        _lineage("Animalia", "Arthropoda", "Insecta", "Diptera", "", "Leptogaster", "flavipes"),
+    ):
+        beside = _lineage("Animalia", "Arthropoda", "Insecta", "Diptera", "Asilidae")
+        assert _resolve([moth, beside], *fly) == (fly, "unresolved")
+
+
+def test_a_hole_in_a_lineage_is_filled_and_does_not_end_what_is_looked_up() -> None:
+    # Upstream starts from the highest rank without a hole above the species, here the order.
+    bee = _lineage("Animalia", "Arthropoda", "Insecta", "Hymenoptera", "Apidae", "Apis", "mellifera")
+    for hole in range(6):
+        holed = [name if rank != hole else "" for rank, name in enumerate(bee)]
+        if hole == 5:  # the genus stands in the binomial
+            holed[6] = "Apis mellifera"
+        assert _resolve([bee], *clean_lineage(holed)) == (bee, "exact")
+
+
+def test_a_class_that_the_backbone_leaves_blank_is_not_lost_to_the_source() -> None:
+    # Ray-finned fishes have no class in pybioclip's taxa, so that nothing finds them by it (its issue 111).
+    goldfish = ("Cypriniformes", "Cyprinidae", "Carassius", "auratus")
+    known = _lineage("Animalia", "Chordata", "", *goldfish)
+    row = _lineage("Animalia", "Chordata", "Actinopterygii", *goldfish)
+    assert _resolve([known], *row) == (row, "exact")
+
+
+def test_a_species_that_is_there_twice_settles_on_the_fuller_lineage() -> None:
+    # TaxonoPy cannot choose one path of several (its issue 1), though one is the other with holes.
+    full = _lineage("Animalia", "Arthropoda", "Insecta", "Hymenoptera", "Apidae", "Apis", "mellifera")
+    poor = _lineage("Animalia", "Arthropoda", "", "Hymenoptera", "", "Apis", "mellifera")
+    for backbone in ([full, poor], [poor, full]):
+        for row in (full, poor, _lineage("", "", "", "", "", "Apis", "mellifera")):
+            assert _resolve(backbone, *row) == (full, "exact")
+
+
+def test_common_names_do_not_hang_on_the_order_of_rows() -> None:
+    # TaxonoPy takes the first of several (its issue 14), and its rows come in any order.
+    lineage = _lineage("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Puma", "concolor")
+    names = ["puma", "cougar", "", "mountain lion"]
+    for order in (names, names[::-1], sorted(names)):
+        tree = TaxonTree.from_taxa([Taxon(lineage, name) for name in order])
+        assert tree.taxa == [Taxon(lineage, "cougar")]
+        taxa = pa.table([*_taxa([lineage] * 4).columns[:7], pa.array(order)], schema=TAXA_SCHEMA)
+        resolved = Backbone.from_checklist(Checklist(taxa, SYNONYM_SCHEMA.empty_table())).resolve(_taxa([lineage]))
+        assert resolved["common"].to_pylist() == ["cougar"]
+
+
+def test_scores_of_two_clades_are_not_summed_because_their_names_run_on_alike() -> None:
+    # pybioclip sums under the names down to a rank, joined by spaces: a blank rank or a name of two words is enough.
+    blanks = [_lineage("Animalia", "Aus", "", "Cus"), _lineage("Animalia", "", "Aus", "Cus")]
+    words = [_lineage("Animalia", "Aus", "bus", "Cus"), _lineage("Animalia", "Aus bus", "", "Cus")]
+    for pair in (blanks, words):
+        assert len({" ".join(" ".join(lineage).split()) for lineage in pair}) == 1
+        tree = TaxonTree.from_taxa([Taxon(lineage) for lineage in pair])
+        assert [tree.roll_up(np.ones((1, 2)), rank).shape[1] for rank in Rank] == [1, 2, 2, 2, 2, 2, 2]
 
 
 def test_family_of_one_class_is_not_renamed_after_another() -> None:

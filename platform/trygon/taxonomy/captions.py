@@ -1,7 +1,6 @@
 """How a taxon becomes a caption: BioCLIP's text types, word for word as published (arXiv:2311.18803), and templates of
 the user's own. Knows nothing of when a text type is drawn."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -65,22 +64,25 @@ def with_common(taxon: Taxon) -> Taxon:
 PUBLISHED = "a photo of {name}."
 """BioCLIP's template."""
 
+NAMELESS = "an organism"
+"""What a caption calls a taxon of which nothing is known: `a photo of .` would be a caption too, of everything."""
+
 
 def caption(taxon: Taxon, text_type: TextType, template: str = PUBLISHED) -> str:
     """The template filled for one taxon, as the model reads it: `a photo of …`.
 
-    Fields are those of `FIELDS`. What is blank leaves no gap; where all of a template's fields are blank, the
-    published template stands in for it. Raises `ValueError` for a template that `check_template` refuses.
+    Fields are those of `FIELDS`. Where a field of a template is blank for this taxon, the published template stands in
+    for it: a sentence with a hole says something else. A taxon without any name is called `NAMELESS`; curation leaves
+    such samples out. Raises `ValueError` for a template that `check_template` refuses.
     """
-    name = name_text(taxon, text_type)
+    name = name_text(taxon, text_type) or NAMELESS
     if template == PUBLISHED:
         return f"a photo of {name}."
     parts = _parts(template)
     values = {field: _value(taxon, field, name) for _, field in parts if field}
-    if values and not any(values.values()):
+    if not all(values.values()):
         return f"a photo of {name}."
-    filled = "".join(literal + values.get(field, "") for literal, field in parts)
-    return re.sub(r"\s+([,.;:!?])", r"\1", " ".join(filled.split()))
+    return " ".join("".join(literal + values.get(field, "") for literal, field in parts).split())
 
 
 def check_template(template: str) -> str:

@@ -34,13 +34,16 @@ class TaxonTree:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "TaxonTree":
-        """From any table with the rank columns; `common` may be missing. Doubled lineages count once."""
+        """From any table with the rank columns; `common` may be missing.
+
+        Doubled lineages count once: with the first common name in the alphabet, whatever the order of the rows.
+        """
         if not table.num_rows:
             raise UserError("the taxa table is empty")
         columns = [CodedNames.of(column) for column in taxa_columns(table, "table").columns]
         ordinals = [column.ordinals() for column in columns[: len(RANKS)]]
-        # The last key sorts a lineage that has a common name before its double that has none.
-        order = np.lexsort(_packed([*ordinals, ~columns[-1].present])[::-1])
+        # The last keys sort a lineage with a common name before its double without one, then by these names.
+        order = np.lexsort(_packed([*ordinals, ~columns[-1].present, columns[-1].ordinals()])[::-1])
         first = np.ones((len(RANKS), len(order)), bool)
         for is_first, ordinal in zip(first, ordinals, strict=True):
             ordered = ordinal[order]
