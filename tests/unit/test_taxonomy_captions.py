@@ -102,7 +102,7 @@ def test_a_template_with_a_blank_field_gives_way_to_the_published_one(template: 
 @pytest.mark.parametrize("template", [PUBLISHED, "a photo of {common}, a {family}.", "{name}"])
 @pytest.mark.parametrize("text_type", list(TextType))
 def test_a_taxon_without_any_name_has_a_caption_that_says_no_more(template: str, text_type: TextType) -> None:
-    nobody = Taxon(("",) * 7)
+    nobody = Taxon(("", "", "", "", "", "", ""))
     for taxon in (nobody, with_common(nobody)):
         assert caption(taxon, text_type, template) in {"a photo of an organism.", "an organism"}
 
