@@ -210,6 +210,7 @@ def test_name(raw: str, clean: str) -> None:
         ("obsoletus Meigen & scoticus Downes", "Culicoides", ""),
         ("Culicoides obsoletus, scoticus or chiopterus", "Culicoides", ""),
         ("impunctatus-group", "Culicoides", ""),
+        ("impunctatus gr.", "Culicoides", ""),
         ("lucorum-complex", "Bombus", ""),
         ("Bombus lucorum-complex Linnaeus", "Bombus", ""),
         # Of a misapplied name nobody knows what was before the author.

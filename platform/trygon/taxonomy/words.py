@@ -80,7 +80,7 @@ SPECIMENS = STAGES | _words("male males female females adult adults nymph nymphs
 CANDIDATUS = _words("candidatus ca.")
 """Before the name of a bacterium that nobody has grown; no part of it."""
 
-SEVERAL = _words("complex group grp agg agg. aggr. hybrid hybr. or vs vs. / cf cf. aff aff. nr nr. prope")
+SEVERAL = _words("complex group grp grp. gr gr. agg agg. aggr. hybrid hybr. or vs vs. / cf cf. aff aff. nr nr. prope")
 """After the epithet: the name is of several species, of a cross, one of two, or one that it is like."""
 
 MISAPPLIED = _words("auct auct. auctt auctt. auctorum")
