@@ -23,8 +23,8 @@ class BuildLabelsConfig(JobConfig):
     """One LabelBank."""
 
     model: str
-    """A model folder, or hf-hub:OWNER/NAME."""
-    out: Path
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
+    out: Place
     """The folder to write."""
     taxa: Place | None = None
     """A Parquet or CSV table with the seven ranks and common; without it, the taxonomy of trygon sample."""
@@ -44,23 +44,27 @@ class BuildLabelsConfig(JobConfig):
 def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
     """Encode the names of taxa once, as a LabelBank."""
     from trygon.disk import only_writer, writing_to
-    from trygon.labelling.bank import LabelBank
+    from trygon.labelling.bank import CARD, LabelBank
+    from trygon.mirror import made_here
     from trygon.models.folder import describe
-    from trygon.storage import write_json
+    from trygon.storage import join, remove_tree, write_json
 
     tower = describe(config.model)
     tree = _choose(config)
     photos = _calibration_digest(config)
-    with writing_to(config.out), only_writer(config.out):
+    chunks = join(config.out, ".chunks")
+    with writing_to(config.out), only_writer(config.out) as hold:
         if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, tower, config.text_type, photos):
             print(f"{len(tree)} taxa stand in {config.out} already")
             return
         from trygon.models.model import load_model  # torch: not for a bank that stands
 
         model = load_model(config.model)
-        bank = _calibrated(config, _encode(config, tree, model), model, photos)
-        bank.save(config.out)
-        write_json(config.out / "config.json", config.model_dump(mode="json"))
+        bank = _calibrated(config, _encode(config, tree, model, chunks), model, photos)
+        with made_here(config.out, CARD, hold) as folder:
+            write_json(folder / "config.json", config.model_dump(mode="json"))
+            bank.save(folder)
+        remove_tree(chunks)
     print(f"{len(bank.tree)} taxa of {len(bank.tree.clade_starts[4])} families in {config.out}")
 
 
@@ -80,12 +84,12 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     return choose_species(taxa, clades, limit, include)
 
 
-def _encode(config: BuildLabelsConfig, tree: "TaxonTree", model: "Model") -> "LabelBank":
+def _encode(config: BuildLabelsConfig, tree: "TaxonTree", model: "Model", chunks: str) -> "LabelBank":
     from trygon.labelling.bank import LabelBank
     from trygon_jobs.progress import counting
 
     with counting("build-labels", total=len(tree), unit="taxa") as advance:
-        return LabelBank.build(tree, model, config.text_type, advance, scratch=config.out)
+        return LabelBank.build(tree, model, config.text_type, advance, scratch=chunks)
 
 
 def _calibration_digest(config: BuildLabelsConfig) -> str:

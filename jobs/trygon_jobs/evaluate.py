@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from trygon.errors import UserError
-from trygon.storage import read_json, write_json, write_text
+from trygon.storage import exists, join, read_json, write_json, write_text
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from trygon.evaluation.metrics import Prediction
     from trygon.evaluation.zero_shot import Task
 
+_IDENTITY = "config.json"
+"""What was measured. It comes last: a folder that says so holds all of it."""
+
 
 class EvaluateConfig(JobConfig):
     """What is measured, on what."""
 
     model: str
-    """A model folder, or hf-hub:OWNER/NAME."""
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
     shards: Place
     """The folder that `trygon curate` wrote, with its held-out splits."""
-    out: Path
+    out: Place
     """Folder for metrics.json and index.html."""
     baseline: str = ""
     """Another model to stand beside it, such as the one that training started from."""
@@ -33,20 +36,22 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     """Measure zero-shot accuracy per text type and rank; write metrics.json and a page."""
     from trygon.disk import only_writer, writing_to
     from trygon.evaluation.zero_shot import tasks_of
+    from trygon.mirror import made_here
 
     models = [ref for ref in (config.model, config.baseline) if ref]
     tasks = tasks_of(config.shards)
     if not tasks:
         raise UserError(f"--shards {config.shards} has no val or unseen shards to measure on; see `trygon curate`")
     identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards)}
-    finished = config.out / "config.json"
-    if finished.is_file() and read_json(finished) == identity:
-        print(f"evaluation: {config.out / 'index.html'} (was complete)")
+    finished, page = join(config.out, _IDENTITY), join(config.out, "index.html")
+    if exists(finished) and read_json(finished) == identity:
+        print(f"evaluation: {page} (was complete)")
         return
-    with writing_to(config.out), only_writer(config.out):
+    with writing_to(config.out), only_writer(config.out) as hold:
         metrics, shown = _measure(models, tasks)
-        _write(config, identity, metrics, tasks, shown)
-    print(f"evaluation: {config.out / 'index.html'}")
+        with made_here(config.out, _IDENTITY, hold) as folder:
+            _write(folder, config, identity, metrics, tasks, shown)
+    print(f"evaluation: {page}")
 
 
 def _digests(models: "Sequence[str]", shards: str) -> dict[str, str]:
@@ -77,6 +82,7 @@ def _measure(
 
 
 def _write(
+    folder: Path,
     config: EvaluateConfig,
     identity: dict[str, Any],
     metrics: dict[str, float],
@@ -85,8 +91,6 @@ def _write(
 ) -> None:
     from trygon.evaluation.page import render
 
-    # What was measured comes last, so that a folder which says it holds all of it.
-    (config.out / "config.json").unlink(missing_ok=True)
-    write_text(config.out / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
-    write_json(config.out / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
-    write_json(config.out / "config.json", identity)
+    write_text(folder / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
+    write_json(folder / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+    write_json(folder / _IDENTITY, identity)

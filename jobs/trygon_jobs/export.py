@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 
 class ExportConfig(JobConfig):
@@ -14,7 +14,7 @@ class ExportConfig(JobConfig):
 
     run: Path
     """A run folder that trygon label made."""
-    out: Path
+    out: Place
     """Folder to write to."""
     format: Literal["camtrap-dp", "csv"] = "camtrap-dp"
     """Camtrap DP 1.0.2, or one flat CSV."""
@@ -33,7 +33,8 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     from trygon.archive.exports import EXPORTS, ExportOptions
     from trygon.archive.exports.options import read_places
     from trygon.archive.run import Run
-    from trygon.disk import writing_to
+    from trygon.disk import only_writer, writing_to
+    from trygon.mirror import made_here
     from trygon.storage import write_json
 
     run = Run.open(config.run)
@@ -44,9 +45,13 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
         config.title or Path(run.config["archive"].split("?")[0]).name,
         config.by_url,
     )
-    with writing_to(config.out):
-        notes = EXPORTS[config.format](run, config.out, options)
-        write_json(config.out / "config.json", config.model_dump(mode="json"))
+    with (
+        writing_to(config.out),
+        only_writer(config.out) as hold,
+        made_here(config.out, "config.json", hold) as folder,
+    ):
+        notes = EXPORTS[config.format](run, folder, options)
+        write_json(folder / "config.json", config.model_dump(mode="json"))
     for note in notes:
         print(f"note: {note}")
     print(f"{config.format} of {run.media.num_rows} images and {run.observations.num_rows} observations: {config.out}")

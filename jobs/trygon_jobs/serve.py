@@ -3,21 +3,20 @@
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 
 class ServeConfig(JobConfig):
     """What to serve, and where."""
 
     model: str
-    """A model folder, or hf-hub:OWNER/NAME."""
-    labels: Path
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
+    labels: Place
     """A LabelBank made with that model by `trygon build-labels`."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets others on the network ask."""

@@ -308,6 +308,11 @@ def upload(address: Address, opened: Callable[[], BinaryIO]) -> None:
     persist(address, write)
 
 
+def remove_object(address: Address) -> None:
+    """Remove the object at an address, if there is one."""
+    persist(address, lambda: client(address).delete_object(Bucket=address.bucket, Key=address.key))
+
+
 def remove(address: Address) -> None:
     """Remove all objects below an address."""
     keys = [{"Key": found.key} for found in list_objects(address)]

@@ -211,6 +211,15 @@ def _is_hidden(parts: Iterable[str]) -> bool:
     return any(part.startswith(".") for part in parts)
 
 
+def remove_file(place: str | Path) -> None:
+    """Remove a file; nothing where it is missing."""
+    address = address_of(place)
+    if address is None:
+        Path(place).unlink(missing_ok=True)
+        return
+    s3.remove_object(address)
+
+
 def remove_tree(place: str | Path) -> None:
     """Remove a folder and all below it, hidden files too; nothing where it is missing."""
     address = address_of(place)

@@ -100,7 +100,7 @@ class ClassifierApp:
 
     def __init__(self, args: AppArgs) -> None:
         self.args = args
-        self.bank = LabelBank.load(Path(args.labels))
+        self.bank = LabelBank.load(args.labels)
         self.classifier = Classifier(self.bank)
         self._encoder: TritonEncoder | None = None
 

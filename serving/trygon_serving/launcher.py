@@ -12,6 +12,7 @@ from rich.console import Console
 
 from trygon.cluster.local import inside_cluster, start_ray
 from trygon.errors import UserError, origin
+from trygon.storage import absolute
 from trygon_serving.app import AppArgs, build
 from trygon_serving.embedded import Embedded
 from trygon_serving.settings import Settings
@@ -60,7 +61,7 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
                 http_options={"host": settings.host, "port": settings.port, "request_timeout_s": 30},
                 logging_config=quiet,
             )
-            args = AppArgs(labels=str(settings.labels.absolute()), triton=triton, model=settings.model)
+            args = AppArgs(labels=absolute(settings.labels), triton=triton, model=settings.model)
             serve.run(build(args), name=APP, route_prefix="/", logging_config=quiet)
         yield
     finally:

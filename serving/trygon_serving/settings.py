@@ -1,7 +1,6 @@
 """What `trygon serve` hands to `python -m trygon_serving`, and the checks that need nothing heavy."""
 
 import socket
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +15,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    labels: Path
+    labels: str
     host: str
     port: int
     triton: str | None

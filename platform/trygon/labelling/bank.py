@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trygon.errors import UserError
-from trygon.storage import digest_texts, read_json, write_bytes, write_json
+from trygon.mirror import local_folder
+from trygon.storage import digest_texts, exists, join, read_bytes, read_json, write_bytes, write_json
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.tree import TaxonTree
 
 if TYPE_CHECKING:
     from trygon.models.model import Model
 
-_VECTORS, _TAXA, _CARD = "vectors.npy", "taxa.parquet", "bank.json"
+_VECTORS, _TAXA = "vectors.npy", "taxa.parquet"
+CARD = "bank.json"
+"""The file that comes last."""
 
 
 class Identified(Protocol):
@@ -49,21 +52,19 @@ class LabelBank:
         text_type: TextType,
         progress: Callable[[int], None] = lambda num_done: None,
         chunk: int = 1024,
-        scratch: Path | None = None,
+        scratch: str | Path | None = None,
     ) -> "LabelBank":
         """Encode one caption a taxon. `progress` is told how many more are done.
 
         With `scratch`, a folder, finished chunks are kept there: the same call after a crash goes on behind them.
         """
-        if scratch:
-            scratch.mkdir(parents=True, exist_ok=True)
         key = digest_texts([tree.digest, model.digest, model.ref, str(text_type), str(chunk)])[:16]
         vector_ND = np.empty((len(tree), model.dim), np.float16)
         for start in range(0, len(tree), chunk):
-            kept = scratch / f".chunk-{key}-{start:08d}.npy" if scratch else None
+            kept = join(scratch, f"{key}-{start:08d}.npy") if scratch else None
             taxa = tree.taxa[start : start + chunk]
-            if kept and kept.is_file():
-                vector_ND[start : start + len(taxa)] = np.load(kept, allow_pickle=False)
+            if kept and exists(kept):
+                vector_ND[start : start + len(taxa)] = np.load(io.BytesIO(read_bytes(kept)), allow_pickle=False)
             else:
                 vector_ND[start : start + len(taxa)] = model.encode_texts([caption(it, text_type) for it in taxa])
                 if kept:
@@ -72,9 +73,9 @@ class LabelBank:
         return cls(tree, vector_ND, model.logit_scale, model.ref, model.digest, text_type)
 
     def save(self, folder: Path) -> None:
-        """Write the bank; its card comes last, so that a folder with a card is whole, and its scratch goes then."""
+        """Write the bank; its card comes last, so that a folder with a card is whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _CARD).unlink(missing_ok=True)
+        (folder / CARD).unlink(missing_ok=True)
         np.save(folder / _VECTORS, self.vector_ND)
         self.tree.save(folder / _TAXA)
         card = {
@@ -87,29 +88,29 @@ class LabelBank:
             "logit_scale": self.logit_scale,
             "calibration": self.calibration,
         }
-        write_json(folder / _CARD, card)
-        for kept in folder.glob(".chunk-*.npy"):
-            kept.unlink()
+        write_json(folder / CARD, card)
 
     @staticmethod
-    def stands(folder: Path) -> bool:
+    def stands(place: str | Path) -> bool:
         """Whether a whole bank is there."""
-        return (folder / _CARD).is_file()
+        return exists(join(place, CARD))
 
     @classmethod
-    def load(cls, folder: Path) -> "LabelBank":
-        """Open a bank without reading its vectors. `UserError` where it is missing, half-written or mixed up."""
+    def load(cls, place: str | Path) -> "LabelBank":
+        """Open a bank without reading its vectors; from S3 it is fetched. `UserError` where it is missing,
+        half-written or mixed up."""
+        folder = local_folder(place)
         if not cls.stands(folder):
-            raise UserError(f"{folder} is not a finished LabelBank; make one with `trygon build-labels`")
-        card = read_json(folder / _CARD)
+            raise UserError(f"{place} is not a finished LabelBank; make one with `trygon build-labels`")
+        card = read_json(folder / CARD)
         if "calibration" not in card:
-            raise UserError(f"{folder} was made by another version; remove it and build the labels again")
+            raise UserError(f"{place} was made by another version; remove it and build the labels again")
         tree = TaxonTree.load(folder / _TAXA)
         if tree.digest != card["taxa_digest"]:
-            raise UserError(f"the taxa in {folder} are not those of its vectors; build the labels again")
+            raise UserError(f"the taxa in {place} are not those of its vectors; build the labels again")
         vector_ND = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
         if vector_ND.shape != (len(tree), card["dim"]):
-            raise UserError(f"the vectors in {folder} are incomplete; build the labels again")
+            raise UserError(f"the vectors in {place} are incomplete; build the labels again")
         text_type = TextType(card["text_type"])
         scale, calibration = card["logit_scale"], card["calibration"]
         return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
@@ -142,7 +143,7 @@ class LabelBank:
         return replace(self, tree=self.tree.select(rows), vector_ND=self.vector_ND[rows])
 
 
-def _keep(path: Path, vector_ND: np.ndarray) -> None:
+def _keep(place: str, vector_ND: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, vector_ND)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(place, buffer.getvalue())

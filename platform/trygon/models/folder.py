@@ -9,7 +9,8 @@ from typing import Any
 
 from trygon.data.images import ResizeMode
 from trygon.errors import UserError
-from trygon.storage import digest_file, read_json
+from trygon.mirror import local_folder
+from trygon.storage import absolute, digest_file, read_json
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -30,8 +31,14 @@ class ImageTower:
 
 
 def folder_of(ref: str) -> Path | None:
-    """The folder that a model's name stands for; None for a model from the hub."""
-    return None if ref.startswith("hf-hub:") else Path(ref.removeprefix("local-dir:"))
+    """The folder of this machine that a model's name stands for, fetched where it lies on S3; None for a model from
+    the hub."""
+    return None if ref.startswith("hf-hub:") else local_folder(ref.removeprefix("local-dir:"))
+
+
+def absolute_ref(ref: str) -> str:
+    """The name by which processes in other folders and on other machines find the model."""
+    return ref if ref.startswith("hf-hub:") else absolute(ref.removeprefix("local-dir:"))
 
 
 def read_config(ref: str) -> dict[str, Any]:

@@ -109,16 +109,16 @@ def encode_text(net: nn.Module, tokens_BL: Tensor) -> Tensor:
 
 
 def load_model(ref: str | Path, device: str | None = None) -> Model:
-    """A model folder, `local-dir:FOLDER` or `hf-hub:OWNER/NAME` to a model ready for use."""
+    """A model folder, on disk or S3, `local-dir:FOLDER` or `hf-hub:OWNER/NAME` to a model ready for use."""
     ref = str(ref)
     folder = folder_of(ref)
     if folder:
         check_folder(folder, ref)
-    name = _open_clip_name(ref)
+    name = _open_clip_name(folder, ref)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         net = open_clip.create_model(name, device=target, force_custom_text=True)
-        tokenizer = load_tokenizer(ref)
+        tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"--model {ref} cannot be loaded: {reason}") from error
@@ -128,11 +128,10 @@ def load_model(ref: str | Path, device: str | None = None) -> Model:
 
 def load_tokenizer(ref: str) -> Any:
     """A model's tokenizer: texts to tokens (B, L)."""
-    return open_clip.get_tokenizer(_open_clip_name(ref))
+    return open_clip.get_tokenizer(_open_clip_name(folder_of(ref), ref))
 
 
-def _open_clip_name(ref: str) -> str:
-    folder = folder_of(ref)
+def _open_clip_name(folder: Path | None, ref: str) -> str:
     return f"local-dir:{folder.absolute()}" if folder else ref
 
 

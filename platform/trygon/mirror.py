@@ -1,0 +1,84 @@
+"""Folders that are used on this machine and lie on S3: fetched to be read, made here and then brought there.
+
+Knows nothing of what the files hold. A folder on disk is used where it is.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trygon.data.cache import cache_folder
+from trygon.errors import TrygonError
+from trygon.lease import Hold
+from trygon.storage import copy_file, digest_texts, is_remote, join, list_folder, open_input, remove_file
+
+_ATTEMPTS = 3
+_COPY_BYTES = 32 << 20
+
+
+def local_folder(place: str | Path) -> Path:
+    """The folder of this machine with the files of a place, without those of folders within.
+
+    From S3 they come into the user's cache, whole or not at all, once for each state of the folder: its ETags tell
+    when a file is another one. Where nothing lies there, the folder does not exist. Raises `TrygonError`.
+    """
+    if not is_remote(place):
+        return Path(place)
+    for _ in range(_ATTEMPTS):
+        files = list_folder(place)
+        state = digest_texts([str(place), *(f"{file.name} {file.bytes} {file.etag}" for file in files)])
+        kept = cache_folder() / "fetched" / state[:32]
+        if kept.is_dir() or not files:
+            return kept
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=kept.parent) as scratch:
+            fetched = Path(scratch, "files")
+            fetched.mkdir()
+            with suppress(FileNotFoundError):  # one was removed since it was listed
+                for file in files:
+                    _fetch(file.place, fetched / file.name)
+                if list_folder(place) == files:
+                    _keep(fetched, kept)
+                    return kept
+    raise TrygonError(f"{place} changes while it is read: wait until it is written, and give the same command again")
+
+
+def _fetch(place: str, target: Path) -> None:
+    with open_input(place) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, _COPY_BYTES)
+
+
+def _keep(fetched: Path, kept: Path) -> None:
+    try:
+        os.rename(fetched, kept)
+    except OSError:
+        if not kept.is_dir():  # else another process was first, with the same files
+            raise
+
+
+@contextmanager
+def made_here(place: str | Path, last: str, hold: Hold) -> Iterator[Path]:
+    """A folder of this machine to write files to; at the end of the block they are in the place.
+
+    On disk it is the place itself. To S3 the files are copied then, and the one named `last`, which says that all are
+    there, after the others; until then there is none of that name. Nothing is copied where the block raises.
+    """
+    mark = join(place, last)
+    if not is_remote(place):
+        Path(place).mkdir(parents=True, exist_ok=True)
+        remove_file(mark)
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
+        folder = Path(scratch)
+        yield folder
+        hold.check()
+        remove_file(mark)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / last):
+            hold.check()
+            copy_file(path, join(place, path.relative_to(folder).as_posix()))
+        hold.check()
+        copy_file(folder / last, mark)

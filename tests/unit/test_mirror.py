@@ -1,0 +1,201 @@
+"""Folders on S3 that are used on this machine: fetched once, whole or not at all; made here and brought there."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trygon import mirror
+from trygon.data.images import encode_jpeg
+from trygon.data.shards import shard_path, write_shard
+from trygon.errors import TrygonError, UserError
+from trygon.labelling.bank import LabelBank
+from trygon.lease import Hold
+from trygon.mirror import local_folder, made_here
+from trygon.models.folder import describe
+from trygon.models.model import load_model, load_tokenizer
+from trygon.storage import (
+    copy_file,
+    exists,
+    join,
+    list_files,
+    open_input,
+    read_bytes,
+    read_json,
+    remove_file,
+    write_bytes,
+)
+from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.tiny import write_tiny_model
+from trygon_jobs import build_labels, evaluate
+
+LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with s3_server("models") as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def cache(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with using(server):
+        monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+        yield tmp_path / "cache"
+
+
+def _bring(folder: Path, place: str) -> str:
+    for path in folder.iterdir():
+        copy_file(path, join(place, path.name))
+    return place
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_is_fetched_once_and_a_changed_one_anew(cache: Path) -> None:
+    for name, data in {"a": b"1", "b": b"", ".lock": b"", "checkpoints/c": b"big"}.items():
+        write_bytes(join("s3://models/once", name), data)
+    first = local_folder("s3://models/once")
+    assert _content(first) == {"a": b"1", "b": b""}
+    (first / "a").chmod(0o400)
+    assert local_folder("s3://models/once") == first
+    write_bytes("s3://models/once/a", b"2")
+    second = local_folder("s3://models/once")
+    assert _content(second) == {"a": b"2", "b": b""}
+    assert _content(first) == {"a": b"1", "b": b""}  # whoever reads it reads on
+    assert not list((cache / "fetched").glob(".*"))
+    assert not local_folder("s3://models/none").exists()
+
+
+@pytest.mark.parametrize("num_changes", [1, 99])
+def test_a_folder_that_changes_while_it_is_read_is_read_again(
+    num_changes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"s3://models/moving-{num_changes}"
+    versions = iter(range(num_changes))
+
+    def change_and_open(file: str) -> io.BufferedReader:
+        if (version := next(versions, None)) is not None:
+            write_bytes(join(place, "a"), f"version {version}".encode())
+        return open_input(file)
+
+    for name in ("a", "b"):
+        write_bytes(join(place, name), b"first")
+    monkeypatch.setattr(mirror, "open_input", change_and_open)
+    if num_changes == 1:
+        assert _content(local_folder(place)) == {"a": b"version 0", "b": b"first"}
+        return
+    with pytest.raises(TrygonError, match=f"{place} changes while it is read"):
+        local_folder(place)
+
+
+def test_a_model_is_known_by_its_address(server: str, cache: Path, tmp_path: Path) -> None:
+    ref = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/tiny")
+    mine, there = load_model(tmp_path / "tiny", "cpu"), load_model(ref, "cpu")
+    assert (there.ref, there.digest) == (ref, mine.digest)
+    assert (there.encode_texts(["lion"]) == mine.encode_texts(["lion"])).all()
+    assert describe(ref).ref == ref
+    assert load_tokenizer(ref)(["lion"]).tolist() == mine.tokenizer(["lion"]).tolist()
+    _bring(write_tiny_model(tmp_path / "other", seed=1), "s3://models/tiny")
+    assert describe(ref).digest == load_model(tmp_path / "other", "cpu").digest != mine.digest
+    with pytest.raises(UserError, match=r"--model s3://models/nothing: no such folder"):
+        describe("s3://models/nothing")
+
+
+def test_a_model_comes_through_faults(server: str, tmp_path: Path) -> None:
+    ref = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/shaken")
+    with FaultyS3(server, [Fault(Kind.TRUNCATE, 3), Fault(Kind.SLOW_DOWN, 4)]) as faulty, using(faulty.address):
+        found = local_folder(ref)
+    assert faulty.met[Kind.TRUNCATE]
+    assert _content(found) == _content(tmp_path / "tiny")
+
+
+def test_labels_are_built_on_s3_go_on_behind_a_crash_and_are_read_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ref, out = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/for-labels"), "s3://models/labels"
+    tree = TaxonTree.from_taxa([LION])
+    tree.save(tmp_path / "taxa.parquet")
+    config = build_labels.BuildLabelsConfig(model=ref, out=out, taxa=str(tmp_path / "taxa.parquet"), limit=None)
+    # What a run leaves that is killed before the end, made recognisable.
+    LabelBank.build(tree, load_model(ref, "cpu"), config.text_type, scratch=join(out, ".chunks"))
+    (chunk,) = list_files(join(out, ".chunks"))
+    marked = io.BytesIO()
+    np.save(marked, np.full((1, 16), 0.25, np.float16))
+    write_bytes(chunk, marked.getvalue())
+    with pytest.raises(UserError, match=r"s3://models/labels is not a finished LabelBank"):
+        LabelBank.load(out)
+
+    build_labels.main(config)
+    bank = LabelBank.load(out)
+    assert (bank.vector_ND == 0.25).all()
+    assert bank.model == ref
+    bank.require_model(describe(ref))
+    assert not exists(join(out, ".chunks"))
+    capsys.readouterr()
+    build_labels.main(config)
+    assert "1 taxa stand in s3://models/labels already" in capsys.readouterr().out
+
+
+def test_an_evaluation_on_s3_is_whole_and_rests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ref, shards = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/evaluated"), "s3://models/shards"
+    row = {"sample_id": 1, "image": encode_jpeg(Image.new("RGB", (40, 40))), "split": "unseen", "source": "t"}
+    row |= {"source_id": "1", "common": LION.common, **dict(zip(RANKS, LION.lineage, strict=True))}
+    write_shard(shard_path(shards, "unseen", 0), [row])
+    config = evaluate.EvaluateConfig(model=ref, shards=shards, out="s3://models/evaluation")
+    evaluate.main(config)
+    names = ["config.json", "index.html", "metrics.json"]
+    assert list_files(config.out) == [join(config.out, name) for name in names]
+    assert read_json(join(config.out, "metrics.json"))["zero_shot/unseen/taxon/species/n"] == 1
+    capsys.readouterr()
+    evaluate.main(config)
+    assert "s3://models/evaluation/index.html (was complete)" in capsys.readouterr().out
+    _bring(write_tiny_model(tmp_path / "other", seed=1), ref)
+    evaluate.main(config)
+    assert "was complete" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_is_made_here_is_there_with_its_last_file_last(remote: bool, tmp_path: Path) -> None:
+    place = "s3://models/made" if remote else str(tmp_path / "made")
+    with made_here(place, "card.json", Hold()) as folder:
+        (folder / "card.json").write_text("1")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a").write_text("1")
+    assert [read_bytes(join(place, name)) for name in ("card.json", "deep/a")] == [b"1", b"1"]
+    with pytest.raises(ZeroDivisionError), made_here(place, "card.json", Hold()) as folder:
+        (folder / "a").write_text(str(1 / 0))
+    if not remote:
+        return
+    assert list_files(place) == [join(place, "card.json"), join(place, "deep/a")]  # as it was
+    with pytest.raises(FileNotFoundError), made_here(place, "card.json", Hold()) as folder:
+        (folder / "a").write_text("2")  # and no card: as if the copying ended before it
+    assert list_files(place) == [join(place, "a"), join(place, "deep/a")]  # nobody takes it for whole
+
+
+def test_who_lost_the_folder_writes_no_more() -> None:
+    class Lost(Hold):
+        def check(self) -> None:
+            raise TrygonError("another one has taken its place")
+
+    with pytest.raises(TrygonError), made_here("s3://models/lost", "last", Lost()) as folder:
+        (folder / "last").write_text("")
+    assert list_files("s3://models/lost") == []
+
+
+def test_removing_a_file_leaves_the_others(tmp_path: Path) -> None:
+    for root in ("s3://models/removed", str(tmp_path)):
+        for name in ("a", "a/b", "ab") if root.startswith("s3") else ("a", "ab"):
+            write_bytes(join(root, name), b"")
+        remove_file(join(root, "a"))
+        remove_file(join(root, "a"))
+        assert not exists(join(root, "a")) or list_files(join(root, "a")) == [join(root, "a/b")]
+        assert exists(join(root, "ab"))
