@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
-from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of, read_config
 from trygon.storage import absolute, digest_file, exists, join, read_json, write_json, write_text
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 from trygon_jobs.config import JobConfig, Place
@@ -17,15 +17,21 @@ from trygon_jobs.config import JobConfig, Place
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ray.train import Checkpoint
+
+    from trygon.lease import Hold
     from trygon.training.initial import SentenceStart
     from trygon.training.settings import TrainSettings
+
+_CARD = "provenance.json"
+"""What the model was made of. It comes last: a folder that has it is finished."""
 
 
 class InitialConfig(JobConfig):
     """The model that training starts from: a folder, or an architecture with pretrained towers."""
 
     model: str = ""
-    """A model folder or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
+    """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
     architecture: str = ""
     """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
     image_weights: str = ""
@@ -47,7 +53,7 @@ class TrainConfig(JobConfig):
 
     shards: Place
     """The folder that `trygon curate` wrote."""
-    out: Path
+    out: Place
     """The model folder to write. Run again, training goes on from the last checkpoint in it."""
     initial: InitialConfig = InitialConfig()
     """What training starts from."""
@@ -114,17 +120,17 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
     _check_trunk(config)
-    card = config.out / "provenance.json"
-    if card.is_file() and read_json(card)["identity"] == identity:
+    card = join(config.out, _CARD)
+    if exists(card) and read_json(card)["identity"] == identity:
         print(f"model: {config.out} (was complete)")
         return
-    with writing_to(config.out), only_writer(config.out):
+    with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config, identity)
-        initial = _initial_model(config, console)
+        initial = _initial_model(config, hold, console)
         use_gpu = _start_ray(config)
         settings = _settings(config, initial, _training_shards(config, initial, use_gpu, console))
-        state = _fit(config, settings, use_gpu, console)
-        _write_model(config, settings, state, identity)
+        state = _fit(config, settings, use_gpu, hold, console)
+        _write_model(config, settings, state, identity, hold)
     print(f"model: {config.out}")
 
 
@@ -156,39 +162,39 @@ def _initial_digests(initial: InitialConfig) -> dict[str, str]:
 
 def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     """Take the output folder for this run. `UserError` where it holds work of another one."""
-    plan = config.out / "plan.json"
-    begun = any((config.out / name).exists() for name in ("initial", "features", "checkpoints", "provenance.json"))
-    if begun and plan.is_file() and (before := read_json(plan)) != identity:
+    plan = join(config.out, "plan.json")
+    begun = any(exists(join(config.out, name)) for name in ("initial", "features", "checkpoints", _CARD))
+    if begun and exists(plan) and (before := read_json(plan)) != identity:
         changed = min(name for name in identity.keys() | before.keys() if before.get(name) != identity.get(name))
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
-    write_json(config.out / "config.json", config.model_dump(mode="json"))
+    write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
 
 
-def _initial_model(config: TrainConfig, console: Any) -> str:
-    """The model folder that training starts from, made unless it is there."""
+def _initial_model(config: TrainConfig, hold: "Hold", console: Any) -> str:
+    """The model that training starts from, by a name that holds everywhere; it is made unless it is there."""
+    from trygon.mirror import made_here
     from trygon.models.model import load_model
 
     initial = config.initial
     if initial.model:
         load_model(initial.model, "cpu")
-        folder = folder_of(initial.model)
-        return str(folder.absolute()) if folder else initial.model
+        return absolute_ref(initial.model)
     if not initial.architecture:
         raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
-    folder = config.out / "initial"
-    if not (folder / "open_clip_config.json").is_file():
+    made = join(absolute(config.out), "initial")
+    if not exists(join(made, CONFIG_NAME)):
         from trygon.training.initial import write_initial
 
         weights, start = _sample_path(initial.image_weights), _sentence_start(config)
-        with _progress(console) as progress:
+        with _progress(console) as progress, made_here(made, CONFIG_NAME, hold) as folder:
             cosine = write_initial(
                 folder, initial.architecture, weights, initial.image_head_from_classes, start, config.seed,
                 lambda title, total: _advance(progress, progress.add_task(title, total=total)),
             )  # fmt: skip
         if cosine is not None:
             console.print(f"the text tower gives the sentence model's vectors with a mean cosine of {cosine:.3f}")
-    return str(folder.absolute())
+    return made
 
 
 def _advance(progress: Any, task: Any) -> "Callable[[int], None]":
@@ -257,7 +263,7 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
         return shards
     with _progress(console) as progress:
         task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
-        out = config.out.absolute() / "features"
+        out = join(absolute(config.out), "features")
         return write_features(shards, initial, out, config.workers, use_gpu, lambda rows: progress.advance(task, rows))
 
 
@@ -265,11 +271,11 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
     from trygon.training.settings import TrainSettings
 
     same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {"shards", "initial"}
-    metrics = str(config.out.absolute() / "metrics.jsonl")
+    metrics = join(absolute(config.out), "metrics.jsonl")
     return TrainSettings(initial=initial, shards=tuple(shards), metrics=metrics, **config.model_dump(include=same))
 
 
-def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, console: Any) -> Path:
+def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "Hold", console: Any) -> "Checkpoint":
     from trygon.training.run import fit
 
     with _progress(console) as progress:
@@ -281,23 +287,29 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, console:
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
             progress.update(task, completed=line["step"], description=title)
 
-        return fit(settings, config.out.absolute() / "checkpoints", config.workers, use_gpu, show)
+        storage = join(absolute(config.out), "checkpoints")
+        return fit(settings, storage, config.workers, use_gpu, show, hold)
 
 
-def _write_model(config: TrainConfig, settings: "TrainSettings", state: Path, identity: dict[str, Any]) -> None:
+def _write_model(
+    config: TrainConfig, settings: "TrainSettings", state: "Checkpoint", identity: dict[str, Any], hold: "Hold"
+) -> None:
+    from trygon.mirror import made_here
     from trygon.models.card import model_card
     from trygon.models.model import load_model, save_model
     from trygon.training.checkpoint import blend, load_state
 
     model = load_model(settings.initial, "cpu")
     initial = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
-    position = load_state(state, model.net)
+    with state.as_directory() as checkpoint:
+        position = load_state(Path(checkpoint), model.net)
     model.net.load_state_dict(blend(model.net.state_dict(), initial, config.initial_share))
-    save_model(config.out, model.net, read_config(settings.initial), model.tokenizer)
     summary = join(config.shards, "summary.json")
     data = read_json(summary) if exists(summary) else {}
-    write_text(config.out / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
-    write_json(config.out / "provenance.json", {"identity": identity, "steps": position.step, "data": data})
+    with made_here(config.out, _CARD, hold) as folder:
+        save_model(folder, model.net, read_config(settings.initial), model.tokenizer)
+        write_text(folder / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
+        write_json(folder / _CARD, {"identity": identity, "steps": position.step, "data": data})
 
 
 def _progress(console: Any) -> Any:

@@ -20,8 +20,11 @@ from PIL import Image
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
 from trygon.models.model import load_model
+from trygon.storage import copy_file, exists, join, list_files, read_bytes, read_json
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.s3 import environment as environment_of
 from trygon.testing.tiny import tiny_sentence_architecture, write_tiny_model, write_tiny_sentence_model
 
 # Three starts of Ray: on a busy machine that takes long.
@@ -56,25 +59,25 @@ def _write_shards(folder: Path, split: str = "train", count: int = 4) -> Path:
     return folder
 
 
-def _command(shards: Path, model: Path, out: Path) -> list[str]:
+def _command(shards: str | Path, model: str | Path, out: str | Path) -> list[str]:
     words = ["train", "--shards", str(shards), "--out", str(out), "--initial.model", str(model)]
     words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--steps-per-leg", "4", "--shuffle-rows", "0"]
     return [sys.executable, "-m", "trygon_jobs", *words]
 
 
-def _lines(out: Path) -> list[str]:
-    path = out / "metrics.jsonl"
-    return path.read_text().splitlines() if path.is_file() else []
+def _lines(out: str | Path) -> list[str]:
+    place = join(out, "metrics.jsonl")
+    return read_bytes(place).decode().splitlines() if exists(place) else []
 
 
-def _steps(out: Path) -> list[int]:
+def _steps(out: str | Path) -> list[int]:
     return [json.loads(line)["step"] for line in _lines(out)]
 
 
-def _saved_step(out: Path) -> int:
+def _saved_step(out: str | Path) -> int:
     """The step of the last checkpoint that Ray Train has noted; 0 before the first."""
-    path = out / "checkpoints/run/checkpoint_manager_snapshot.json"
-    latest = json.loads(path.read_text())["latest_checkpoint_result"] if path.is_file() else None
+    place = join(out, "checkpoints/run/checkpoint_manager_snapshot.json")
+    latest = read_json(place)["latest_checkpoint_result"] if exists(place) else None
     return latest["metrics"]["step"] if latest else 0
 
 
@@ -125,6 +128,44 @@ def _frozen_architecture(path: Path) -> Path:
     architecture["model_cfg"]["vision_cfg"] = vision
     path.write_text(json.dumps(architecture))
     return path
+
+
+def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> None:
+    """Shards, the model to start from and the output lie on S3, and faults come between."""
+    _write_shards(tmp_path / "shards")
+    write_tiny_model(tmp_path / "tiny")
+    root, out = "s3://runs", "s3://runs/out"
+    with s3_server("runs") as server, using(server), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for path in (*(tmp_path / "shards").iterdir(), *(tmp_path / "tiny").iterdir()):
+            copy_file(path, join(root, path.parent.name, path.name))
+        command = _command(join(root, "shards"), join(root, "tiny"), out)
+        faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
+        with FaultyS3(server, faults) as faulty:
+            environment = os.environ | environment_of(faulty.address)
+            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + 400
+            while not _saved_step(out):
+                assert process.poll() is None, "the run ended before it could be killed"
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            _kill_family(process)
+            before, saved = _lines(out), _saved_step(out)
+            assert not exists(join(out, "provenance.json"))
+
+            subprocess.run(command, env=environment, check=True, timeout=400)
+        assert len(faulty.met) == len(faults)
+        assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
+        assert _lines(out)[:saved] == before[:saved]
+        assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH
+        again = subprocess.run(command, check=True, timeout=200, capture_output=True, text=True)
+        assert "model: s3://runs/out (was complete)" in again.stdout
+        learned, start = load_model(out, "cpu").net.state_dict(), load_model(tmp_path / "tiny", "cpu").net.state_dict()
+        assert any(not torch.equal(learned[name], start[name]) for name in start)
+        assert not exists(join(out, ".lock"))
+        checkpoints = {place.split("/")[-2] for place in list_files(join(out, "checkpoints"), ".pt")}
+        assert len(checkpoints) == 2  # older ones are removed
 
 
 def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Path) -> None:

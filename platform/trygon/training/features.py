@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.data
 import torch
 
 from trygon.cluster.pool import map_on_pool
 from trygon.data.images import preprocess
-from trygon.data.shards import open_shard
+from trygon.data.shards import ROW_GROUP_ROWS, open_shard, write_rows
 from trygon.models.model import load_model
-from trygon.storage import name_of
-
-ROWS_PER_TASK = 64
+from trygon.storage import exists, is_remote, join, name_of
 
 
 class FeatureWriter:
@@ -24,24 +21,23 @@ class FeatureWriter:
 
     def __init__(self, model_ref: str, out: str, device: str) -> None:
         self.model = load_model(model_ref, device)
-        self.out = Path(out)
+        self.out = out
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"rows": np.asarray([self._shard(str(path)) for path in batch["path"]])}
 
     def _shard(self, place: str) -> int:
-        target = self.out / name_of(place)
-        if target.is_file():
-            return pq.ParquetFile(target).metadata.num_rows
+        target = join(self.out, name_of(place))
+        if exists(target):
+            with open_shard(target) as shard:
+                return shard.metadata.num_rows
         with open_shard(place) as shard:
             table = shard.read()
         feature_BF = np.concatenate(
-            [self._features(batch["image"].to_pylist()) for batch in table.to_batches(ROWS_PER_TASK)]
+            [self._features(batch["image"].to_pylist()) for batch in table.to_batches(ROW_GROUP_ROWS)]
         )
         column = pa.FixedSizeListArray.from_arrays(pa.array(feature_BF.ravel()), feature_BF.shape[1])
-        partial = target.with_suffix(".partial")
-        pq.write_table(table.drop(["image"]).append_column("feature", column), partial, row_group_size=ROWS_PER_TASK)
-        partial.rename(target)
+        write_rows(target, table.drop(["image"]).append_column("feature", column))
         return table.num_rows
 
     @torch.inference_mode()
@@ -54,19 +50,21 @@ class FeatureWriter:
 def write_features(
     shards: Sequence[str],
     model_ref: str,
-    out: Path,
+    out: str,
     num_workers: int,
     use_gpu: bool,
     progress: Callable[[int], None],
 ) -> list[str]:
-    """Feature shards of all shards; those that are there are not made again. Their paths."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Feature shards of all shards; those that are there are not made again. Their places, as `out` is:
+    a whole path or an address."""
+    if not is_remote(out):
+        Path(out).mkdir(parents=True, exist_ok=True)
     paths = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards))
     num = min(num_workers, len(shards))
     device, num_gpus = ("cuda", 1) if use_gpu else ("cpu", 0)
     done = map_on_pool(
-        paths, FeatureWriter, model_ref, str(out), device, size=num, batch_size=1, num_cpus=1, num_gpus=num_gpus
+        paths, FeatureWriter, model_ref, out, device, size=num, batch_size=1, num_cpus=1, num_gpus=num_gpus
     )
     for row in done.iter_rows():
         progress(row["rows"])
-    return [str(out / name_of(place)) for place in shards]
+    return [join(out, name_of(place)) for place in shards]

@@ -14,7 +14,7 @@ class TrainSettings:
     """The model folder that training starts from."""
     shards: tuple[str, ...]
     metrics: str
-    """The JSON-lines file that rank 0 writes."""
+    """The JSON-lines file that rank 0 writes: a whole path or an address."""
     objective: str
     text_types: tuple[TextType, ...]
     text_draw: Literal["sample", "step"]

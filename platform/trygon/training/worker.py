@@ -15,12 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups, stream
 from trygon.models.model import Model, load_model
-from trygon.storage import stable_id, write_text
+from trygon.storage import exists, is_remote, read_bytes, stable_id, write_text
 from trygon.training.checkpoint import Position, load_state, save_state
 from trygon.training.objective import gather
 from trygon.training.plan import Leg, plan_legs
 from trygon.training.settings import TrainSettings
 from trygon.training.step import Towers, freeze, optimiser_of, set_learning_rate, take_step
+
+_SAVE_S = 30.0
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -36,10 +38,12 @@ def train_worker(config: dict[str, Any]) -> None:
         with checkpoint.as_directory() as folder:
             position = load_state(Path(folder), model.net, optimiser)
     legs = plan(settings, world_size)
-    log = MetricsFile(Path(settings.metrics), position.step) if rank == 0 else None
+    log = MetricsFile(settings.metrics, position.step) if rank == 0 else None
     towers = parallel(Towers(model, settings.feature_dropout), world_size)
     for index in range(position.leg, len(legs)):
         position = _run_leg(index, legs, rank, position, towers, optimiser, model, settings, log)
+        if log:
+            log.save()
         _report(model.net, optimiser, position, rank)
 
 
@@ -128,15 +132,32 @@ def _step(line: str) -> float:
 
 
 class MetricsFile:
-    """One JSON line a step. Lines past the checkpoint that a run goes on from are dropped: they will come again."""
+    """One JSON line a step. Lines past the checkpoint that a run goes on from are dropped: they will come again.
 
-    def __init__(self, path: Path, from_step: int) -> None:
-        self._path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        write_text(path, "".join(f"{line}\n" for line in lines if _step(line) <= from_step))
+    On disk each line is there at once. An object on S3 is only ever written anew: every half a minute, and by `save`.
+    """
+
+    def __init__(self, place: str, from_step: int) -> None:
+        self._place = place
+        lines = read_bytes(place).decode().splitlines() if exists(place) else []
+        self._lines = [f"{line}\n" for line in lines if _step(line) <= from_step]
+        self._saved = time.monotonic()
+        write_text(place, "".join(self._lines))
 
     def add(self, step: int, num_steps: int, **figures: float) -> None:
         """Append one step's figures."""
         rounded = {name: round(value, 5) for name, value in figures.items()}
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, "num_steps": num_steps, **rounded}) + "\n")
+        line = json.dumps({"step": step, "num_steps": num_steps, **rounded}) + "\n"
+        if not is_remote(self._place):
+            with open(self._place, "a") as file:
+                file.write(line)
+            return
+        self._lines.append(line)
+        if time.monotonic() - self._saved > _SAVE_S:
+            self.save()
+
+    def save(self) -> None:
+        """See to it that all lines are there."""
+        if is_remote(self._place):
+            write_text(self._place, "".join(self._lines))
+            self._saved = time.monotonic()
