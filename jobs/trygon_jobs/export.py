@@ -12,7 +12,7 @@ from trygon_jobs.config import JobConfig, Place
 class ExportConfig(JobConfig):
     """One export."""
 
-    run: Path
+    run: Place
     """A run folder that trygon label made."""
     out: Place
     """Folder to write to."""

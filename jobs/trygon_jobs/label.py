@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trygon.archive.parts import Part, Parts
     from trygon.archive.work import Work
     from trygon.labelling.bank import LabelBank
+    from trygon.lease import Hold
 
 
 class LabelConfig(JobConfig):
@@ -25,10 +26,10 @@ class LabelConfig(JobConfig):
     archive: str
     """The folder with the cameras' files, or an s3:// prefix."""
     model: str
-    """A model folder, or hf-hub:OWNER/NAME."""
-    labels: Path
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
+    labels: Place
     """A LabelBank made with the same model (trygon build-labels)."""
-    out: Path
+    out: Place
     """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
     detector: str | None = None
     """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
@@ -55,10 +56,10 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
 
     read_places(config.deployments) if config.deployments else None
     work, bank = _prepare(config)
-    with writing_to(config.out), only_writer(config.out):
+    with writing_to(config.out), only_writer(config.out) as hold:
         files, num_ignored = work.archive.list(skip=config.out)
-        _label_missing(config, work, files)
-        done = _finish(config, work, bank, files, num_ignored)
+        _label_missing(config, work, files, hold)
+        done = _finish(config, work, bank, files, num_ignored, hold)
     _tell(config.out, done)
 
 
@@ -88,12 +89,14 @@ def _absolute(ref: str) -> str:
 
 def _kept(config: LabelConfig) -> LabelConfig:
     """The config as the run folder keeps it: its paths lead to the same files wherever it is read."""
+    from trygon.storage import absolute
+
     detector, deployments = config.detector, config.deployments
     paths = {
         "archive": _absolute(config.archive),
         "model": _absolute(config.model),
-        "labels": config.labels.absolute(),
-        "out": config.out.absolute(),
+        "labels": absolute(config.labels),
+        "out": absolute(config.out),
         "detector": detector if detector in (None, "none") else _absolute(detector),
         "deployments": deployments.absolute() if deployments else None,
     }
@@ -109,20 +112,20 @@ def _detector(choice: str | None) -> "DetectorFile | None":
     return DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
 
 
-def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]") -> None:
+def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", hold: "Hold") -> None:
     """Detect and embed the frames that no committed part holds."""
     from trygon.archive.parts import Parts
     from trygon.archive.sessions import bind, record
-    from trygon.storage import write_json
+    from trygon.storage import join, write_json
 
     bind(config.out, {"model": work.model.digest or work.model.ref, "detector": _digest(work)})
-    write_json(config.out / "config.json", _kept(config).model_dump(mode="json"))
+    write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
     parts = Parts(config.out)
     parts.clean()
     plan = parts.plan(files, config.part_size)
     if plan:
         with record(config.out) as tick:
-            _run_plan(work, parts, plan, config.num_workers, len(files), tick)
+            _run_plan(work, parts, plan, config.num_workers, len(files), tick, hold)
 
 
 def _digest(work: "Work") -> str:
@@ -130,7 +133,13 @@ def _digest(work: "Work") -> str:
 
 
 def _run_plan(
-    work: "Work", parts: "Parts", plan: "list[Part]", num_workers: int, total: int, tick: "Callable[[], None]"
+    work: "Work",
+    parts: "Parts",
+    plan: "list[Part]",
+    num_workers: int,
+    total: int,
+    tick: "Callable[[], None]",
+    hold: "Hold",
 ) -> None:
     from trygon.archive.parts import PartWriter
     from trygon.cluster.local import start_ray
@@ -144,13 +153,16 @@ def _run_plan(
         from trygon.archive.pipeline import label_frames
 
         for number, row in label_frames(work, plan, num_workers):
+            hold.check()
             writer.add(number, row)
             tick()
             advance(1)
     assert not writer.num_open, "the pipeline returned every frame"
 
 
-def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[MediaFile]", num_ignored: int) -> bool:
+def _finish(
+    config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[MediaFile]", num_ignored: int, hold: "Hold"
+) -> bool:
     """Classify and write everything that follows from the parts; False where it stands already."""
     from trygon.archive.exports import EXPORTS, ExportOptions
     from trygon.archive.exports.options import read_places
@@ -158,7 +170,7 @@ def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[M
     from trygon.archive.report import write_report
     from trygon.archive.sessions import speed
     from trygon.labelling.classification import Classifier
-    from trygon.storage import digest_file, digest_texts, read_json
+    from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file
 
     stamp = digest_texts(
         [
@@ -170,10 +182,10 @@ def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[M
             *(str(file.media_id) for file in files),
         ]
     )
-    known = config.out / "summary.json"
-    if known.is_file() and read_json(known).get("stamp") == stamp:
+    known = join(config.out, "summary.json")
+    if exists(known) and read_json(known).get("stamp") == stamp:
         return False
-    known.unlink(missing_ok=True)
+    remove_file(known)
     run = finish(config.out, files, Classifier(bank, config.confidence_floor), config.event_gap)
     about = {
         "num_ignored": num_ignored,
@@ -188,18 +200,19 @@ def _finish(config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[M
     places = read_places(config.deployments) if config.deployments else {}
     options = ExportOptions(places, config.time_zone, Path(config.archive.split("?")[0]).name or "Camera-trap archive")
     EXPORTS["csv"](run, config.out, options)
-    for note in EXPORTS["camtrap-dp"](run, config.out / "export" / "camtrap-dp", options):
+    for note in EXPORTS["camtrap-dp"](run, join(config.out, "export", "camtrap-dp"), options):
         print(f"note: {note}", file=sys.stderr)
-    write_report(run, work.archive, config.out / "report")
+    write_report(run, work.archive, join(config.out, "report"))
+    hold.check()
     summarise(run, about | {"stamp": stamp})
     return True
 
 
-def _tell(out: Path, done: bool) -> None:
+def _tell(out: str, done: bool) -> None:
     """What is there now, read back from the files."""
-    from trygon.storage import read_json
+    from trygon.storage import join, read_json
 
-    summary = read_json(out / "summary.json")
+    summary = read_json(join(out, "summary.json"))
     found = summary["num_observations"]
     print(
         f"{summary['num_files']} images of {summary['num_deployments']} cameras: {summary['num_with_animals']} with "
@@ -210,4 +223,4 @@ def _tell(out: Path, done: bool) -> None:
         f"{found.get('animal', 0)} animals of {summary['num_taxa']} taxa in {summary['num_events']} events"
         + (f"; {summary['images_per_s']:.1f} images/s" if summary.get("images_per_s") else "")
     )
-    print(f"look at {out / 'report' / 'index.html'}; Camtrap DP in {out / 'export' / 'camtrap-dp'}")
+    print(f"look at {join(out, 'report', 'index.html')}; Camtrap DP in {join(out, 'export', 'camtrap-dp')}")

@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from trygon.archive.parts import Parts
+from trygon.archive.run import Run
+from trygon.storage import copy_file, join, read_bytes
 from trygon.testing.archives import BROKEN, frame_jpeg, write_tiny_archive
 from trygon.testing.detectors import write_tiny_detector
+from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.tiny import write_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -90,6 +93,35 @@ def test_archive_becomes_tables_exports_and_a_page(place: Path) -> None:
     assert all(path in page for path in BROKEN)
 
 
+def test_all_of_a_run_lies_on_s3(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archive, model, labels and run folder, and the export of it, through faults: as on disk."""
+    num_files, root = write_tiny_archive(tmp_path / "archive"), "s3://field"
+    monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+    with s3_server("field") as server, using(server):
+        for folder in (tmp_path / "archive", place / "model", place / "labels"):
+            for path in (path for path in folder.rglob("*") if path.is_file()):
+                copy_file(path, join(root, folder.name, path.relative_to(folder).as_posix()))
+        words = ["label", join(root, "archive"), "--model", join(root, "model"), "--labels", join(root, "labels")]
+        words += ["--detector", "detector", "--num-workers", "1", "--part-size", "4", "--confidence-floor", "0.2"]
+        words += ["--out", join(root, "archive/run")]
+        faults = [Fault(kind, 10, ("PUT", "HEAD", "POST")) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
+        with FaultyS3(server, faults) as faulty, using(faulty.address):
+            result = _trygon(place, *words)
+            assert result.returncode == 0, result.stderr
+        assert len(faulty.met) == 2
+        assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
+        run = Run.open(join(root, "archive/run"))
+        assert {row["path"]: row["failure"] for row in run.media.to_pylist() if row["failure"]} == BROKEN
+        assert len(run.boxes) == 8
+        assert run.summary["num_ignored"] == 1
+        assert read_bytes(join(root, "archive/run/report/index.html")).count(b"data:image/jpeg") == 12
+        again = _trygon(place, *words)
+        assert "all of it stood here already" in again.stdout, again.stderr
+        exported = _trygon(place, "export", join(root, "archive/run"), "--format", "csv", "--out", join(root, "table"))
+        assert exported.returncode == 0, exported.stderr
+        assert read_bytes(join(root, "table/observations.csv")).count(b"\n") == 1 + 8 + 4 + 3
+
+
 def _kill_after(place: Path, words: list[str], parts: Parts, num_parts: int) -> None:
     """Start the command and SIGKILL it as soon as that many parts are committed."""
     process = subprocess.Popen(_command(*words), cwd=place, stderr=subprocess.DEVNULL)
@@ -107,18 +139,18 @@ def test_killed_run_is_completed_with_every_file_once(place: Path) -> None:
     words = _label_words("killed", "killed-run", "--part-size", "8")
     parts = Parts(place / "killed-run")
     _kill_after(place, words, parts, 3)
-    before = {number: parts.media_path(number).stat() for number in parts.numbers()}
+    before = {number: Path(parts.media_place(number)).stat() for number in parts.numbers()}
     assert not (place / "killed-run/observations.parquet").exists()
-    assert sum(pq.read_metadata(parts.media_path(number)).num_rows for number in before) < num_files
+    assert sum(pq.read_metadata(parts.media_place(number)).num_rows for number in before) < num_files
 
     assert _trygon(place, *words).returncode == 0
     media = pq.read_table(place / "killed-run/media.parquet", columns=["media_id", "path"])
     assert len(set(media["path"].to_pylist())) == media.num_rows == num_files
-    committed = [pq.read_metadata(parts.media_path(number)).num_rows for number in parts.numbers()]
+    committed = [pq.read_metadata(parts.media_place(number)).num_rows for number in parts.numbers()]
     assert sum(committed) == num_files
     detections = pq.read_table(place / "killed-run/detections", columns=["detection_id"])["detection_id"]
     assert len(set(detections.to_pylist())) == len(detections) == 200
-    after = {number: parts.media_path(number).stat() for number in before}
+    after = {number: Path(parts.media_place(number)).stat() for number in before}
     assert {n: (it.st_ino, it.st_mtime_ns) for n, it in after.items()} == {
         n: (it.st_ino, it.st_mtime_ns) for n, it in before.items()
     }

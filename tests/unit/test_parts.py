@@ -1,5 +1,6 @@
 """Commits part by part: what is finished, what is left, what a crash leaves; and to whom a run folder belongs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from trygon.archive.parts import Part, Parts, PartWriter
 from trygon.archive.sessions import bind, record, speed
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
+from trygon.storage import exists, is_remote, remove_file
+from trygon.testing.s3 import s3_server, using
 
 FILES = [MediaFile(f"a/{number}.jpg", 1) for number in range(10)]
 
@@ -20,8 +23,18 @@ def _row(file: MediaFile) -> dict[str, Any]:
     return {"media_id": file.media_id, "path": file.path, "deployment": "a", "detections": []}
 
 
-def test_plan_holds_what_no_commit_holds(tmp_path: Path) -> None:
-    parts = Parts(tmp_path)
+@pytest.fixture(params=["disk", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A run folder, on disk and on S3."""
+    if request.param == "disk":
+        yield str(tmp_path)
+        return
+    with s3_server("runs") as address, using(address):
+        yield "s3://runs/run"
+
+
+def test_plan_holds_what_no_commit_holds(root: str) -> None:
+    parts = Parts(root)
     plan = parts.plan(FILES, 4)
     assert [(part.number, len(part.files)) for part in plan] == [(0, 4), (1, 4), (2, 2)]
     parts.commit(1, [_row(file) for file in plan[1].files])
@@ -48,40 +61,43 @@ def test_part_is_committed_with_its_last_row_whatever_the_order(order: list[int]
     assert sorted(path for paths in committed.values() for path in paths) == [file.path for file in FILES]
 
 
-def test_what_was_not_committed_is_removed(tmp_path: Path) -> None:
-    parts = Parts(tmp_path)
+def test_what_was_not_committed_is_removed(root: str, tmp_path: Path) -> None:
+    parts = Parts(root)
     for number in (0, 1):
         parts.commit(number, [_row(FILES[number])])
-    parts.media_path(1).unlink()  # as if the power went between the two files
-    (tmp_path / "parts" / ".part-00001.parquet.x1").write_bytes(b"half")
+    remove_file(parts.media_place(1))  # as if the power went between the two files
+    if not is_remote(root):
+        (tmp_path / "parts" / ".part-00001.parquet.x1").write_bytes(b"half")
     parts.clean()
     assert parts.numbers() == [0]
     assert sum(table.num_rows for table in parts.detections()) == 0
-    assert not parts.detections_path(1).exists()
-    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00000.parquet"]
+    assert not exists(parts.detections_place(1))
+    assert parts.media({FILES[0].media_id, FILES[1].media_id})["path"].to_pylist() == ["a/0.jpg"]
+    if not is_remote(root):
+        assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00000.parquet"]
 
 
-def test_run_folder_belongs_to_one_model_and_detector(tmp_path: Path) -> None:
-    bind(tmp_path, {"model": "a", "detector": "b"})
-    bind(tmp_path, {"model": "a", "detector": "b"})
+def test_run_folder_belongs_to_one_model_and_detector(root: str) -> None:
+    bind(root, {"model": "a", "detector": "b"})
+    bind(root, {"model": "a", "detector": "b"})
     with pytest.raises(UserError, match="another detector"):
-        bind(tmp_path, {"model": "a", "detector": "c"})
+        bind(root, {"model": "a", "detector": "c"})
 
 
-def _interrupted(folder: Path) -> None:
+def _interrupted(folder: str) -> None:
     with record(folder) as tick:
         tick()
         raise KeyboardInterrupt
 
 
-def test_speed_is_that_of_sessions_that_ended(tmp_path: Path) -> None:
+def test_speed_is_that_of_sessions_that_ended(root: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        _interrupted(tmp_path)
-    assert speed(tmp_path) == {}
-    with record(tmp_path) as tick:
+        _interrupted(root)
+    assert speed(root) == {}
+    with record(root) as tick:
         tick()
-    assert set(speed(tmp_path)) == {"seconds", "images_per_s"}
-    assert speed(tmp_path)["images_per_s"] is None
+    assert set(speed(root)) == {"seconds", "images_per_s"}
+    assert speed(root)["images_per_s"] is None
 
 
 def test_full_disk_is_one_line_and_says_that_the_run_goes_on(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From committed parts to the finished run folder: events, observations, tables and counts. Reads no picture."""
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,32 +19,41 @@ from trygon.archive.parts import Parts
 from trygon.archive.run import Run
 from trygon.labelling.classification import Classifier
 from trygon.schemas import OBSERVATION
-from trygon.storage import write_json
+from trygon.storage import copy_file, is_remote, join, write_json
 
 
-def finish(folder: Path, files: Sequence[MediaFile], classifier: Classifier, gap_s: float) -> Run:
+def finish(folder: str | Path, files: Sequence[MediaFile], classifier: Classifier, gap_s: float) -> Run:
     """Write media, events and observations of the listed files from what the parts hold."""
     parts = Parts(folder)
     media = parts.media({file.media_id for file in files})
     assert media.num_rows == len(files), "every listed file is in exactly one part"
-    write_table(folder / "media.parquet", media.schema, [media])
+    write_table(join(folder, "media.parquet"), media.schema, [media])
     events, event_of = find_events(media, gap_s)
-    write_table(folder / "events.parquet", events.schema, [events])
-    write_table(folder / "observations.parquet", OBSERVATION, observe(parts, event_of, classifier))
+    write_table(join(folder, "events.parquet"), events.schema, [events])
+    write_table(join(folder, "observations.parquet"), OBSERVATION, observe(parts, event_of, classifier))
     return Run(folder)
 
 
-def write_table(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+def write_table(place: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Stream tables into a Parquet file that appears when it is whole."""
+    if is_remote(place):
+        with tempfile.NamedTemporaryFile(prefix="trygon-") as file:
+            _stream(Path(file.name), schema, tables)
+            return copy_file(Path(file.name), place)
+    path = Path(place)
     scratch = path.with_name(f".{path.name}.unfinished")
     try:
-        with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
-            for table in tables:
-                if table.num_rows:
-                    writer.write_table(table.cast(schema))
-        os.replace(scratch, path)
+        _stream(scratch, schema, tables)
+        return os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _stream(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            if table.num_rows:
+                writer.write_table(table.cast(schema))
 
 
 def summarise(run: Run, about: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def summarise(run: Run, about: dict[str, Any]) -> dict[str, Any]:
         "failures": dict(failures.most_common()),
         **about,
     }
-    write_json(run.folder / "summary.json", summary)
+    write_json(join(run.folder, "summary.json"), summary)
     return summary
 
 

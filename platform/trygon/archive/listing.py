@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow.fs
 
 from trygon.errors import UserError
-from trygon.storage import filesystem, stable_id
+from trygon.storage import filesystem, is_remote, stable_id
 
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
@@ -61,12 +61,12 @@ class Archive:
         """The folder, where it is one of this machine."""
         return None if "://" in self.uri else Path(self.uri)
 
-    def list(self, skip: Path | None = None) -> tuple[list[MediaFile], int]:
+    def list(self, skip: str | Path | None = None) -> tuple[list[MediaFile], int]:
         """All frames sorted by path, and the number of other files. `skip` is a folder of ours within the archive.
 
         Raises `UserError` for a missing or unreadable folder: frames are never left out in silence.
         """
-        entries = self._walk_local(self.local, skip) if self.local else self._walk_remote()
+        entries = self._walk_local(self.local, skip) if self.local else self._walk_remote(skip)
         files, num_ignored = [], 0
         for path, size in entries:
             if PurePosixPath(path).suffix.lower() in IMAGE_TYPES:
@@ -89,10 +89,10 @@ class Archive:
         source, base = filesystem(self.uri)
         return source, base.rstrip("/")
 
-    def _walk_local(self, root: Path, skip: Path | None) -> Iterator[tuple[str, int]]:
+    def _walk_local(self, root: Path, skip: str | Path | None) -> Iterator[tuple[str, int]]:
         if not root.is_dir():
             raise UserError(f"the archive {root} is not a folder; give the folder that holds the cameras' files")
-        skipped = skip.absolute() if skip else None
+        skipped = Path(skip).absolute() if skip else None
         for folder, names, files in os.walk(root.absolute(), onerror=_unreadable):
             names[:] = [name for name in names if not _is_junk(name) and Path(folder, name) != skipped]
             names[:] = [name for name in names if not is_run_folder(Path(folder, name))]
@@ -101,7 +101,7 @@ class Archive:
                     full = Path(folder, name)
                     yield _as_text(full.relative_to(root.absolute())), _size_of(full)
 
-    def _walk_remote(self) -> Iterator[tuple[str, int]]:
+    def _walk_remote(self, skip: str | Path | None) -> Iterator[tuple[str, int]]:
         try:
             source, base = self._remote
             entries = source.get_file_info(pyarrow.fs.FileSelector(base, recursive=True))
@@ -110,7 +110,10 @@ class Archive:
                 f"the archive {self.uri} cannot be listed: {error}; check the address and, for s3://, the credentials "
                 "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
             ) from error
+        skipped = f"{filesystem(skip)[1]}/" if skip and is_remote(skip) else None
         for entry in entries:
+            if skipped and entry.path.startswith(skipped):
+                continue
             path = entry.path[len(base) :].lstrip("/")
             if entry.is_file and not any(_is_junk(part) for part in path.split("/")):
                 yield path, entry.size or 0

@@ -6,7 +6,9 @@ commit. What a killed run leaves without its commit is removed by the next one, 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import pyarrow.parquet as pq
 
 from trygon.archive.listing import MediaFile
 from trygon.schemas import DETECTION, MEDIA
-from trygon.storage import write_bytes
+from trygon.storage import is_remote, join, list_folder, open_input, remove_file, write_bytes
 
 _NAME = re.compile(r"part-(\d+)\.parquet")
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -32,35 +35,35 @@ class Part:
 class Parts:
     """The parts of a run folder."""
 
-    folder: Path
+    folder: str | Path
 
     def numbers(self) -> list[int]:
         """Numbers of the committed parts."""
-        return _numbers(self.folder / "parts")
+        return _numbers(join(self.folder, "parts"))
 
     def clean(self) -> None:
         """Remove what was not committed."""
         committed = set(self.numbers())
-        for number in _numbers(self.folder / "detections"):
+        for number in _numbers(join(self.folder, "detections")):
             if number not in committed:
-                self.detections_path(number).unlink()
-        for name in ("parts", "detections"):
-            for unfinished in (self.folder / name).glob(".part-*"):
+                remove_file(self.detections_place(number))
+        for name in () if is_remote(self.folder) else ("parts", "detections"):
+            for unfinished in Path(self.folder, name).glob(".part-*"):
                 unfinished.unlink()
 
-    def media_path(self, number: int) -> Path:
+    def media_place(self, number: int) -> str:
         """The frames of a part."""
-        return self.folder / "parts" / f"part-{number:05d}.parquet"
+        return join(self.folder, "parts", f"part-{number:05d}.parquet")
 
-    def detections_path(self, number: int) -> Path:
+    def detections_place(self, number: int) -> str:
         """The detections of a part."""
-        return self.folder / "detections" / f"part-{number:05d}.parquet"
+        return join(self.folder, "detections", f"part-{number:05d}.parquet")
 
     def finished(self) -> set[int]:
         """Media ids of all committed frames."""
         ids: set[int] = set()
-        for number in self.numbers():
-            ids.update(pq.read_table(self.media_path(number), columns=["media_id"])["media_id"].to_pylist())
+        for table in _read_all([self.media_place(number) for number in self.numbers()], columns=["media_id"]):
+            ids.update(table["media_id"].to_pylist())
         return ids
 
     def plan(self, files: Sequence[MediaFile], part_size: int) -> list[Part]:
@@ -79,20 +82,19 @@ class Parts:
         """Write a part whole: rows of MEDIA, each with `detections`, a list of rows of DETECTION."""
         ordered = sorted(rows, key=lambda row: row["path"])
         detections = [detection for row in ordered for detection in row["detections"]]
-        _write(self.detections_path(number), pa.Table.from_pylist(detections, DETECTION))
-        _write(self.media_path(number), pa.Table.from_pylist(ordered, MEDIA))
+        _write(self.detections_place(number), pa.Table.from_pylist(detections, DETECTION))
+        _write(self.media_place(number), pa.Table.from_pylist(ordered, MEDIA))
 
     def media(self, wanted: set[int]) -> pa.Table:
         """The frames with these ids, sorted by path."""
-        tables = [pq.read_table(self.media_path(number), schema=MEDIA) for number in self.numbers()]
+        tables = list(_read_all([self.media_place(number) for number in self.numbers()], schema=MEDIA))
         table = pa.concat_tables(tables) if tables else MEDIA.empty_table()
         mask = pa.array([media_id in wanted for media_id in table["media_id"].to_pylist()], pa.bool_())
         return table.filter(mask).sort_by("path")
 
     def detections(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The detections, a table a part."""
-        for number in self.numbers():
-            yield pq.read_table(self.detections_path(number), columns=columns)
+        return _read_all([self.detections_place(number) for number in self.numbers()], columns=columns)
 
 
 class PartWriter:
@@ -118,13 +120,24 @@ class PartWriter:
         return len(self._missing)
 
 
-def _numbers(folder: Path) -> list[int]:
-    if not folder.is_dir():
-        return []
-    return sorted(int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name)))
+def _numbers(folder: str) -> list[int]:
+    return sorted(int(match[1]) for file in list_folder(folder) if (match := _NAME.fullmatch(file.name)))
 
 
-def _write(path: Path, table: pa.Table) -> None:
+def read_table(place: str | Path, **options: Any) -> pa.Table:
+    """A Parquet file of a run folder. Takes pyarrow's options."""
+    with open_input(place) as file:
+        return pq.read_table(file, **options)
+
+
+def _read_all(places: Sequence[str], **options: Any) -> Iterator[pa.Table]:
+    """The tables in order; some are read ahead, for on S3 each takes its time to come."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(places), _READERS):
+            yield from pool.map(partial(read_table, **options), places[start : start + _READERS])
+
+
+def _write(place: str, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_bytes(path, sink.getvalue().to_pybytes())
+    write_bytes(place, sink.getvalue().to_pybytes())

@@ -14,7 +14,7 @@ from trygon.archive.counts import count_events
 from trygon.archive.listing import Archive
 from trygon.archive.run import Run
 from trygon.data.images import BadImage, decode, encode_jpeg
-from trygon.storage import write_text
+from trygon.storage import join, write_text
 
 MAX_FRAMES = 48
 MAX_BLANKS = 6
@@ -22,7 +22,7 @@ _WIDTH_PX = 520
 _MAX_ROWS = 200
 
 
-def write_report(run: Run, archive: Archive, folder: Path) -> Path:
+def write_report(run: Run, archive: Archive, folder: str | Path) -> None:
     """Write `index.html`. Reads again the few frames that it shows."""
     by_media = defaultdict(list)
     for row in run.observations.to_pylist():
@@ -42,8 +42,7 @@ def write_report(run: Run, archive: Archive, folder: Path) -> Path:
         blanks=[_frame(run, archive, media_id, []) for media_id in _some_blanks(by_media)],
         failures=[row for row in run.media_by_id.values() if row["failure"]][:_MAX_ROWS],
     )
-    write_text(folder / "index.html", page)
-    return folder / "index.html"
+    write_text(join(folder, "index.html"), page)
 
 
 def choose_frames(animals: Sequence[dict[str, Any]], limit: int = MAX_FRAMES) -> list[int]:

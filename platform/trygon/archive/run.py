@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from trygon.archive.parts import Parts
+from trygon.archive.parts import Parts, read_table
 from trygon.errors import UserError
 from trygon.schemas import DETECTION
-from trygon.storage import read_json
+from trygon.storage import exists, join, read_json
 
 _BOX_COLUMNS = [name for name in DETECTION.names if name != "vector"]
 
@@ -21,39 +20,39 @@ _BOX_COLUMNS = [name for name in DETECTION.names if name != "vector"]
 class Run:
     """Everything that one labelling run wrote. Tables are read when they are asked for."""
 
-    folder: Path
+    folder: str | Path
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
+    def open(cls, folder: str | Path) -> "Run":
         """`UserError` unless labelling has ended there."""
-        if not (folder / "observations.parquet").is_file():
+        if not exists(join(folder, "observations.parquet")):
             raise UserError(f"{folder} is not a finished run; make one with `trygon label ARCHIVE --out {folder}`")
         return cls(folder)
 
     @cached_property
     def media(self) -> pa.Table:
         """MEDIA, sorted by path."""
-        return pq.read_table(self.folder / "media.parquet")
+        return read_table(join(self.folder, "media.parquet"))
 
     @cached_property
     def observations(self) -> pa.Table:
         """OBSERVATION."""
-        return pq.read_table(self.folder / "observations.parquet")
+        return read_table(join(self.folder, "observations.parquet"))
 
     @cached_property
     def events(self) -> pa.Table:
         """EVENT."""
-        return pq.read_table(self.folder / "events.parquet")
+        return read_table(join(self.folder, "events.parquet"))
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The config of the job that wrote this."""
-        return read_json(self.folder / "config.json")
+        return read_json(join(self.folder, "config.json"))
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Counts, the model's name, and when the run ended."""
-        return read_json(self.folder / "summary.json")
+        return read_json(join(self.folder, "summary.json"))
 
     @cached_property
     def boxes(self) -> dict[int, dict[str, Any]]:

@@ -7,28 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trygon.errors import UserError
-from trygon.storage import read_json, write_json, write_text
+from trygon.storage import exists, is_remote, join, read_bytes, read_json, write_json, write_text
 
 _BOUND, _LOG = "made-with.json", "sessions.jsonl"
 _TOGETHER_S = 0.5
 """Images that are done within this time of the first one came in one block with it."""
 
 
-def bind(folder: Path, makers: dict[str, str]) -> None:
+def bind(folder: str | Path, makers: dict[str, str]) -> None:
     """Tie a run folder to the digests of its model and detector: vectors of two models are not to be mixed."""
-    (folder / "parts").mkdir(parents=True, exist_ok=True)
-    path = folder / _BOUND
-    if not path.is_file():
-        write_json(path, makers)
+    if not is_remote(folder):
+        Path(folder, "parts").mkdir(parents=True, exist_ok=True)
+    place = join(folder, _BOUND)
+    if not exists(place):
+        write_json(place, makers)
         return
-    known = read_json(path)
+    known = read_json(place)
     for what, digest in makers.items():
         if known.get(what) != digest:
             raise UserError(f"{folder} holds a run with another {what}; give another --out, or remove it")
 
 
 @contextmanager
-def record(folder: Path) -> Iterator[Callable[[], None]]:
+def record(folder: str | Path) -> Iterator[Callable[[], None]]:
     """Note a session that came to its end. Call what it gives at every image that is done."""
     start, times = time.monotonic(), list[float]()
     yield lambda: times.append(time.monotonic())
@@ -40,16 +41,16 @@ def record(folder: Path) -> Iterator[Callable[[], None]]:
         "num_steady": len(later),
         "seconds_steady": round(later[-1] - times[0], 2) if later else 0.0,
     }
-    path = folder / _LOG
-    known = path.read_text() if path.is_file() else ""
-    write_text(path, known + json.dumps(entry) + "\n")
+    place = join(folder, _LOG)
+    known = read_bytes(place).decode() if exists(place) else ""
+    write_text(place, known + json.dumps(entry) + "\n")
 
 
-def speed(folder: Path) -> dict[str, float | None]:
+def speed(folder: str | Path) -> dict[str, float | None]:
     """Over the sessions that came to their end: seconds with start-up, and images per second after it."""
-    path = folder / _LOG
-    if not path.is_file():
+    place = join(folder, _LOG)
+    if not exists(place):
         return {}
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    entries = [json.loads(line) for line in read_bytes(place).decode().splitlines()]
     seconds, num, steady = (sum(it[name] for it in entries) for name in ("seconds", "num_steady", "seconds_steady"))
     return {"seconds": round(seconds, 1), "images_per_s": round(num / steady, 2) if steady else None}

@@ -7,7 +7,7 @@ from trygon.archive.exports import camtrap_dp, csv
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.run import Run
 
-EXPORTS: dict[str, Callable[[Run, Path, ExportOptions], list[str]]] = {
+EXPORTS: dict[str, Callable[[Run, str | Path, ExportOptions], list[str]]] = {
     "camtrap-dp": camtrap_dp.write,
     "csv": csv.write,
 }

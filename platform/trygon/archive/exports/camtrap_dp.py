@@ -23,7 +23,7 @@ from trygon.archive.exports.csv import csv_text
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.listing import IMAGE_TYPES
 from trygon.archive.run import Run
-from trygon.storage import write_json, write_text
+from trygon.storage import join, write_json, write_text
 from trygon.taxonomy.taxon import RANKS
 
 _ANYWHERE_M = 20_037_508
@@ -37,7 +37,7 @@ _TABLES = {
 }
 
 
-def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
+def write(run: Run, out: str | Path, options: ExportOptions) -> list[str]:
     """Write the package; `datapackage.json` comes last."""
     package = _Package(run, options)
     rows = {
@@ -47,9 +47,9 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     }
     for name, schema in _TABLES.items():
         columns = [field["name"] for field in schema["fields"]]
-        write_text(out / f"{name}.csv", csv_text(columns, rows[name]))
-        write_json(out / camtrap_schemas.FOLDER / f"{name}-table-schema.json", schema)
-    write_json(out / "datapackage.json", package.description())
+        write_text(join(out, f"{name}.csv"), csv_text(columns, rows[name]))
+        write_json(join(out, camtrap_schemas.FOLDER, f"{name}-table-schema.json"), schema)
+    write_json(join(out, "datapackage.json"), package.description())
     return package.notes()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.run import Run
-from trygon.storage import write_text
+from trygon.storage import join, write_text
 from trygon.taxonomy.taxon import RANKS
 
 COLUMNS = [
@@ -18,12 +18,12 @@ COLUMNS = [
 ]
 
 
-def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
+def write(run: Run, out: str | Path, options: ExportOptions) -> list[str]:
     """Write `observations.csv` and `failures.csv`."""
-    write_text(out / "observations.csv", csv_text(COLUMNS, rows(run, options)))
+    write_text(join(out, "observations.csv"), csv_text(COLUMNS, rows(run, options)))
     failures = [row for row in run.media_by_id.values() if row["failure"]]
     columns = ["path", "deployment", "bytes", "failure"]
-    write_text(out / "failures.csv", csv_text(columns, failures))
+    write_text(join(out, "failures.csv"), csv_text(columns, failures))
     return []
 
 
