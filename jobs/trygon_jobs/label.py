@@ -106,9 +106,15 @@ def _kept(config: LabelConfig) -> LabelConfig:
 def _detector(choice: str | None) -> "DetectorFile | None":
     from trygon.archive.detection import DetectorFile
     from trygon.data.cache import sample_folder
+    from trygon.errors import UserError
+    from trygon.storage import is_remote
 
     if choice == "none":
         return None
+    if choice and is_remote(choice):
+        raise UserError(
+            f"--detector {choice}: a detector is a folder that all workers see: copy it, or mount the storage"
+        )
     return DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of, read_config
-from trygon.storage import absolute, digest_file, exists, join, read_json, write_json, write_text
+from trygon.storage import absolute, digest_file, exists, is_remote, join, read_json, write_json, write_text
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 from trygon_jobs.config import JobConfig, Place
 
@@ -218,6 +218,8 @@ def _sentence_start(config: TrainConfig) -> "SentenceStart | None":
 def _sample_path(text: str) -> Path | None:
     from trygon.data.cache import sample_folder
 
+    if is_remote(text):
+        raise UserError(f"{text} is a URL; what a new model starts from is read on this machine: copy it here")
     if text.startswith("sample:"):
         return sample_folder() / text.removeprefix("sample:")
     return Path(text) if text else None

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,11 +29,12 @@ from trygon.storage import (
     remove_file,
     write_bytes,
 )
+from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.tiny import write_tiny_model
-from trygon_jobs import build_labels, evaluate
+from trygon_jobs import build_labels, evaluate, label, train
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 
@@ -145,11 +147,28 @@ def test_labels_are_built_on_s3_go_on_behind_a_crash_and_are_read_there(
     assert "1 taxa stand in s3://models/labels already" in capsys.readouterr().out
 
 
+def _row(split: str) -> dict[str, Any]:
+    row = {"sample_id": 1, "image": encode_jpeg(Image.new("RGB", (40, 40))), "split": split, "source": "t"}
+    return row | {"source_id": "1", "common": LION.common, **dict(zip(RANKS, LION.lineage, strict=True))}
+
+
+def test_what_must_lie_on_this_machine_is_told_so_before_any_work(tmp_path: Path) -> None:
+    write_shard(shard_path("s3://models/few", "train", 0), [_row("train")])
+    initial = train.InitialConfig(architecture="starter", image_weights="s3://models/trunk.pth")
+    with pytest.raises(UserError, match=r"^s3://models/trunk.pth is a URL; .* copy it here$"):
+        train.main(train.TrainConfig(shards="s3://models/few", out=str(tmp_path / "out"), initial=initial))
+    model = write_tiny_model(tmp_path / "tiny")
+    LabelBank.build(TaxonTree.from_taxa([LION]), load_model(model, "cpu"), TextType.SCI).save(tmp_path / "labels")
+    folders = {"archive": str(tmp_path), "model": str(model), "labels": str(tmp_path / "labels")}
+    config = label.LabelConfig(**folders, out=str(tmp_path / "out"), detector="s3://models/detector")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match=r"--detector s3://models/detector: .* mount the storage"):
+        label.main(config)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_evaluation_on_s3_is_whole_and_rests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ref, shards = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/evaluated"), "s3://models/shards"
-    row = {"sample_id": 1, "image": encode_jpeg(Image.new("RGB", (40, 40))), "split": "unseen", "source": "t"}
-    row |= {"source_id": "1", "common": LION.common, **dict(zip(RANKS, LION.lineage, strict=True))}
-    write_shard(shard_path(shards, "unseen", 0), [row])
+    write_shard(shard_path(shards, "unseen", 0), [_row("unseen")])
     config = evaluate.EvaluateConfig(model=ref, shards=shards, out="s3://models/evaluation")
     evaluate.main(config)
     names = ["config.json", "index.html", "metrics.json"]
