@@ -61,3 +61,14 @@ def test_example_of_labels_is_read_whole(tmp_path: Path) -> None:
     assert records["source_id"].to_pylist() == paths
     assert depths(records).tolist() == [Rank.SPECIES, Rank.SPECIES, Rank.GENUS, Rank.SPECIES]
     assert sorted(paths) == [member for unit in Folder(str(tmp_path)).units() for member in unit.members]
+
+
+def test_every_difference_from_upstream_has_its_test() -> None:
+    page = (ROOT / "docs/differences.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| published")]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`(\w+/\w+\.py)::(\w+)`", row)
+        assert named, row
+        for path, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / path).read_text(), f"{path} has no {test}"
