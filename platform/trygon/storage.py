@@ -4,6 +4,7 @@ A place is a local path or an `s3://bucket/key` address. What is written appears
 is a `UserError` or a `TrygonError`, not an `OSError`: who counts unreadable files must not count these as such.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -280,11 +281,19 @@ class _Ranges(io.RawIOBase):
 
     def __init__(self, address: s3.Address) -> None:
         self._address, self._at = address, 0
-        self._source = s3.persist(address, self._open)
-        self._size = self._source.size()
+        self._filesystem: pyarrow.fs.FileSystem | None = None
+        self._size = s3.persist(address, lambda: self._source().size())
 
-    def _open(self) -> pyarrow.NativeFile:
-        return s3.filesystem(self._address).open_input_file(self._address.path)
+    def _source(self) -> pyarrow.NativeFile:
+        """The object, opened with the keys of this time: those that it was first opened with may have expired."""
+        filesystem = s3.filesystem(self._address)
+        if filesystem is not self._filesystem:
+            try:
+                self._file = filesystem.open_input_file(self._address.path)
+            except pyarrow.ArrowInvalid as error:  # such as a key with two slashes in a row
+                raise OSError(errno.EINVAL, str(error), str(self._address)) from error
+            self._filesystem = filesystem
+        return self._file
 
     def readable(self) -> bool:
         return True
@@ -309,7 +318,7 @@ class _Ranges(io.RawIOBase):
         return count
 
     def _read(self, count: int) -> bytes:
-        data = self._source.read_at(count, self._at)
+        data = self._source().read_at(count, self._at)
         if len(data) != count:
             raise OSError(f"{self._address} ended after {len(data)} of {count} bytes")
         return data

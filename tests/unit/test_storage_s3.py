@@ -1,6 +1,7 @@
 """Places on S3: through faults nothing is lost or doubled, refusals are one line, of two writers one is refused."""
 
 import io
+import json
 import os
 import pickle
 import random
@@ -12,8 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
 import pytest
-import requests
 
 from trygon import s3
 from trygon.disk import only_writer
@@ -33,7 +34,7 @@ from trygon.storage import (
     write_json,
     write_text,
 )
-from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
 
 pytestmark = pytest.mark.slow
 
@@ -176,10 +177,8 @@ def test_one_filesystem_a_process_that_travels() -> None:
 
 @pytest.fixture
 def _locked(server: str) -> Iterator[None]:
-    """The server asks for keys that it knows, as S3 does."""
-    requests.post(f"{server}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
-    yield
-    requests.post(f"{server}/moto-api/reset-auth", data=b"inf", timeout=10).raise_for_status()
+    with asking_for_keys(server):
+        yield
 
 
 def _problems(root: str) -> list[str]:
@@ -208,6 +207,30 @@ def test_wrong_keys_are_one_line_that_does_not_show_them(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "very-public")
     lines = _problems("s3://shards/x")
     assert all("AWS_ACCESS_KEY_ID" in line and "very" not in line for line in lines)
+
+
+def test_a_file_that_is_read_for_long_outlives_its_keys(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = random.Random(0).randbytes(5_000_000)
+    write_bytes("s3://shards/long", content)
+    iam = boto3.client("iam", endpoint_url=server, region_name="us-east-1")
+    iam.create_user(UserName="reader")
+    allowed = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="reader", PolicyName="all", PolicyDocument=policy)
+    first, second = (iam.create_access_key(UserName="reader")["AccessKey"] for _ in range(2))
+
+    def use(key: dict[str, str]) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+
+    use(first)
+    with open_input("s3://shards/long") as file:
+        with asking_for_keys(server):
+            begin = file.read(1000)
+        iam.delete_access_key(UserName="reader", AccessKeyId=first["AccessKeyId"])
+        use(second)
+        with asking_for_keys(server):
+            assert begin + file.read() == content
 
 
 def test_what_needs_keys_says_so_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
