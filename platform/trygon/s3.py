@@ -278,14 +278,16 @@ def list_objects(address: Address, limit: int | None = None, begin: str = "", de
     """The objects below an address by key, at most `limit`, page by page: those whose keys go on with `begin`, and
     unless `deep`, without those of folders within."""
 
-    def read() -> list[Object]:
-        pages = client(address).get_paginator("list_objects_v2")
-        where = {"Bucket": address.bucket, "Prefix": address.prefix + begin, "Delimiter": "" if deep else "/"}
-        found = pages.paginate(**where, PaginationConfig={"MaxItems": limit})
-        entries = (entry for page in found for entry in page.get("Contents", ()))
-        return [Object(entry["Key"], int(entry["Size"]), entry["ETag"].strip('"')) for entry in entries]
-
-    return persist(address, read)
+    where = {"Bucket": address.bucket, "Prefix": address.prefix + begin, "Delimiter": "" if deep else "/"}
+    where |= {"MaxKeys": limit} if limit else {}
+    objects: list[Object] = []
+    while True:
+        # Each page on its own: a million objects are a thousand requests, and keys may expire between them.
+        page = persist(address, lambda: client(address).list_objects_v2(**where))
+        objects += [Object(it["Key"], int(it["Size"]), it["ETag"].strip('"')) for it in page.get("Contents", ())]
+        if not page.get("IsTruncated") or (limit and len(objects) >= limit):
+            return objects[:limit]
+        where["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def stat(address: Address) -> Object:

@@ -104,11 +104,12 @@ def test_all_of_a_run_lies_on_s3(place: Path, tmp_path: Path, monkeypatch: pytes
         words = ["label", join(root, "archive"), "--model", join(root, "model"), "--labels", join(root, "labels")]
         words += ["--detector", "detector", "--num-workers", "1", "--part-size", "4", "--confidence-floor", "0.2"]
         words += ["--out", join(root, "archive/run")]
-        faults = [Fault(kind, 10, ("PUT", "HEAD", "POST")) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
+        faults = [Fault(kind, 10) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
+        faults += [Fault(kind, 7, ("GET",)) for kind in (Kind.TRUNCATE, Kind.DROP_ANSWER, Kind.SLOW)]
         with FaultyS3(server, faults) as faulty, using(faulty.address):
             result = _trygon(place, *words)
             assert result.returncode == 0, result.stderr
-        assert len(faulty.met) == 2
+        assert len(faulty.met) == len(faults)
         assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
         run = Run.open(join(root, "archive/run"))
         assert {row["path"]: row["failure"] for row in run.media.to_pylist() if row["failure"]} == BROKEN

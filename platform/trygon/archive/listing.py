@@ -2,15 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-import pyarrow.fs
-
+from trygon import s3
 from trygon.errors import UserError
-from trygon.storage import filesystem, is_remote, stable_id
+from trygon.storage import address_of, is_remote, join, read_bytes, stable_id
 
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
@@ -59,7 +57,7 @@ class Archive:
     @property
     def local(self) -> Path | None:
         """The folder, where it is one of this machine."""
-        return None if "://" in self.uri else Path(self.uri)
+        return None if is_remote(self.uri) else Path(self.uri)
 
     def list(self, skip: str | Path | None = None) -> tuple[list[MediaFile], int]:
         """All frames sorted by path, and the number of other files. `skip` is a folder of ours within the archive.
@@ -76,18 +74,8 @@ class Archive:
         return sorted(files, key=lambda file: file.path), num_ignored
 
     def read(self, path: str) -> bytes:
-        """A file's content. Raises `OSError`."""
-        if self.local:
-            return (self.local / path).read_bytes()
-        source, base = self._remote
-        with source.open_input_stream(f"{base}/{path}") as stream:
-            return stream.read()
-
-    @cached_property
-    def _remote(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """One client for all files: each new one would look the bucket's region up and connect again."""
-        source, base = filesystem(self.uri)
-        return source, base.rstrip("/")
+        """A file's content. Raises `OSError` where the file is the reason, `TrygonError` where S3 is."""
+        return read_bytes(join(self.uri, path))
 
     def _walk_local(self, root: Path, skip: str | Path | None) -> Iterator[tuple[str, int]]:
         if not root.is_dir():
@@ -102,21 +90,30 @@ class Archive:
                     yield _as_text(full.relative_to(root.absolute())), _size_of(full)
 
     def _walk_remote(self, skip: str | Path | None) -> Iterator[tuple[str, int]]:
-        try:
-            source, base = self._remote
-            entries = source.get_file_info(pyarrow.fs.FileSelector(base, recursive=True))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the archive {self.uri} cannot be listed: {error}; check the address and, for s3://, the credentials "
-                "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
-            ) from error
-        skipped = f"{filesystem(skip)[1]}/" if skip and is_remote(skip) else None
-        for entry in entries:
-            if skipped and entry.path.startswith(skipped):
-                continue
-            path = entry.path[len(base) :].lstrip("/")
-            if entry.is_file and not any(_is_junk(part) for part in path.split("/")):
-                yield path, entry.size or 0
+        root = address_of(self.uri)
+        assert root is not None, "a folder of this machine is walked"
+        found = {each.key.removeprefix(root.prefix): each.bytes for each in s3.list_objects(root)}
+        if not found:
+            raise UserError(f"the archive {self.uri} does not exist: nothing lies below that address; mend it")
+        skipped = tuple(_run_folders(found) | _below(root, skip))
+        for path, size in found.items():
+            folder = path.endswith("/")  # what a console writes for a folder that somebody made by hand
+            if not folder and not path.startswith(skipped) and not any(map(_is_junk, path.split("/"))):
+                yield path, size
+
+
+def _run_folders(paths: Collection[str]) -> set[str]:
+    """The folders among files of S3 that `is_run_folder` would find on disk, with a slash at the end."""
+    with_config = {path.removesuffix("config.json") for path in paths if path.endswith("/config.json")}
+    return with_config & {path.rpartition("/")[0].removesuffix("parts") for path in paths if "/parts/" in path}
+
+
+def _below(root: s3.Address, skip: str | Path | None) -> set[str]:
+    """The folder to be passed over as paths of the archive begin, where it lies within."""
+    address = address_of(skip) if skip else None
+    if address is None or address.bucket != root.bucket or not address.prefix.startswith(root.prefix):
+        return set()
+    return {address.prefix.removeprefix(root.prefix)} - {""}
 
 
 def is_run_folder(folder: Path) -> bool:
