@@ -138,10 +138,13 @@ def _command_problem(error: cyclopts.CycloptsError) -> str:
 
 
 def _first_problem(error: ValidationError) -> str:
+    from trygon.s3 import told
+
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message} (given: {problem['input']!r})" if where else message
+    given = told(problem["input"]) if isinstance(problem["input"], str) else problem["input"]
+    return f"{where}: {message} (given: {given!r})" if where else message
 
 
 def main() -> None:

@@ -37,6 +37,11 @@ _AWS = re.compile(r"https://s3[.-]?([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
+def told(text: str) -> str:
+    """The text as it may be printed: of an address that may hold keys only how it begins."""
+    return re.sub(r"^([a-z0-9+.-]+:/+).*[:@].*", r"\1…", text, flags=re.DOTALL | re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Address:
     """A bucket, a key as it stands (nothing in it is escaped), and options of the endpoint (`?scheme=http&…`)."""
@@ -50,8 +55,8 @@ class Address:
         """The parts of an `s3://` address; `UserError` where it is none."""
         found = _ADDRESS.fullmatch(text)
         if not found:
-            raise UserError(f"{text} is not an address in S3: write s3://bucket/key")
-        if "@" in found["bucket"]:
+            raise UserError(f"{told(text)} is not an address in S3: write s3://bucket/key")
+        if {"@", ":"} & set(found["bucket"]):  # a colon alone where the secret holds a slash
             # The config is saved with every output, and printed.
             raise UserError(f"keys do not belong into an s3:// address: set {_KEYS}")
         return cls(found["bucket"], found["key"], found["query"] or "")

@@ -43,7 +43,7 @@ def filesystem(place: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
         try:
             return pyarrow.fs.FileSystem.from_uri(text)
         except pyarrow.ArrowInvalid as error:
-            raise UserError(f"{text} is not a storage address that is known here: {error}") from error
+            raise UserError(f"{s3.told(text)} is no storage address that is known here") from error
     return pyarrow.fs.LocalFileSystem(), str(Path(text).absolute())
 
 
@@ -272,7 +272,7 @@ def address_of(place: str | Path) -> s3.Address | None:
     if text.startswith("s3://"):
         return s3.Address.parse(text)
     if "://" in text:
-        raise UserError(f"{text} is neither a path nor an s3:// address")
+        raise UserError(f"{s3.told(text)} is neither a path nor an s3:// address")
     return None
 
 

@@ -90,6 +90,16 @@ def test_mistakes_are_one_line(words: list[str], expected: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "address", ["s3://AKIA:se/cret@bucket/run", "s3://AKIA:secret@b/run", "s3:/AKIA:secret@b", "gs://AKIA:se/cret@b"]
+)
+def test_a_secret_in_an_address_is_not_printed(address: str, tmp_path: Path) -> None:
+    line = _problem("export", address, "--out", "x", cwd=tmp_path)
+    assert "run: " in line
+    assert "AKIA" not in line
+    assert "cret" not in line
+
+
+@pytest.mark.parametrize(
     ("yaml", "expected"),
     [
         ("prot: 3", '"[prot]" from'),

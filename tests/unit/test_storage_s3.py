@@ -258,7 +258,10 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
     assert all("AWS_ENDPOINT_URL" in line for line in _problems("s3://shards/x"))
 
 
-@pytest.mark.parametrize("place", ["s3://", "s3:///x", "s3://key:very-secret@shards/x", "gs://shards/x"])
+@pytest.mark.parametrize(
+    "place",
+    ["s3://", "s3:///x", "s3://key:very-secret@shards/x", "s3://key:very/very-secret@shards/x", "gs://shards/x"],
+)
 def test_what_is_no_address_is_refused(place: str) -> None:
     with pytest.raises(UserError) as caught:
         read_bytes(place)
