@@ -58,6 +58,7 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
     work, bank = _prepare(config)
     with writing_to(config.out), only_writer(config.out) as hold:
         files, num_ignored = work.archive.list(skip=config.out)
+        hold.check()
         _label_missing(config, work, files, hold)
         done = _finish(config, work, bank, files, num_ignored, hold)
     _tell(config.out, done)
@@ -126,12 +127,13 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", 
 
     bind(config.out, {"model": work.model.digest or work.model.ref, "detector": _digest(work)})
     write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
-    parts = Parts(config.out)
+    parts = Parts(config.out, hold)
     parts.clean()
     plan = parts.plan(files, config.part_size)
     if plan:
         with record(config.out) as tick:
-            _run_plan(work, parts, plan, config.num_workers, len(files), tick, hold)
+            _run_plan(work, parts, plan, config.num_workers, len(files), tick)
+            hold.check()
 
 
 def _digest(work: "Work") -> str:
@@ -145,7 +147,6 @@ def _run_plan(
     num_workers: int,
     total: int,
     tick: "Callable[[], None]",
-    hold: "Hold",
 ) -> None:
     from trygon.archive.parts import PartWriter
     from trygon.cluster.local import start_ray
@@ -159,7 +160,6 @@ def _run_plan(
         from trygon.archive.pipeline import label_frames
 
         for number, row in label_frames(work, plan, num_workers):
-            hold.check()
             writer.add(number, row)
             tick()
             advance(1)
@@ -172,11 +172,13 @@ def _finish(
     """Classify and write everything that follows from the parts; False where it stands already."""
     from trygon.archive.exports import EXPORTS, ExportOptions
     from trygon.archive.exports.options import read_places
-    from trygon.archive.labelling import count_copies, finish, summarise
+    from trygon.archive.labelling import finish
     from trygon.archive.report import write_report
+    from trygon.archive.run import SUMMARY
     from trygon.archive.sessions import speed
     from trygon.labelling.classification import Classifier
-    from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file
+    from trygon.mirror import made_here
+    from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file, write_json
 
     stamp = digest_texts(
         [
@@ -188,37 +190,41 @@ def _finish(
             *(str(file.media_id) for file in files),
         ]
     )
-    known = join(config.out, "summary.json")
+    known = join(config.out, SUMMARY)
     if exists(known) and read_json(known).get("stamp") == stamp:
         return False
+    hold.check()
     remove_file(known)
-    run = finish(config.out, files, Classifier(bank, config.confidence_floor), config.event_gap)
     about = {
         "num_ignored": num_ignored,
-        "num_copies": count_copies(run.media),
         "archive": config.archive,
         "model": config.model,
         "detector": work.detector.card.name if work.detector else None,
         "num_label_taxa": len(bank.tree),
         **speed(config.out),
     }
-    summarise(run, about)
+    classifier = Classifier(bank, config.confidence_floor)
+    run = finish(config.out, files, classifier, config.event_gap, about, hold)
     places = read_places(config.deployments) if config.deployments else {}
     options = ExportOptions(places, config.time_zone, Path(config.archive.split("?")[0]).name or "Camera-trap archive")
-    EXPORTS["csv"](run, config.out, options)
-    for note in EXPORTS["camtrap-dp"](run, join(config.out, "export", "camtrap-dp"), options):
-        print(f"note: {note}", file=sys.stderr)
-    write_report(run, work.archive, join(config.out, "report"))
+    with made_here(config.out, "observations.csv", hold) as folder:
+        EXPORTS["csv"](run, folder, options)
+    with made_here(join(config.out, "export", "camtrap-dp"), "datapackage.json", hold) as folder:
+        for note in EXPORTS["camtrap-dp"](run, folder, options):
+            print(f"note: {note}", file=sys.stderr)
+    with made_here(join(config.out, "report"), "index.html", hold) as folder:
+        write_report(run, work.archive, folder)
     hold.check()
-    summarise(run, about | {"stamp": stamp})
+    write_json(known, run.summary | {"stamp": stamp})
     return True
 
 
 def _tell(out: str, done: bool) -> None:
     """What is there now, read back from the files."""
-    from trygon.storage import join, read_json
+    from trygon.archive.run import Run
+    from trygon.storage import join
 
-    summary = read_json(join(out, "summary.json"))
+    summary = Run.open(out).summary
     found = summary["num_observations"]
     print(
         f"{summary['num_files']} images of {summary['num_deployments']} cameras: {summary['num_with_animals']} with "

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from trygon.archive.parts import Parts
+from trygon.archive.parts import Parts, read_table
 from trygon.archive.run import Run
-from trygon.storage import copy_file, join, read_bytes
+from trygon.disk import only_writer
+from trygon.errors import UserError
+from trygon.storage import copy_file, digest_file, exists, join, list_files, read_bytes, write_bytes
 from trygon.testing.archives import BROKEN, frame_jpeg, write_tiny_archive
 from trygon.testing.detectors import write_tiny_detector
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
@@ -93,68 +96,110 @@ def test_archive_becomes_tables_exports_and_a_page(place: Path) -> None:
     assert all(path in page for path in BROKEN)
 
 
-def test_all_of_a_run_lies_on_s3(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> None:
     """Archive, model, labels and run folder, and the export of it, through faults: as on disk."""
-    num_files, root = write_tiny_archive(tmp_path / "archive"), "s3://field"
-    monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
-    with s3_server("field") as server, using(server):
-        for folder in (tmp_path / "archive", place / "model", place / "labels"):
-            for path in (path for path in folder.rglob("*") if path.is_file()):
-                copy_file(path, join(root, folder.name, path.relative_to(folder).as_posix()))
-        words = ["label", join(root, "archive"), "--model", join(root, "model"), "--labels", join(root, "labels")]
-        words += ["--detector", "detector", "--num-workers", "1", "--part-size", "4", "--confidence-floor", "0.2"]
-        words += ["--out", join(root, "archive/run")]
-        faults = [Fault(kind, 10) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
-        faults += [Fault(kind, 7, ("GET",)) for kind in (Kind.TRUNCATE, Kind.DROP_ANSWER, Kind.SLOW)]
-        with FaultyS3(server, faults) as faulty, using(faulty.address):
-            result = _trygon(place, *words)
-            assert result.returncode == 0, result.stderr
-        assert len(faulty.met) == len(faults)
-        assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
-        run = Run.open(join(root, "archive/run"))
-        assert {row["path"]: row["failure"] for row in run.media.to_pylist() if row["failure"]} == BROKEN
-        assert len(run.boxes) == 8
-        assert run.summary["num_ignored"] == 1
-        assert read_bytes(join(root, "archive/run/report/index.html")).count(b"data:image/jpeg") == 12
-        again = _trygon(place, *words)
-        assert "all of it stood here already" in again.stdout, again.stderr
-        exported = _trygon(place, "export", join(root, "archive/run"), "--format", "csv", "--out", join(root, "table"))
-        assert exported.returncode == 0, exported.stderr
-        assert read_bytes(join(root, "table/observations.csv")).count(b"\n") == 1 + 8 + 4 + 3
+    num_files = write_tiny_archive(tmp_path / "archive")
+    archive = _bring(tmp_path / "archive", join(bucket, "archive"))
+    out, table = join(archive, "run"), join(bucket, "table")
+    words = ["label", archive, "--model", _bring(place / "model", join(bucket, "model"))]
+    words += ["--labels", _bring(place / "labels", join(bucket, "labels")), "--out", out, "--detector", "detector"]
+    words += ["--num-workers", "1", "--part-size", "4", "--confidence-floor", "0.2"]
+    faults = [Fault(kind, 10) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
+    faults += [Fault(kind, 7, ("GET",)) for kind in (Kind.TRUNCATE, Kind.DROP_ANSWER, Kind.SLOW)]
+    with FaultyS3(os.environ["AWS_ENDPOINT_URL"], faults) as faulty, using(faulty.address):
+        result = _trygon(place, *words)
+        assert result.returncode == 0, result.stderr
+    assert len(faulty.met) == len(faults)
+    assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
+    run = Run.open(out)
+    assert {row["path"]: row["failure"] for row in run.media.to_pylist() if row["failure"]} == BROKEN
+    assert len(run.boxes) == 8
+    assert run.summary["num_ignored"] == 1
+    assert read_bytes(join(out, "report/index.html")).count(b"data:image/jpeg") == 12
+    again = _trygon(place, *words)
+    assert "all of it stood here already" in again.stdout, again.stderr
+    exported = _trygon(place, "export", out, "--format", "csv", "--out", table)
+    assert exported.returncode == 0, exported.stderr
+    assert read_bytes(join(table, "observations.csv")).count(b"\n") == 1 + 8 + 4 + 3
 
 
-def _kill_after(place: Path, words: list[str], parts: Parts, num_parts: int) -> None:
-    """Start the command and SIGKILL it as soon as that many parts are committed."""
-    process = subprocess.Popen(_command(*words), cwd=place, stderr=subprocess.DEVNULL)
+def _start(place: Path, words: list[str], parts: Parts, num_parts: int) -> subprocess.Popen[str]:
+    """The running command, as soon as that many parts are committed."""
+    process = subprocess.Popen(
+        _command(*words), cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 240
     while len(parts.numbers()) < num_parts:
-        assert process.poll() is None, "the run ended before it was killed"
+        assert process.poll() is None, "the run ended too early"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return process
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A bucket on S3, for this process and those that it starts."""
+    with s3_server("field") as server, using(server):
+        monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+        yield "s3://field"
+
+
+def _bring(folder: Path, to: str) -> str:
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        copy_file(path, join(to, path.relative_to(folder).as_posix()))
+    return to
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_killed_run_is_completed_with_every_file_once(remote: bool, place: Path, bucket: str, tmp_path: Path) -> None:
+    num_files = write_tiny_archive(tmp_path / "killed", num_frames=150)
+    archive = _bring(tmp_path / "killed", join(bucket, "killed")) if remote else str(tmp_path / "killed")
+    out = join(bucket, "run") if remote else str(tmp_path / "run")
+    words, parts = _label_words(archive, out, "--part-size", "8"), Parts(out)
+    with only_writer(out):
+        refused = _trygon(place, *words)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert f"another process is writing to {out}" in refused.stderr
+        assert not list_files(out)
+    process = _start(place, words, parts, 3)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
+    before = {number: read_bytes(parts.media_place(number)) for number in parts.numbers()}
+    assert not exists(join(out, "observations.parquet"))
+    assert sum(read_table(parts.media_place(number)).num_rows for number in before) < num_files
+    with pytest.raises(UserError, match="not a finished run"):
+        Run.open(out)
 
-
-def test_killed_run_is_completed_with_every_file_once(place: Path) -> None:
-    num_files = write_tiny_archive(place / "killed", num_frames=150)
-    words = _label_words("killed", "killed-run", "--part-size", "8")
-    parts = Parts(place / "killed-run")
-    _kill_after(place, words, parts, 3)
-    before = {number: Path(parts.media_place(number)).stat() for number in parts.numbers()}
-    assert not (place / "killed-run/observations.parquet").exists()
-    assert sum(pq.read_metadata(parts.media_place(number)).num_rows for number in before) < num_files
-
-    assert _trygon(place, *words).returncode == 0
-    media = pq.read_table(place / "killed-run/media.parquet", columns=["media_id", "path"])
+    result = _trygon(place, *words)
+    assert result.returncode == 0, result.stderr
+    media = Run.open(out).media
     assert len(set(media["path"].to_pylist())) == media.num_rows == num_files
-    committed = [pq.read_metadata(parts.media_place(number)).num_rows for number in parts.numbers()]
+    committed = [read_table(parts.media_place(number)).num_rows for number in parts.numbers()]
     assert sum(committed) == num_files
-    detections = pq.read_table(place / "killed-run/detections", columns=["detection_id"])["detection_id"]
-    assert len(set(detections.to_pylist())) == len(detections) == 200
-    after = {number: Path(parts.media_place(number)).stat() for number in before}
-    assert {n: (it.st_ino, it.st_mtime_ns) for n, it in after.items()} == {
-        n: (it.st_ino, it.st_mtime_ns) for n, it in before.items()
-    }
+    found = [one for table in parts.detections(["detection_id"]) for one in table["detection_id"].to_pylist()]
+    assert len(set(found)) == len(found) == 200
+    assert {number: read_bytes(parts.media_place(number)) for number in before} == before
+
+
+def test_run_that_was_taken_over_leaves_the_others_files(place: Path, bucket: str, tmp_path: Path) -> None:
+    """Stopped like a machine that sleeps, it is taken over, and ends when it goes on."""
+    write_tiny_archive(tmp_path / "slept", num_frames=150)
+    out = join(bucket, "slept")
+    process = _start(place, _label_words(str(tmp_path / "slept"), out, "--part-size", "8"), Parts(out), 2)
+    try:
+        process.send_signal(signal.SIGSTOP)
+        with only_writer(out) as hold:
+            write_bytes(join(out, "summary.json"), b"of another run")
+            before = {file: digest_file(file) for file in list_files(out)}
+            process.send_signal(signal.SIGCONT)
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == 1, said
+            assert [line for line in said.splitlines() if line.startswith("error:")] == [said.splitlines()[-1]]
+            assert "another one has taken its place" in said
+            hold.check()
+            assert {file: digest_file(file) for file in list_files(out)} == before
+    finally:
+        process.kill()
 
 
 def test_finished_run_is_left_alone_added_frames_are_done_and_other_labels_read_no_image(place: Path) -> None:
@@ -208,6 +253,16 @@ def _require_run(place: Path) -> None:
 def _latitudes(package: Path) -> dict[str, str]:
     with (package / "deployments.csv").open() as file:
         return {row["deploymentID"]: row["latitude"] for row in csv.DictReader(file)}
+
+
+def test_export_does_not_replace_its_run(place: Path) -> None:
+    _require_run(place)
+    before = (place / "run/config.json").read_bytes()
+    for out in ("run", str(place / "run") + "/", "other/../run"):
+        refused = _trygon(place, "export", "run", "--out", out)
+        assert refused.returncode == 2
+        assert "is the run itself" in refused.stderr
+    assert (place / "run/config.json").read_bytes() == before
 
 
 def test_edited_table_of_places_is_read_again_and_found_from_another_folder(place: Path, tmp_path: Path) -> None:

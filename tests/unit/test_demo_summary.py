@@ -45,6 +45,7 @@ def _frame(out: Path, frames: Sequence[tuple[str, list[tuple[dict[str, float], S
     Parts(out / "run").commit(0, rows)
     pq.write_table(pa.Table.from_pylist(rows, MEDIA), out / "run/media.parquet")
     pq.write_table(pa.Table.from_pylist(observations, OBSERVATION), out / "run/observations.parquet")
+    write_json(out / "run/summary.json", {})
 
 
 def _truth(out: Path, rows: Sequence[tuple[str, str, Sequence[str], dict[str, float]]]) -> None:

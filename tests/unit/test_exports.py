@@ -14,13 +14,15 @@ import pytest
 
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.options import read_places
-from trygon.archive.labelling import finish, summarise
+from trygon.archive.labelling import finish
 from trygon.archive.listing import MediaFile
 from trygon.archive.parts import Parts
 from trygon.archive.run import Run
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
+from trygon.lease import Hold
+from trygon.storage import join, write_json
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
@@ -109,9 +111,7 @@ def run(tmp_path: Path) -> Run:
     ]
     Parts(folder).commit(0, rows)
     bank = LabelBank(TREE, vector_ND, 50.0, "some-model", "digest", TextType.SCI)
-    finished = finish(folder, FILES, Classifier(bank, floor=0.6), gap_s=60)
-    summarise(finished, {"model": "some-model"})
-    return finished
+    return finish(folder, FILES, Classifier(bank, floor=0.6), 60, {"model": "some-model"}, Hold())
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -234,3 +234,11 @@ def test_wrong_places_are_one_line(tmp_path: Path, text: str, message: str) -> N
 def test_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a finished run"):
         Run.open(tmp_path)
+
+
+def test_run_without_its_last_file_is_not_finished(run: Run) -> None:
+    with pytest.raises(UserError, match="not a finished run"):
+        Run.open(run.folder)
+    write_json(join(run.folder, "summary.json"), run.summary)
+    assert Run.open(run.folder).summary == run.summary
+    assert (run.summary["num_files"], run.summary["model"]) == (6, "some-model")

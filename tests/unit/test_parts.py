@@ -13,6 +13,7 @@ from trygon.archive.parts import Part, Parts, PartWriter
 from trygon.archive.sessions import bind, record, speed
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
+from trygon.lease import Hold
 from trygon.storage import exists, is_remote, remove_file
 from trygon.testing.s3 import s3_server, using
 
@@ -30,7 +31,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path)
         return
     with s3_server("runs") as address, using(address):
-        yield "s3://runs/run"
+        yield f"s3://runs/{tmp_path.name}"  # servers in one process hold the same objects
 
 
 def test_plan_holds_what_no_commit_holds(root: str) -> None:
@@ -75,6 +76,31 @@ def test_what_was_not_committed_is_removed(root: str, tmp_path: Path) -> None:
     assert parts.media({FILES[0].media_id, FILES[1].media_id})["path"].to_pylist() == ["a/0.jpg"]
     if not is_remote(root):
         assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00000.parquet"]
+
+
+class Lost(Hold):
+    """Held for so many checks, then taken over by another process."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise TrygonError("another one has taken its place")
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_who_lost_the_folder_commits_and_removes_nothing(root: str, after: int) -> None:
+    with pytest.raises(TrygonError, match="taken its place"):
+        Parts(root, Lost(after)).commit(0, [_row(FILES[0])])
+    assert exists(Parts(root).detections_place(0)) == bool(after)
+    assert Parts(root).numbers() == []
+    Parts(root).commit(1, [_row(FILES[1])])
+    remove_file(Parts(root).media_place(1))
+    with pytest.raises(TrygonError, match="taken its place"):
+        Parts(root, Lost(0)).clean()
+    assert exists(Parts(root).detections_place(1))
 
 
 def test_run_folder_belongs_to_one_model_and_detector(root: str) -> None:

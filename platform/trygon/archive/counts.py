@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trygon.archive.rows import rows_of
 from trygon.taxonomy.taxon import RANKS
 
 _Lineage = tuple[str, ...]
@@ -19,7 +20,7 @@ def count_events(observations: pa.Table) -> Iterator[dict[str, Any]]:
     """
     columns = ["media_id", "event_id", "type", "rank", *RANKS, "scientific", "common", "probability"]
     events = defaultdict(list)
-    for row in observations.select(columns).to_pylist():
+    for row in rows_of(observations.select(columns)):
         events[row["event_id"]].append(row)
     for event_id, rows in events.items():
         for number, row in enumerate(_event(rows)):

@@ -1,7 +1,5 @@
-"""From committed parts to the finished run folder: events, observations, tables and counts. Reads no picture."""
+"""From committed parts to the tables and counts of a run: events and observations. Reads no picture."""
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,35 +16,37 @@ from trygon.archive.observations import observe
 from trygon.archive.parts import Parts
 from trygon.archive.run import Run
 from trygon.labelling.classification import Classifier
+from trygon.lease import Hold
+from trygon.mirror import made_here
 from trygon.schemas import OBSERVATION
-from trygon.storage import copy_file, is_remote, join, write_json
+
+_LAST = "observations.parquet"
 
 
-def finish(folder: str | Path, files: Sequence[MediaFile], classifier: Classifier, gap_s: float) -> Run:
-    """Write media, events and observations of the listed files from what the parts hold."""
+def finish(
+    folder: str | Path,
+    files: Sequence[MediaFile],
+    classifier: Classifier,
+    gap_s: float,
+    about: dict[str, Any],
+    hold: Hold,
+) -> Run:
+    """Write media, events and observations of the listed files from what the parts hold.
+
+    The summary of what is returned has their counts, and with them `about`, what the tables do not say. Its file is
+    the caller's to write, when all is there.
+    """
     parts = Parts(folder)
     media = parts.media({file.media_id for file in files})
     assert media.num_rows == len(files), "every listed file is in exactly one part"
-    write_table(join(folder, "media.parquet"), media.schema, [media])
     events, event_of = find_events(media, gap_s)
-    write_table(join(folder, "events.parquet"), events.schema, [events])
-    write_table(join(folder, "observations.parquet"), OBSERVATION, observe(parts, event_of, classifier))
-    return Run(folder)
-
-
-def write_table(place: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
-    """Stream tables into a Parquet file that appears when it is whole."""
-    if is_remote(place):
-        with tempfile.NamedTemporaryFile(prefix="trygon-") as file:
-            _stream(Path(file.name), schema, tables)
-            return copy_file(Path(file.name), place)
-    path = Path(place)
-    scratch = path.with_name(f".{path.name}.unfinished")
-    try:
-        _stream(scratch, schema, tables)
-        return os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with made_here(folder, _LAST, hold) as here:
+        _stream(here / "media.parquet", media.schema, [media])
+        _stream(here / "events.parquet", events.schema, [events])
+        _stream(here / _LAST, OBSERVATION, observe(parts, event_of, classifier))
+    run = Run(folder)
+    run.summary.update(_count(run) | about)
+    return run
 
 
 def _stream(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
@@ -56,15 +56,14 @@ def _stream(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
                 writer.write_table(table.cast(schema))
 
 
-def summarise(run: Run, about: dict[str, Any]) -> dict[str, Any]:
-    """Counts of what the tables hold, written as `summary.json`. `about` says what the tables do not."""
+def _count(run: Run) -> dict[str, Any]:
     types = Counter(run.observations["type"].to_pylist())
     failures = Counter(reason for reason in run.media["failure"].to_pylist() if reason)
     blank = set(run.observations.filter(field("type") == "blank")["media_id"].to_pylist())
     sizes = (row for row in run.media["bytes"].to_pylist() if row)
     animals = run.observations.filter(field("type") == "animal")
     ranks = Counter(rank or "none" for rank in animals["rank"].to_pylist())
-    summary = {
+    return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "num_files": run.media.num_rows,
         "num_bytes": sum(sizes),
@@ -77,13 +76,11 @@ def summarise(run: Run, about: dict[str, Any]) -> dict[str, Any]:
         "num_taxa": len({name for name in run.observations["scientific"].to_pylist() if name}),
         "num_animals_by_rank": dict(ranks.most_common()),
         "failures": dict(failures.most_common()),
-        **about,
+        "num_copies": _count_copies(run.media),
     }
-    write_json(join(run.folder, "summary.json"), summary)
-    return summary
 
 
-def count_copies(media: pa.Table) -> int:
+def _count_copies(media: pa.Table) -> int:
     """Files whose content another file before them has too, empty ones aside."""
     digests = media.filter(field("bytes") > 0)["digest"].drop_null().to_pylist()
     return len(digests) - len(set(digests))

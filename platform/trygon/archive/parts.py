@@ -7,7 +7,7 @@ commit. What a killed run leaves without its commit is removed by the next one, 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trygon.archive.listing import MediaFile
+from trygon.lease import Hold
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import is_remote, join, list_folder, open_input, remove_file, write_bytes
 
@@ -33,9 +34,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run folder."""
+    """The parts of a run folder. `hold` is asked before each file that is written or removed."""
 
     folder: str | Path
+    hold: Hold = field(default_factory=Hold)
 
     def numbers(self) -> list[int]:
         """Numbers of the committed parts."""
@@ -46,6 +48,7 @@ class Parts:
         committed = set(self.numbers())
         for number in _numbers(join(self.folder, "detections")):
             if number not in committed:
+                self.hold.check()
                 remove_file(self.detections_place(number))
         for name in () if is_remote(self.folder) else ("parts", "detections"):
             for unfinished in Path(self.folder, name).glob(".part-*"):
@@ -82,8 +85,14 @@ class Parts:
         """Write a part whole: rows of MEDIA, each with `detections`, a list of rows of DETECTION."""
         ordered = sorted(rows, key=lambda row: row["path"])
         detections = [detection for row in ordered for detection in row["detections"]]
-        _write(self.detections_place(number), pa.Table.from_pylist(detections, DETECTION))
-        _write(self.media_place(number), pa.Table.from_pylist(ordered, MEDIA))
+        self._write(self.detections_place(number), pa.Table.from_pylist(detections, DETECTION))
+        self._write(self.media_place(number), pa.Table.from_pylist(ordered, MEDIA))
+
+    def _write(self, place: str, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.hold.check()
+        write_bytes(place, sink.getvalue().to_pybytes())
 
     def media(self, wanted: set[int]) -> pa.Table:
         """The frames with these ids, sorted by path."""
@@ -135,9 +144,3 @@ def _read_all(places: Sequence[str], **options: Any) -> Iterator[pa.Table]:
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(places), _READERS):
             yield from pool.map(partial(read_table, **options), places[start : start + _READERS])
-
-
-def _write(place: str, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_bytes(place, sink.getvalue().to_pybytes())

@@ -12,6 +12,7 @@ import jinja2
 from trygon import __version__
 from trygon.archive.counts import count_events
 from trygon.archive.listing import Archive
+from trygon.archive.rows import rows_of
 from trygon.archive.run import Run
 from trygon.data.images import BadImage, decode, encode_jpeg
 from trygon.storage import join, write_text
@@ -25,7 +26,7 @@ _MAX_ROWS = 200
 def write_report(run: Run, archive: Archive, folder: str | Path) -> None:
     """Write `index.html`. Reads again the few frames that it shows."""
     by_media = defaultdict(list)
-    for row in run.observations.to_pylist():
+    for row in rows_of(run.observations):
         by_media[row["media_id"]].append(row)
     animals = [row for rows in by_media.values() for row in rows if row["type"] != "blank"]
     taxa = _taxa(run, animals)
@@ -110,7 +111,9 @@ def _rank_bars(summary: dict[str, Any]) -> list[dict[str, Any]]:
 def _hours(run: Run) -> list[dict[str, Any]]:
     """Events with animals by the hour they began; a bar's height is its share of the fullest hour."""
     active = {row for row, kind in _columns(run, "event_id", "type") if kind == "animal"}
-    counts = Counter(row["start"].hour for row in run.events.to_pylist() if row["start"] and row["event_id"] in active)
+    counts = Counter(
+        row["start"].hour for row in run.events_by_id.values() if row["start"] and row["event_id"] in active
+    )
     most = max(counts.values(), default=1)
     return [{"hour": hour, "num": counts[hour], "share": counts[hour] / most} for hour in range(24)]
 

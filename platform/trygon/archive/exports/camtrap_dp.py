@@ -22,6 +22,7 @@ from trygon.archive.exports import camtrap_schemas
 from trygon.archive.exports.csv import csv_text
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.listing import IMAGE_TYPES
+from trygon.archive.rows import rows_of
 from trygon.archive.run import Run
 from trygon.storage import join, write_json, write_text
 from trygon.taxonomy.taxon import RANKS
@@ -207,7 +208,7 @@ class _Package:
 
     def _taxonomic(self) -> list[dict[str, Any]]:
         taxa: dict[str, dict[str, Any]] = {}
-        for row in self.run.observations.to_pylist():
+        for row in rows_of(self.run.observations):
             if row["scientific"]:
                 entry = {"scientificName": row["scientific"], "taxonRank": row["rank"]}
                 entry |= {rank: row[rank] for rank in RANKS[:-1] if row[rank]}
