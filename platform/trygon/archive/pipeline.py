@@ -139,11 +139,11 @@ class Finder:
     def __init__(self, work: Work) -> None:
         import torch
 
-        from trygon.models.model import load_model
+        from trygon.models.model import load_described
 
         num_threads = _num_threads()
         torch.set_num_threads(num_threads)
-        self._tower = load_model(work.model.ref)
+        self._tower = load_described(work.model)
         self._detector = Detector(work.detector, num_threads) if work.detector else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
