@@ -34,9 +34,12 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     from trygon.archive.exports.options import read_places
     from trygon.archive.run import Run
     from trygon.disk import only_writer, writing_to
+    from trygon.errors import UserError
     from trygon.mirror import made_here
-    from trygon.storage import write_json
+    from trygon.storage import is_same, write_json
 
+    if is_same(config.out, config.run):
+        raise UserError(f"--out {config.out} is the run itself, whose files it would replace: give another --out")
     run = Run.open(config.run)
     table = config.deployments or (Path(run.config["deployments"]) if run.config["deployments"] else None)
     options = ExportOptions(

@@ -66,6 +66,14 @@ def absolute(place: str | Path) -> str:
     return str(place) if is_remote(place) else str(Path(place).absolute())
 
 
+def is_same(place: str | Path, other: str | Path) -> bool:
+    """Whether two places are one, however they are written."""
+    here, there = address_of(place), address_of(other)
+    if here and there:
+        return (here.bucket, here.prefix) == (there.bucket, there.prefix)
+    return here is there and Path(place).resolve() == Path(other).resolve()
+
+
 def exists(place: str | Path) -> bool:
     """Whether there is a file or a folder; on S3 a folder is where something lies below."""
     address = address_of(place)

@@ -13,6 +13,7 @@ from trygon.storage import (
     digest_file,
     digest_texts,
     filesystem,
+    is_same,
     read_json,
     replace_folder,
     require_folder,
@@ -20,6 +21,15 @@ from trygon.storage import (
     write_bytes,
     write_json,
 )
+
+
+def test_a_place_is_itself_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for other in (f"{tmp_path}/", f"{tmp_path}/a/..", tmp_path / "link"):
+        assert is_same(tmp_path, other)
+    assert is_same("s3://b/run", "s3://b/run/?scheme=http")
+    for place, other in [("s3://b/run", "s3://b/run2"), ("s3://b/run", "b/run"), ("a", "b")]:
+        assert not is_same(place, other)
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
