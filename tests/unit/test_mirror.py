@@ -17,7 +17,7 @@ from trygon.labelling.bank import LabelBank
 from trygon.lease import Hold
 from trygon.mirror import local_folder, made_here
 from trygon.models.folder import describe
-from trygon.models.model import load_model, load_tokenizer
+from trygon.models.model import load_described, load_model, load_tokenizer
 from trygon.storage import (
     copy_file,
     exists,
@@ -104,10 +104,14 @@ def test_a_model_is_known_by_its_address(server: str, cache: Path, tmp_path: Pat
     mine, there = load_model(tmp_path / "tiny", "cpu"), load_model(ref, "cpu")
     assert (there.ref, there.digest) == (ref, mine.digest)
     assert (there.encode_texts(["lion"]) == mine.encode_texts(["lion"])).all()
-    assert describe(ref).ref == ref
+    described = describe(ref)
+    assert described.ref == ref
+    assert load_described(described, "cpu").digest == described.digest
     assert load_tokenizer(ref)(["lion"]).tolist() == mine.tokenizer(["lion"]).tolist()
     _bring(write_tiny_model(tmp_path / "other", seed=1), "s3://models/tiny")
     assert describe(ref).digest == load_model(tmp_path / "other", "cpu").digest != mine.digest
+    with pytest.raises(TrygonError, match=f"--model {ref} was replaced since this run began"):
+        load_described(described, "cpu")
     with pytest.raises(UserError, match=r"--model s3://models/nothing: no such folder"):
         describe("s3://models/nothing")
 

@@ -20,8 +20,8 @@ from torch.func import functional_call
 from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
-from trygon.errors import UserError
-from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, check_folder, folder_of
+from trygon.errors import TrygonError, UserError
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, ImageTower, check_folder, folder_of
 from trygon.storage import digest_file, write_json
 
 
@@ -124,6 +124,17 @@ def load_model(ref: str | Path, device: str | None = None) -> Model:
         raise UserError(f"--model {ref} cannot be loaded: {reason}") from error
     digest = digest_file(folder / WEIGHTS_NAME) if folder else ""
     return as_model(net.eval(), tokenizer, ref, digest, target)
+
+
+def load_described(tower: ImageTower, device: str | None = None) -> Model:
+    """The model that was described; `TrygonError` where another one lies in its place by now."""
+    model = load_model(tower.ref, device)
+    if model.digest != tower.digest:
+        raise TrygonError(
+            f"--model {tower.ref} was replaced since this run began: vectors of two models are not to be mixed; bring "
+            "the former one back and give the same command again, or give another --out"
+        )
+    return model
 
 
 def load_tokenizer(ref: str) -> Any:
