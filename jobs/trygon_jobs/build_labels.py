@@ -54,7 +54,7 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
     photos = _calibration_digest(config)
     chunks = join(config.out, ".chunks")
     with writing_to(config.out), only_writer(config.out) as hold:
-        if LabelBank.stands(config.out) and LabelBank.load(config.out).is_of(tree, tower, config.text_type, photos):
+        if LabelBank.stands(config.out, tree, tower, config.text_type, photos):
             print(f"{len(tree)} taxa stand in {config.out} already")
             return
         from trygon.models.model import load_model  # torch: not for a bank that stands

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,15 @@ def writing_to(folder: str | Path, option: str = "--out") -> Iterator[None]:
         yield
     except Exception as error:
         refusal = origin(error)
-        if not isinstance(refusal, OSError) or is_remote(folder) or _is_elsewhere(refusal, folder):
+        if not isinstance(refusal, OSError):
+            raise
+        if is_remote(folder) and refusal.errno in _FULL:
+            raise TrygonError(
+                f"a disk is full, of this machine or of a worker's; free some space in {tempfile.gettempdir()}, or "
+                "set TMPDIR (TRYGON_CACHE for what is fetched) to a folder on another disk, and give the same command "
+                "again: it goes on"
+            ) from error
+        if is_remote(folder) or _is_elsewhere(refusal, folder):
             raise
         if refusal.errno in _FULL:
             message = f"the disk of {folder} is full; free some space and give the same command again: it goes on"
@@ -33,6 +42,21 @@ def writing_to(folder: str | Path, option: str = "--out") -> Iterator[None]:
         if refusal.errno in _CLOSED:
             raise UserError(f"{folder} cannot be written to ({refusal.strerror}); give another {option}") from error
         raise
+
+
+@contextmanager
+def room_in(folder: str | Path, variable: str) -> Iterator[None]:
+    """Turn a full disk within, where only files that pass are written, into an error that names the folder and the
+    variable of the environment that chooses another one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise TrygonError(
+            f"the disk of {folder} is full; free some space, or set {variable} to a folder on another disk, and give "
+            "the same command again: it goes on"
+        ) from error
 
 
 def _is_elsewhere(refusal: OSError, folder: str | Path) -> bool:

@@ -36,8 +36,8 @@ def test_bank_comes_back_as_it_was_saved(model: Model, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.vector_ND, bank.vector_ND)
     assert loaded.tree.taxa == TAXA.taxa
     loaded.require_model(model)
-    assert loaded.is_of(TAXA, model, TextType.TAXON_COM)
-    assert not loaded.is_of(TAXA, model, TextType.SCI)
+    assert LabelBank.stands(tmp_path, TAXA, model, TextType.TAXON_COM)
+    assert not LabelBank.stands(tmp_path, TAXA, model, TextType.SCI)
 
 
 def test_vectors_stand_in_the_order_of_the_tree(model: Model) -> None:

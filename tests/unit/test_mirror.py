@@ -1,6 +1,8 @@
 """Folders on S3 that are used on this machine: fetched once, whole or not at all; made here and brought there."""
 
 import io
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from PIL import Image
 from trygon import mirror
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
+from trygon.disk import writing_to
 from trygon.errors import TrygonError, UserError
 from trygon.labelling.bank import LabelBank
 from trygon.lease import Hold
 from trygon.mirror import local_folder, made_here
-from trygon.models.folder import describe
+from trygon.models.folder import describe, folder_of, read_config
 from trygon.models.model import load_described, load_model, load_tokenizer
 from trygon.storage import (
     copy_file,
@@ -77,6 +80,45 @@ def test_a_folder_is_fetched_once_and_a_changed_one_anew(cache: Path) -> None:
     assert not local_folder("s3://models/none").exists()
 
 
+def test_what_lies_beside_a_model_does_not_fetch_it_again(tmp_path: Path) -> None:
+    ref = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/described")
+    write_bytes(join(ref, "metrics.jsonl"), b"1")
+    first = folder_of(ref)
+    for name in ("README.md", "metrics.jsonl"):
+        write_bytes(join(ref, name), b"another line")
+    assert folder_of(ref) == first
+    assert first
+    assert _content(first) == _content(tmp_path / "tiny")
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(cache: Path) -> None:
+    write_bytes("s3://models/left/a", b"1")
+    for name in ("old", "young"):
+        (cache / f"fetched/.unfinished-{name}/files").mkdir(parents=True)
+    os.utime(cache / "fetched/.unfinished-old", (0, 0))
+    local_folder("s3://models/left")
+    assert [path.name for path in (cache / "fetched").glob(".*")] == [".unfinished-young"]
+
+
+def test_a_full_disk_of_this_machine_says_which(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_too_much(*_: object) -> io.BufferedReader:
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+        raise AssertionError("unreachable")
+
+    with (
+        pytest.raises(TrygonError, match=f"the disk of {tempfile.gettempdir()} is full; .* set TMPDIR"),
+        made_here("s3://models/full", "last", Hold()),
+    ):
+        write_too_much()
+    with pytest.raises(TrygonError, match=r"a disk is full, .* set TMPDIR"), writing_to("s3://models/full"):
+        write_too_much()
+    write_bytes("s3://models/big/a", b"1")
+    monkeypatch.setattr(mirror, "open_input", write_too_much)
+    with pytest.raises(TrygonError, match=f"the disk of {cache} is full; .* set TRYGON_CACHE"):
+        local_folder("s3://models/big")
+
+
 @pytest.mark.parametrize("num_changes", [1, 99])
 def test_a_folder_that_changes_while_it_is_read_is_read_again(
     num_changes: int, monkeypatch: pytest.MonkeyPatch
@@ -112,8 +154,9 @@ def test_a_model_is_known_by_its_address(server: str, cache: Path, tmp_path: Pat
     assert describe(ref).digest == load_model(tmp_path / "other", "cpu").digest != mine.digest
     with pytest.raises(TrygonError, match=f"--model {ref} was replaced since this run began"):
         load_described(described, "cpu")
-    with pytest.raises(UserError, match=r"--model s3://models/nothing: no such folder"):
-        describe("s3://models/nothing")
+    for act in (describe, read_config):
+        with pytest.raises(UserError, match=r"--model s3://models/nothing: no such folder"):
+            act("s3://models/nothing")
 
 
 def test_a_model_comes_through_faults(server: str, tmp_path: Path) -> None:
@@ -125,7 +168,7 @@ def test_a_model_comes_through_faults(server: str, tmp_path: Path) -> None:
 
 
 def test_labels_are_built_on_s3_go_on_behind_a_crash_and_are_read_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ref, out = _bring(write_tiny_model(tmp_path / "tiny"), "s3://models/for-labels"), "s3://models/labels"
     tree = TaxonTree.from_taxa([LION])
@@ -147,8 +190,10 @@ def test_labels_are_built_on_s3_go_on_behind_a_crash_and_are_read_there(
     bank.require_model(describe(ref))
     assert not exists(join(out, ".chunks"))
     capsys.readouterr()
+    before = set((cache / "fetched").iterdir())
     build_labels.main(config)
     assert "1 taxa stand in s3://models/labels already" in capsys.readouterr().out
+    assert set((cache / "fetched").iterdir()) == before
 
 
 def _row(split: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -91,26 +91,30 @@ class LabelBank:
         write_json(folder / CARD, card)
 
     @staticmethod
-    def stands(place: str | Path) -> bool:
-        """Whether a whole bank is there."""
-        return exists(join(place, CARD))
+    def stands(
+        place: str | Path, tree: TaxonTree, model: Identified, text_type: TextType, calibration: str = ""
+    ) -> bool:
+        """Whether there is what `build` would make of these, calibrated on the same photos. Reads its card alone."""
+        if not exists(join(place, CARD)):
+            return False
+        card = _read_card(place, join(place, CARD))
+        made_of = (card["taxa_digest"], card["model_digest"] or card["model"], card["text_type"], card["calibration"])
+        return made_of == (tree.digest, model.digest or model.ref, text_type, calibration)
 
     @classmethod
     def load(cls, place: str | Path) -> "LabelBank":
         """Open a bank without reading its vectors; from S3 it is fetched. `UserError` where it is missing,
         half-written or mixed up."""
         folder = local_folder(place)
-        if not cls.stands(folder):
+        if not exists(folder / CARD):
             raise UserError(f"{place} is not a finished LabelBank; make one with `trygon build-labels`")
-        card = read_json(folder / CARD)
-        if "calibration" not in card:
-            raise UserError(f"{place} was made by another version; remove it and build the labels again")
+        card = _read_card(place, folder / CARD)
         tree = TaxonTree.load(folder / _TAXA)
         if tree.digest != card["taxa_digest"]:
-            raise UserError(f"the taxa in {place} are not those of its vectors; build the labels again")
+            raise UserError(f"the taxa in {place} are not those of its vectors; remove it and build the labels again")
         vector_ND = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
         if vector_ND.shape != (len(tree), card["dim"]):
-            raise UserError(f"the vectors in {place} are incomplete; build the labels again")
+            raise UserError(f"the vectors in {place} are incomplete; remove it and build the labels again")
         text_type = TextType(card["text_type"])
         scale, calibration = card["logit_scale"], card["calibration"]
         return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
@@ -119,11 +123,6 @@ class LabelBank:
         """`UserError` unless this bank was made with that model."""
         if (self.model_digest or self.model) != (model.digest or model.ref):
             raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
-
-    def is_of(self, tree: TaxonTree, model: Identified, text_type: TextType, calibration: str = "") -> bool:
-        """Whether this is what `build` would make of these, calibrated on the same photos."""
-        mine = (self.tree.digest, self.model_digest or self.model, self.text_type, self.calibration)
-        return mine == (tree.digest, model.digest or model.ref, text_type, calibration)
 
     def within(self, clades: Sequence[str]) -> "LabelBank":
         """The bank of the taxa in any of the clades; all of it where none is named."""
@@ -141,6 +140,13 @@ class LabelBank:
         """The bank of some of the taxa, in tree order."""
         rows = np.unique(np.asarray(positions))
         return replace(self, tree=self.tree.select(rows), vector_ND=self.vector_ND[rows])
+
+
+def _read_card(place: str | Path, card_place: str | Path) -> dict[str, Any]:
+    card = read_json(card_place)
+    if "calibration" not in card:
+        raise UserError(f"{place} was made by another version; remove it and build the labels again")
+    return card
 
 
 def _keep(place: str, vector_ND: np.ndarray) -> None:

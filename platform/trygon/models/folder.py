@@ -15,6 +15,9 @@ from trygon.storage import absolute, digest_file, read_json
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
 
+_BESIDE = ("README.md", "provenance.json", "metrics.jsonl")
+"""What training and people write beside a model, and nobody loads: some of it changes while the model does not."""
+
 
 @dataclass(frozen=True)
 class ImageTower:
@@ -33,7 +36,7 @@ class ImageTower:
 def folder_of(ref: str) -> Path | None:
     """The folder of this machine that a model's name stands for, fetched where it lies on S3; None for a model from
     the hub."""
-    return None if ref.startswith("hf-hub:") else local_folder(ref.removeprefix("local-dir:"))
+    return None if ref.startswith("hf-hub:") else local_folder(ref.removeprefix("local-dir:"), without=_BESIDE)
 
 
 def absolute_ref(ref: str) -> str:
@@ -44,6 +47,7 @@ def absolute_ref(ref: str) -> str:
 def read_config(ref: str) -> dict[str, Any]:
     """open_clip's config of a model, from its folder or from the hub: `model_cfg` and `preprocess_cfg`."""
     if folder := folder_of(ref):
+        check_folder(folder, ref)
         return read_json(folder / CONFIG_NAME)
     from huggingface_hub import hf_hub_download
 
