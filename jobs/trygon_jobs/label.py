@@ -70,35 +70,30 @@ def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
     from trygon.archive.work import Work
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
-    from trygon.models.folder import describe
+    from trygon.models.folder import absolute_ref, describe
+    from trygon.storage import absolute
 
-    archive = Archive(_absolute(config.archive))
+    archive = Archive(absolute(config.archive))
     if archive.local and not archive.local.is_dir():
         raise UserError(f"the archive {config.archive} is not a folder; give the folder that holds the cameras' files")
     bank = LabelBank.load(config.labels)
-    model = describe(_absolute(config.model))
+    model = describe(absolute_ref(config.model))
     bank.require_model(model)
     return Work(archive, model, _detector(config.detector)), bank.within(config.clade)
 
 
-def _absolute(ref: str) -> str:
-    """A folder by its whole path; what is no folder of this machine (s3://, hf-hub:) as it is."""
-    if "://" in ref or ref.startswith("hf-hub:"):
-        return ref
-    return str(Path(ref.removeprefix("local-dir:")).absolute())
-
-
 def _kept(config: LabelConfig) -> LabelConfig:
     """The config as the run folder keeps it: its paths lead to the same files wherever it is read."""
+    from trygon.models.folder import absolute_ref
     from trygon.storage import absolute
 
     detector, deployments = config.detector, config.deployments
     paths = {
-        "archive": _absolute(config.archive),
-        "model": _absolute(config.model),
+        "archive": absolute(config.archive),
+        "model": absolute_ref(config.model),
         "labels": absolute(config.labels),
         "out": absolute(config.out),
-        "detector": detector if detector in (None, "none") else _absolute(detector),
+        "detector": detector if detector in (None, "none") else absolute(detector),
         "deployments": deployments.absolute() if deployments else None,
     }
     return config.model_copy(update=paths)

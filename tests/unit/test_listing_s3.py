@@ -28,7 +28,8 @@ def server() -> Iterator[str]:
         for key, body in OBJECTS.items():
             write_bytes(f"s3://frames/{key}", body)
         # What a console writes for a folder that somebody made by hand.
-        write_bytes("s3://frames/season-3/south/", b"")
+        for folder in ("season-3/", "season-3/south/"):
+            write_bytes(f"s3://frames/{folder}", b"")
         yield address
 
 

@@ -97,7 +97,7 @@ class Archive:
             raise UserError(f"the archive {self.uri} does not exist: nothing lies below that address; mend it")
         skipped = tuple(_run_folders(found) | _below(root, skip))
         for path, size in found.items():
-            folder = path.endswith("/")  # what a console writes for a folder that somebody made by hand
+            folder = path.endswith("/") or not path  # what a console writes for a folder that somebody made by hand
             if not folder and not path.startswith(skipped) and not any(map(_is_junk, path.split("/"))):
                 yield path, size
 
