@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trygon import mirror
+from trygon import mirror, s3
+from trygon.archive.listing import Archive
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
 from trygon.disk import writing_to
@@ -157,6 +158,23 @@ def test_a_model_is_known_by_its_address(server: str, cache: Path, tmp_path: Pat
     for act in (describe, read_config):
         with pytest.raises(UserError, match=r"--model s3://models/nothing: no such folder"):
             act("s3://models/nothing")
+
+
+def test_without_keys_what_is_public_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(write_tiny_model(tmp_path / "model"), "cpu")
+    LabelBank.build(TaxonTree.from_taxa([LION]), model, TextType.SCI).save(tmp_path / "labels")
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/1.jpg").write_bytes(b"frame")
+    client = s3.client(s3.Address("public", ""))
+    client.create_bucket(Bucket="public", ACL="public-read")
+    for path in (path for path in tmp_path.rglob("*/*") if path.is_file()):
+        key = path.relative_to(tmp_path).as_posix()
+        client.put_object(Bucket="public", Key=key, Body=path.read_bytes(), ACL="public-read")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    LabelBank.load("s3://public/labels").require_model(describe("s3://public/model"))
+    archive = Archive("s3://public/archive")
+    assert [archive.read(file.path) for file in archive.list()[0]] == [b"frame"]
 
 
 def test_a_model_comes_through_faults(server: str, tmp_path: Path) -> None:
