@@ -1,5 +1,6 @@
 """Shards to a model folder: the initial model, Ray Train's workers, and what they learned."""
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ from trygon.errors import UserError
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of, read_config
 from trygon.storage import absolute, digest_file, exists, is_remote, join, read_json, write_json, write_text
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
+from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ _CARD = "provenance.json"
 """What the model was made of. It comes last: a folder that has it is finished."""
 
 
+_OF_THE_MACHINE = {
+    *("out", "shards", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
+    *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
+}
+"""Settings that change how a model is made and not which: a run can go on with others."""
+
+
 class InitialConfig(JobConfig):
     """The model that training starts from: a folder, or an architecture with pretrained towers."""
 
@@ -34,6 +43,8 @@ class InitialConfig(JobConfig):
     """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
     architecture: str = ""
     """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
+    pretrained: str = ""
+    """Weights that open_clip knows of that architecture: `openai`, `laion2b_s34b_b88k` and so on."""
     image_weights: str = ""
     """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
     image_head_from_classes: bool = False
@@ -57,8 +68,12 @@ class TrainConfig(JobConfig):
     """The model folder to write. Run again, training goes on from the last checkpoint in it."""
     initial: InitialConfig = InitialConfig()
     """What training starts from."""
-    objective: Literal["clip", "clip_taxa"] = "clip_taxa"
-    """`clip`, or `clip_taxa`, where samples of one taxon are no negatives of each other."""
+    objective: Literal["clip", "clip_taxa", "clip_tree", "siglip", "siglip_taxa", "classes", "classes_tree"] = (
+        "clip_taxa"
+    )
+    """`clip`; `clip_taxa`, where samples of one taxon are no negatives of each other; `clip_tree`, where relatives are
+    weak ones; `siglip` and `siglip_taxa`; and for comparison `classes`, a classifier of species, and `classes_tree`,
+    one at each rank."""
     text_types: tuple[TextType, ...] = MIXED
     """Text types to mix."""
     text_draw: Literal["sample", "step"] = "sample"
@@ -68,27 +83,52 @@ class TrainConfig(JobConfig):
     seven ranks can stand beside it or in its place."""
     workers: int = Field(default=2, ge=1)
     """Ray Train workers."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Go on with as few workers as this when nodes leave, and with more again when they come back."""
     use_gpu: bool | None = None
     """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
     nodes when they are asked for, say so."""
     batch_size: int = Field(default=256, ge=2)
     """Samples in a step, over all workers."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Samples that a worker holds the activations of at once; 0 for all of its own. The gradients are the same."""
+    loss_tile: int = Field(default=0, ge=0)
+    """Samples that similarities are held with at once; 0 for all. The gradients are the same."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What the towers compute in. Weights are kept in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of each block again on the way back, instead of keeping them."""
+    compile: bool = False
+    """Compile both towers with torch.compile."""
+    sharded: bool = False
+    """Keep weights, gradients and optimiser state in shards over the workers (FSDP2)."""
     epochs: int = Field(default=10, ge=1)
     """Passes over the training shards."""
-    steps_per_leg: int = Field(default=200, ge=1)
-    """Steps between two checkpoints, about."""
+    steps_per_leg: int = Field(default=100, ge=1)
+    """Steps whose samples are mixed with each other. A checkpoint follows one of them."""
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    """Least time between two checkpoints; one more comes at the end."""
     image_learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of the image tower and the logit scale."""
     text_learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of the text tower."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the learning rate of each block beside that of the block behind it."""
     weight_decay: float = Field(default=0.2, ge=0)
     """Of AdamW, on matrices."""
+    beta2: float = Field(default=0.98, gt=0, lt=1)
+    """Of AdamW."""
     warmup_steps: int = Field(default=100, ge=0)
     """Steps over which the learning rates rise."""
+    max_gradient_norm: float = Field(default=0.0, ge=0)
+    """Longer gradients are cut to this length; 0 for no limit."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Keep a moving average of the weights, and make the model of that; 0 for none."""
     feature_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the features of a frozen image trunk."""
     freeze_image_trunk: bool = False
-    """Keep the image trunk as it is. Its features are then computed once; every epoch sees the same crops."""
+    """Keep the image trunk as it is (of a tower that is open_clip's own, all of it). Its features are then computed
+    once; every epoch sees the same crops."""
     freeze_text_tower: bool = False
     """Keep the text tower as it is."""
     initial_share: float = Field(default=0.0, ge=0, lt=1)
@@ -97,6 +137,10 @@ class TrainConfig(JobConfig):
     """Rows in the buffer that mixes neighbours."""
     readers: int = Field(default=1, ge=1)
     """Processes that decode pictures for each worker."""
+    collective_timeout_s: float = Field(default=600.0, gt=0)
+    """Workers that wait for each other longer than this have lost one: training goes on from the last checkpoint."""
+    trackers: tuple[Tracker, ...] = ("tensorboard",)
+    """Where the figures of each step go beside `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`."""
     seed: int = 0
     """Decides orders, crops and text types."""
 
@@ -108,8 +152,15 @@ class TrainConfig(JobConfig):
     @field_validator("batch_size")
     @classmethod
     def _even(cls, size: int, info: Any) -> int:
-        if size % info.data.get("workers", 1):
-            raise ValueError("must be a multiple of workers")
+        most = info.data.get("workers", 1)
+        least = info.data.get("min_workers") or most
+        if least > most:
+            raise ValueError(f"min_workers ({least}) is above workers ({most})")
+        step = math.lcm(*range(least, most + 1))
+        if size % step:
+            near = max(step, size // step * step)
+            wanted = f"{most} workers" if least == most else f"any number of workers from {least} to {most}"
+            raise ValueError(f"must be a multiple of {step}, to be shared by {wanted}: {near}, for instance")
         return size
 
 
@@ -119,7 +170,6 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
-    _check_trunk(config)
     card = join(config.out, _CARD)
     if exists(card) and read_json(card)["identity"] == identity:
         print(f"model: {config.out} (was complete)")
@@ -141,7 +191,7 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = identify_shards(config.shards, "train")
     if not shards:
         raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude={"out", "shards", "use_gpu", "readers"})
+    values = config.model_dump(mode="json", exclude=_OF_THE_MACHINE)
     return values | {"shards": shards, "initial_digests": _initial_digests(config.initial)}
 
 
@@ -190,7 +240,7 @@ def _initial_model(config: TrainConfig, hold: "Hold", console: Any) -> str:
         with _progress(console) as progress, made_here(made, CONFIG_NAME, hold) as folder:
             cosine = write_initial(
                 folder, initial.architecture, weights, initial.image_head_from_classes, start, config.seed,
-                lambda title, total: _advance(progress, progress.add_task(title, total=total)),
+                lambda title, total: _advance(progress, progress.add_task(title, total=total)), initial.pretrained,
             )  # fmt: skip
         if cosine is not None:
             console.print(f"the text tower gives the sentence model's vectors with a mean cosine of {cosine:.3f}")
@@ -225,19 +275,8 @@ def _sample_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def _check_trunk(config: TrainConfig) -> None:
-    from trygon.models.towers import read_architecture
-
-    initial = config.initial
-    if config.freeze_image_trunk and (initial.model or initial.architecture):
-        source = read_config(initial.model) if initial.model else read_architecture(initial.architecture)
-        if "timm_model_name" not in source["model_cfg"]["vision_cfg"]:
-            raise UserError("freeze_image_trunk needs an image tower from timm; this one is open_clip's own")
-
-
 def _start_ray(config: TrainConfig) -> bool:
     """Start or join Ray; whether workers get GPUs. `UserError` where they shall and this machine has too few."""
-    import math
     import os
 
     import ray
@@ -249,7 +288,7 @@ def _start_ray(config: TrainConfig) -> bool:
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     if inside_cluster():  # it may grow
         return bool(num_gpus) if config.use_gpu is None else config.use_gpu
-    enough = num_gpus >= config.workers
+    enough = num_gpus >= (config.min_workers or config.workers)
     if config.use_gpu and not enough:
         raise UserError(f"--workers {config.workers} needs as many GPUs, and there are {num_gpus}: lower --workers")
     return enough and config.use_gpu is not False
@@ -273,24 +312,43 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
     from trygon.training.settings import TrainSettings
 
     same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {"shards", "initial"}
-    metrics = join(absolute(config.out), "metrics.jsonl")
-    return TrainSettings(initial=initial, shards=tuple(shards), metrics=metrics, **config.model_dump(include=same))
+    folder = folder_of(initial)
+    return TrainSettings(
+        initial=initial,
+        initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
+        shards=tuple(shards),
+        taxa=join(absolute(config.shards), "taxa.parquet"),
+        metrics=join(absolute(config.out), "metrics.jsonl"),
+        **config.model_dump(include=same),
+    )
 
 
 def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "Hold", console: Any) -> "Checkpoint":
     from trygon.training.run import fit
+    from trygon.training.trackers import tracked
 
-    with _progress(console) as progress:
+    flat = config.model_dump(mode="json")
+    with _progress(console) as progress, tracked(config.trackers, config.out, flat) as track:
         task = progress.add_task("train", total=None)
 
         def show(line: dict[str, Any]) -> None:
-            title = f"train  loss {line['loss']:.3f}  {line['images_per_s']:.0f} samples/s"
+            track(line)
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
-            progress.update(task, completed=line["step"], description=title)
+            progress.update(task, completed=line["step"], description=_told(line, config))
 
         storage = join(absolute(config.out), "checkpoints")
-        return fit(settings, storage, config.workers, use_gpu, show, hold)
+        return fit(settings, storage, (config.min_workers or config.workers, config.workers), use_gpu, show, hold)
+
+
+def _told(line: dict[str, Any], config: TrainConfig) -> str:
+    """A step in a few words."""
+    waited = line["data_s"] / max(line["data_s"] + line["step_s"], 1e-9)
+    mfu = f"  MFU {line['mfu']:.0%}" if "mfu" in line else ""
+    return (
+        f"train  loss {line['loss']:.3f}  scale {line['logit_scale']:.1f}  gradient {line['gradient_norm']:.2f}  "
+        f"{line['images_per_s'] / config.workers:.0f} samples/s a worker  data {waited:.0%}{mfu}"
+    )
 
 
 def _write_model(
@@ -299,17 +357,22 @@ def _write_model(
     from trygon.mirror import made_here
     from trygon.models.card import model_card
     from trygon.models.model import load_model, save_model
-    from trygon.training.checkpoint import blend, load_state
+    from trygon.training.checkpoint import blend, load_weights
+    from trygon.training.curves import draw_curves
+    from trygon.training.towers import with_bias
 
     model = load_model(settings.initial, "cpu")
     initial = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+    if config.objective.startswith("siglip"):
+        with_bias(model.net)
     with state.as_directory() as checkpoint:
-        position = load_state(Path(checkpoint), model.net)
-    model.net.load_state_dict(blend(model.net.state_dict(), initial, config.initial_share))
+        trained, position = load_weights(Path(checkpoint))
+    model.net.load_state_dict(blend(trained, initial, config.initial_share))
     summary = join(config.shards, "summary.json")
     data = read_json(summary) if exists(summary) else {}
     with made_here(config.out, _CARD, hold) as folder:
         save_model(folder, model.net, read_config(settings.initial), model.tokenizer)
+        draw_curves(settings.metrics, folder / "curves.png")
         write_text(folder / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
         write_json(folder / _CARD, {"identity": identity, "steps": position.step, "data": data})
 

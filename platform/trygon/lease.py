@@ -25,11 +25,15 @@ RENEWALS = 3
 _ATTEMPTS = 6
 
 
+class LostError(TrygonError):
+    """Another process has taken the folder over."""
+
+
 class Hold:
     """A folder that this process holds. On disk nobody can take it over."""
 
     def check(self) -> None:
-        """Raise `TrygonError` where another process has taken the folder over: write no more then."""
+        """Raise `LostError` where another process has taken the folder over: write no more then."""
 
 
 def held(folder: str | Path) -> UserError:
@@ -60,12 +64,12 @@ class Lease(Hold):
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
 
     def check(self) -> None:
-        """Raise `TrygonError` where another process has taken the folder over, or may have."""
+        """Raise `LostError` where another process has taken the folder over, `TrygonError` where S3 does not say."""
         with self._mutex:
             if not self._lost and _now() >= self._until:  # this machine slept, or S3 did not answer for long
                 self._lost = not self._put(IfMatch=self._etag)
             if self._lost:
-                raise TrygonError(
+                raise LostError(
                     f"{self._folder}: this run did not answer for {self._ttl_s:.0f} s and another one has taken its "
                     "place; it stops, so that the two do not write over each other"
                 )

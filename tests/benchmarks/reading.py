@@ -12,6 +12,7 @@ all processes that take part, which other work on the machine hardly changes; on
 
 import argparse
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -129,13 +130,13 @@ def read_open_clip(folder: Path, processes: int, epochs: int) -> Iterator[int]:
     yield from (len(images) for images, _ in data.dataloader)
 
 
-def _visits(folder: Path, epochs: int) -> tuple[Any, ...]:
+def _plan(folder: Path, epochs: int) -> Any:
     from trygon.data.ingest import list_row_groups
     from trygon.data.shards import list_shards
-    from trygon.training.plan import plan_legs
+    from trygon.training.plan import Plan
 
     groups = list_row_groups([str(path) for path in list_shards(folder / "parquet", "train")])
-    return plan_legs(groups, epochs, 10**6, 1, BATCH, seed=0)[0].visits[0]
+    return Plan.of(groups, epochs, 10**6, BATCH, seed=0)
 
 
 def _preparation(folder: Path) -> Any:
@@ -147,9 +148,13 @@ def _preparation(folder: Path) -> Any:
 def read_stream(folder: Path, processes: int, epochs: int) -> Iterator[int]:
     """`ingest.stream` with as many readers, and the buffer that `trygon train` has."""
     from trygon.data.ingest import stream
+    from trygon.data.mixing import Samples, ahead, mixed_batches
 
-    visits, preparation = _visits(folder, epochs), _preparation(folder)
-    yield from (len(batch["taxon"]) for batch in stream(visits, preparation, BATCH, 1024, processes))
+    plan = _plan(folder, epochs)
+    leg = plan.leg(0)
+    samples = Samples(stream(plan.visits(leg, 0, 1), _preparation(folder), processes))
+    batches = mixed_batches(samples, leg.num_steps, BATCH, 1024, random.Random(0))
+    yield from (len(batch["clades"]) for batch in ahead(batches))
 
 
 def read_preparer(folder: Path, processes: int, epochs: int) -> Iterator[int]:
@@ -158,10 +163,17 @@ def read_preparer(folder: Path, processes: int, epochs: int) -> Iterator[int]:
 
     assert processes == 1
     prepare = Preparer(_preparation(folder))
-    for visit in _visits(folder, epochs):
+    plan = _plan(folder, epochs)
+    for visit in plan.visits(plan.leg(0), 0, 1):
         group = visit.row_group
-        row = {"path": [group.path], "index": [group.index], "epoch": [visit.epoch]}
-        yield len(prepare({name: np.asarray(values) for name, values in row.items()})["taxon"])
+        row = {
+            "path": group.path,
+            "index": group.index,
+            "epoch": visit.epoch,
+            "first": visit.first,
+            "last": visit.last,
+        }
+        yield len(prepare({name: np.asarray([value]) for name, value in row.items()})["clades"])
 
 
 READERS = {

@@ -61,7 +61,7 @@ def _write_shards(folder: Path, split: str = "train", count: int = 4) -> Path:
 
 def _command(shards: str | Path, model: str | Path, out: str | Path) -> list[str]:
     words = ["train", "--shards", str(shards), "--out", str(out), "--initial.model", str(model)]
-    words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--steps-per-leg", "4", "--shuffle-rows", "0"]
+    words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--steps-per-leg", "4", "--checkpoint-minutes", "0"]
     return [sys.executable, "-m", "trygon_jobs", *words]
 
 

@@ -14,8 +14,8 @@ from trygon.data.images import ResizeMode, encode_jpeg
 from trygon.data.ingest import Preparation, Preparer, draw_text_type
 from trygon.data.shards import ROW_GROUP_ROWS, write_rows, write_shard
 from trygon.errors import TrygonError
-from trygon.storage import stable_id
 from trygon.taxonomy.captions import MIXED, caption
+from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 
@@ -37,8 +37,11 @@ def _rows(count: int, broken: tuple[int, ...] = ()) -> list[dict[str, Any]]:
     return rows
 
 
-def _read(preparer: Preparer, path: Path, index: int = 0, epoch: int = 0) -> dict[str, np.ndarray]:
-    return preparer({"path": np.asarray([str(path)]), "index": np.asarray([index]), "epoch": np.asarray([epoch])})
+def _read(
+    preparer: Preparer, path: Path, index: int = 0, epoch: int = 0, rows: tuple[int, int] = (0, 1000)
+) -> dict[str, np.ndarray]:
+    visit = {"path": str(path), "index": index, "epoch": epoch, "first": rows[0], "last": rows[1]}
+    return preparer({name: np.asarray([value]) for name, value in visit.items()})
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: str, tmp_path: Path) -> None:
@@ -54,12 +57,14 @@ def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: str, tmp_path: Path) 
         text = caption(taxon, draw_text_type(preparation, 3, row["sample_id"]))
         assert (prepared["image"][position] == augment(row["image"], TINY_SIDE, ResizeMode.SQUASH, crop)).all()
         assert (prepared["tokens"][position] == preparer.tokenizer([text]).numpy()[0]).all()
-        assert prepared["taxon"][position] == stable_id(*taxon.lineage)
+        assert prepared["clades"][position].tolist() == list(clade_keys(taxon.lineage))
     # Read before or not, in whatever order: the same.
     _read(preparer, tmp_path / "a.parquet", epoch=9)
     again = _read(preparer, tmp_path / "a.parquet", index=1, epoch=3)
     assert all((again[name] == prepared[name]).all() for name in prepared)
     assert (_read(preparer, tmp_path / "a.parquet", index=1, epoch=4)["image"] != prepared["image"]).any()
+    some = _read(preparer, tmp_path / "a.parquet", index=1, epoch=3, rows=(2, 5))
+    assert all((some[name] == prepared[name][2:5]).all() for name in prepared)
 
 
 def test_a_broken_picture_is_stood_in_for_and_told(tiny: str, tmp_path: Path) -> None:
@@ -69,14 +74,14 @@ def test_a_broken_picture_is_stood_in_for_and_told(tiny: str, tmp_path: Path) ->
     whole, broken = (_read(preparer, tmp_path / f"{name}.parquet") for name in ("whole", "broken"))
     assert broken["broken"].tolist() == [False, True, True, False, False, True]
     assert not whole["broken"].any()
-    for name in ("image", "tokens", "taxon"):  # picture and caption go together
+    for name in ("image", "tokens", "clades"):  # picture and caption go together
         assert (broken[name] == whole[name][[0, 3, 3, 3, 4, 0]]).all()
 
 
 def test_a_row_group_without_one_whole_picture_ends_training_with_its_name(tiny: str, tmp_path: Path) -> None:
     write_shard(tmp_path / "lost.parquet", _rows(3, broken=(0, 1, 2)))
     preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
-    with pytest.raises(TrygonError, match=r"lost\.parquet: none of the 3 pictures of row group 0"):
+    with pytest.raises(TrygonError, match=r"lost\.parquet: none of 3 pictures of row group 0"):
         _read(preparer, tmp_path / "lost.parquet")
 
 
@@ -100,4 +105,8 @@ def test_features_are_read_where_a_shard_holds_them(tiny: str, tmp_path: Path) -
     write_rows(tmp_path / "a.parquet", table.append_column("feature", column))
     prepared = _read(Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0)), tmp_path / "a.parquet")
     assert (prepared["feature"] == feature_BF).all()
+    some = _read(
+        Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0)), tmp_path / "a.parquet", rows=(1, 3)
+    )
+    assert (some["feature"] == feature_BF[1:3]).all()
     assert "image" not in prepared

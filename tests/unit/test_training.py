@@ -5,21 +5,27 @@ from typing import Any
 
 import pytest
 import torch
+from open_clip import SimpleTokenizer
 from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.data.ingest import Preparation, draw_text_type
 from trygon.errors import TrygonError, UserError
 from trygon.models.distillation import distil
-from trygon.models.model import Model, encode_text, load_model
+from trygon.models.model import Model, encode_text, load_model, save_model
 from trygon.models.towers import build_network, read_architecture, same_order_weights
-from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, caption
+from trygon.taxonomy.captions import MIXED, TextType, caption
+from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
-from trygon.training.checkpoint import Position, blend, load_state, save_state
+from trygon.training.checkpoint import Position, blend, check_seal, load_state, load_weights, save_state, state_of
 from trygon.training.curriculum import caption_curriculum
+from trygon.training.learner import Learner, NotFiniteError
+from trygon.training.objective import OBJECTIVES
+from trygon.training.optimiser import optimiser_of, set_learning_rate
 from trygon.training.settings import TrainSettings
-from trygon.training.step import Towers, freeze, optimiser_of, set_learning_rate, take_step
+from trygon.training.towers import Towers
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -46,56 +52,116 @@ def test_trimmed_captions_give_the_same_vectors(tiny: Path) -> None:
 
 
 def _settings(initial: Path, **changes: Any) -> TrainSettings:
-    values: dict[str, Any] = {
-        "initial": str(initial), "shards": (), "metrics": "", "objective": "clip", "text_types": MIXED, "epochs": 1,
-        "steps_per_leg": 1, "batch_size": 4, "image_learning_rate": 1e-3, "text_learning_rate": 1e-3,
-        "weight_decay": 0.1, "warmup_steps": 2, "feature_dropout": 0.0, "freeze_image_trunk": False,
-        "freeze_text_tower": False, "shuffle_rows": 0, "readers": 1, "seed": 0,
-        "text_draw": "sample", "template": PUBLISHED,
-    }  # fmt: skip
-    return TrainSettings(**(values | changes))
+    values: dict[str, Any] = {"shards": (), "taxa": "", "metrics": "", "batch_size": 4, "warmup_steps": 2}
+    rates: dict[str, Any] = {"image_learning_rate": 1e-3, "text_learning_rate": 1e-3}
+    return TrainSettings(initial=str(initial), **(values | rates | changes))
 
 
 def _samples(model: Model) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    texts = [caption(taxon, TextType.TAXON) for taxon in (LION, DAISY, LION, DAISY)]
+    taxa = (LION, DAISY, LION, DAISY)
     image = torch.randint(0, 255, (4, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8)
-    return {"image": image, "tokens": model.tokenizer(texts), "taxon": torch.tensor([1, 2, 1, 2])}
+    tokens = model.tokenizer([caption(taxon, TextType.TAXON) for taxon in taxa])
+    return {"image": image, "tokens": tokens, "clades": torch.tensor([clade_keys(taxon.lineage) for taxon in taxa])}
 
 
-def test_steps_lower_the_loss_and_a_checkpoint_goes_on(tiny: Path, tmp_path: Path) -> None:
-    settings = _settings(tiny, objective="clip_taxa")
-    model = load_model(tiny)
-    optimiser = optimiser_of(model.net, settings)
-    towers = Towers(model, 0.0)
-    batch = _samples(model)
-    losses = [take_step(towers, optimiser, batch, "clip_taxa")["loss"] for _ in range(8)]
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "precision": "bf16", "gradient_checkpointing": True}])
+def test_steps_lower_the_loss_and_a_checkpoint_goes_on(
+    tiny: Path, tmp_path: Path, objective: str, changes: dict[str, Any]
+) -> None:
+    TaxonTree.from_taxa([LION, DAISY]).save(tmp_path / "taxa.parquet")
+    settings = _settings(tiny, objective=objective, taxa=str(tmp_path / "taxa.parquet"), **changes)
+    learner = Learner(load_model(tiny, "cpu"), settings)
+    batch = _samples(learner.model)
+    losses = [learner.step(batch, step, 20)["loss"] for step in range(8)]
     assert losses[-1] < losses[0]
-    save_state(tmp_path, model.net, optimiser, Position(2, 8))
-    other = load_model(tiny)
-    second = optimiser_of(other.net, settings)
-    assert load_state(tmp_path, other.net, second) == Position(2, 8)
-    next_loss = take_step(towers, optimiser, batch, "clip_taxa")["loss"]
-    assert take_step(Towers(other, 0.0), second, batch, "clip_taxa")["loss"] == pytest.approx(next_loss, abs=1e-5)
+    save_state(tmp_path, state_of(learner, Position(2, 8)))
+    other = Learner(load_model(tiny, "cpu"), settings)
+    assert load_state(tmp_path, other) == Position(2, 8)
+    for step in (8, 9):
+        assert learner.step(batch, step, 20) == pytest.approx(other.step(batch, step, 20), rel=1e-4)
+
+
+def test_the_model_of_a_checkpoint_is_the_average_where_there_is_one(tiny: Path, tmp_path: Path) -> None:
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, ema_decay=0.5, warmup_steps=0))
+    start = {name: tensor.clone() for name, tensor in learner.model.net.state_dict().items()}
+    learner.step(_samples(learner.model), 0, 10)  # the average begins here
+    first = {name: tensor.clone() for name, tensor in learner.model.net.state_dict().items()}
+    learner.step(_samples(learner.model), 1, 10)
+    save_state(tmp_path, state_of(learner, Position(1, 2)))
+    weights, position = load_weights(tmp_path)
+    assert position == Position(1, 2)
+    for name, tensor in learner.model.net.state_dict().items():
+        torch.testing.assert_close(weights[name], (first[name] + tensor) / 2)
+    assert any(not torch.equal(weights[name], start[name]) for name in start)
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "unsealed"])
+def test_a_checkpoint_that_is_not_whole_is_told(tiny: Path, tmp_path: Path, harm: str) -> None:
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny))
+    save_state(tmp_path, state_of(learner, Position()))
+    check_seal(tmp_path)
+    state = tmp_path / "state.pt"
+    if harm == "unsealed":
+        (tmp_path / "seal.json").unlink()
+    else:
+        data = bytearray(state.read_bytes())
+        data[len(data) // 2] ^= 1
+        state.write_bytes(data[: len(data) // 2] if harm == "cut" else data)
+    with pytest.raises(TrygonError, match="is not whole"):
+        load_state(tmp_path, learner)
 
 
 def test_a_frozen_tower_stays(tiny: Path) -> None:
-    settings = _settings(tiny, freeze_text_tower=True)
-    model = load_model(tiny)
-    freeze(model.net, settings)
-    before = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
-    take_step(Towers(model, 0.0), optimiser_of(model.net, settings), _samples(model), "clip")
-    changed = {name for name, tensor in model.net.state_dict().items() if not torch.equal(tensor, before[name])}
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, freeze_text_tower=True))
+    before = {name: tensor.clone() for name, tensor in learner.model.net.state_dict().items()}
+    learner.step(_samples(learner.model), 0, 1)
+    after = learner.model.net.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed
     assert not any(name.startswith("text.") for name in changed)
 
 
-def test_a_loss_that_is_not_finite_ends_training(tiny: Path) -> None:
-    model = load_model(tiny)
+def test_a_loss_that_is_not_finite_changes_nothing(tiny: Path) -> None:
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny))
     with torch.no_grad():
-        model.net.logit_scale.fill_(float("nan"))  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-    with pytest.raises(TrygonError, match="not finite"):
-        take_step(Towers(model, 0.0), optimiser_of(model.net, _settings(tiny)), _samples(model), "clip")
+        learner.model.net.logit_scale.fill_(float("nan"))  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    before = {name: tensor.clone() for name, tensor in learner.model.net.state_dict().items()}
+    with pytest.raises(NotFiniteError, match="not finite at step 4"):
+        learner.step(_samples(learner.model), 3, 10)
+    assert all(torch.equal(it, before[name]) for name, it in learner.model.net.state_dict().items() if it.ndim)
+
+
+def test_long_gradients_are_cut(tiny: Path) -> None:
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, max_gradient_norm=0.01))
+    assert learner.step(_samples(learner.model), 0, 10)["gradient_norm"] > 0.01
+    norms = [it.grad.norm() for it in learner.towers.parameters() if it.grad is not None]
+    assert float(torch.stack(norms).norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_early_layers_learn_slower(tiny: Path) -> None:
+    towers = Towers(load_model(tiny, "cpu"))
+    optimiser = optimiser_of(towers, _settings(tiny, layer_decay=0.5, text_learning_rate=2e-3))
+    peaks = {id(it): group["peak"] for group in optimiser.param_groups for it in group["params"]}
+    rates = {name: peaks[id(it)] for name, it in towers.named_parameters()}
+    assert rates["net.visual.conv1.weight"] == pytest.approx(1e-3 * 0.5**3)  # before two blocks and what follows them
+    assert rates["net.visual.transformer.resblocks.0.attn.in_proj_weight"] == pytest.approx(1e-3 * 0.5**2)
+    assert rates["net.visual.transformer.resblocks.1.attn.in_proj_weight"] == pytest.approx(1e-3 * 0.5)
+    assert rates["net.visual.proj"] == rates["net.logit_scale"] == 1e-3
+    assert rates["net.text.token_embedding.weight"] == pytest.approx(2e-3 * 0.5**3)
+    assert rates["net.text.text_projection"] == 2e-3
+    decays = {id(it): group["weight_decay"] for group in optimiser.param_groups for it in group["params"]}
+    assert {decays[id(it)] for it in towers.parameters() if it.ndim < 2} == {0.0}
+
+
+def test_pieces_of_a_batch_need_layers_that_do_not_see_it(tmp_path: Path) -> None:
+    vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64}
+    config = TINY_CONFIG | {"model_cfg": TINY_CONFIG["model_cfg"] | {"vision_cfg": vision}}
+    save_model(tmp_path, build_network(config["model_cfg"], None), config, SimpleTokenizer())
+    with pytest.raises(UserError, match="batch normalisation"):
+        Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2))
+    Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2, freeze_image_trunk=True))
 
 
 def test_learning_rate_rises_then_falls() -> None:
@@ -113,6 +179,7 @@ def test_blended_weights_lie_between_initial_and_trained() -> None:
     assert torch.equal(blended["w"], torch.full((2,), 0.75))
     assert blended["n"] == 7
     assert torch.equal(blend(trained, initial, 0.0)["w"], trained["w"])
+    assert blend(trained | {"bias": torch.ones(())}, initial, 0.25)["bias"] == 1  # which training has added
 
 
 def test_curriculum_starts_with_the_own_taxa_and_never_repeats() -> None:

@@ -1,78 +1,224 @@
-"""The objectives: equal where no taxon repeats, and no push between samples of one taxon."""
+"""The objectives: open_clip's own where it has them, and the same whatever the number of workers, pieces and tiles."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from open_clip.loss import ClipLoss
+from open_clip.loss import ClipLoss, SigLipLoss
+from open_clip_train.train import train_one_epoch
 from torch.nn.functional import normalize
 
-from trygon.training.objective import OBJECTIVES, clip, clip_taxa, gather
+from trygon.models.model import load_model
+from trygon.taxonomy.captions import TextType, caption
+from trygon.taxonomy.clades import clade_keys
+from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.tiny import TINY_SIDE, write_tiny_model
+from trygon.training.learner import Learner
+from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, near_taxa, same_taxon
+from trygon.training.settings import TrainSettings
 from trygon_jobs.train import TrainConfig
 
+_CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
+TAXA = [
+    Taxon((*_CAT, "Panthera", "leo"), "lion"),
+    Taxon((*_CAT, "Panthera", "tigris"), "tiger"),
+    Taxon((*_CAT, "Lynx", "lynx")),
+    Taxon(("Animalia", "Chordata", "", "Anura", "Ranidae", "Rana", "arvalis")),
+    Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Fagales", "Fagaceae", "", "")),
+]
+WHICH = [0, 1, 0, 2, 4, 3, 0, 1]
+NUM = len(WHICH)
 
-def _vectors(count: int, seed: int) -> torch.Tensor:
-    return normalize(torch.randn(count, 8, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+def _clades(which: list[int]) -> torch.Tensor:
+    return torch.tensor([clade_keys(TAXA[index].lineage) for index in which])
+
+
+def _encoded(count: int = 6) -> Encoded:
+    generator = torch.Generator().manual_seed(0)
+    image_BD, text_BD = (normalize(torch.randn(count, 8, generator=generator), dim=1) for _ in range(2))
+    return Encoded(image_BD, text_BD, _clades(WHICH[:count]), torch.zeros(count))
+
+
+def _loss(objective: str, encoded: Encoded, scale: float = 7.0, bias: float = 0.0, tile: int = 0) -> torch.Tensor:
+    return OBJECTIVES[objective](encoded, encoded, 0, torch.tensor(scale), torch.tensor(bias), tile)
 
 
 def test_the_config_offers_the_objectives_that_there_are() -> None:
     assert set(get_args(TrainConfig.model_fields["objective"].annotation)) == set(OBJECTIVES)
+    assert set(CLASSIFIED) <= set(OBJECTIVES)
 
 
-def test_clip_is_open_clips_loss() -> None:
-    image_BD, text_BD, scale = _vectors(6, 0), _vectors(6, 1), torch.tensor(7.0)
-    torch.testing.assert_close(clip(image_BD, text_BD, scale, torch.arange(6)), ClipLoss()(image_BD, text_BD, scale))
+@pytest.mark.parametrize("tile", [0, 1, 4, 6, 9])
+def test_losses_are_open_clips(tile: int) -> None:
+    it, scale, bias = _encoded(), torch.tensor(7.0), torch.tensor(-3.0)
+    torch.testing.assert_close(_loss("clip", it, 7, 0, tile), ClipLoss()(it.image_BD, it.text_BD, scale))
+    torch.testing.assert_close(_loss("siglip", it, 7, -3, tile), SigLipLoss()(it.image_BD, it.text_BD, scale, bias))
 
 
-def test_objectives_agree_where_no_taxon_repeats() -> None:
-    image_BD, text_BD, scale = _vectors(6, 0), _vectors(6, 1), torch.tensor(7.0)
-    taxon_B = torch.arange(6)
-    torch.testing.assert_close(clip(image_BD, text_BD, scale, taxon_B), clip_taxa(image_BD, text_BD, scale, taxon_B))
+@pytest.mark.parametrize("tile", [0, 4])
+def test_taxa_change_nothing_where_all_are_distinct(tile: int) -> None:
+    it = replace(_encoded(), clades_BR=torch.arange(1, 43).reshape(6, 7))
+    torch.testing.assert_close(_loss("clip_taxa", it, tile=tile), _loss("clip", it, tile=tile))
+    torch.testing.assert_close(_loss("siglip_taxa", it, tile=tile), _loss("siglip", it, tile=tile))
 
 
 def test_samples_of_one_taxon_are_not_pushed_apart() -> None:
-    vector_BD = torch.eye(8)[[0, 0, 1, 1]]
-    taxon_B, scale = torch.tensor([0, 0, 1, 1]), torch.tensor(50.0)
-    assert (
-        clip_taxa(vector_BD, vector_BD, scale, taxon_B)
-        < clip_taxa(vector_BD, vector_BD, scale, torch.arange(4)) + 1e-6
-    )
-    pulled = vector_BD.clone().requires_grad_()
-    clip_taxa(pulled, vector_BD, scale, taxon_B).backward()
-    assert pulled.grad is not None
-    assert pulled.grad.abs().max() < 1e-3
+    """Two lions whose captions lean to either side: their images are not sent after them, each to its own."""
+    image_BD = torch.eye(8)[[0, 0, 1, 1]].requires_grad_()
+    text_BD = normalize(image_BD.detach() + 0.1 * torch.eye(8)[[2, 3, 4, 5]], dim=1)
+    lions = Encoded(image_BD, text_BD, _clades([0, 0, 4, 4]), torch.zeros(4))
+    for objective, bias in (("clip", 0.0), ("siglip", -25.0)):
+        (apart,) = torch.autograd.grad(_loss(objective, lions, 50, bias), image_BD)
+        (together,) = torch.autograd.grad(_loss(f"{objective}_taxa", lions, 50, bias), image_BD)
+        assert abs(apart[0, 2] - apart[0, 3]) > 0.1
+        assert abs(together[0, 2] - together[0, 3]) < 1e-3
 
 
-def _gradient(objective: str, rows: slice, share: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """The gradient of a linear tower's weight, from some rows of a fixed batch of eight."""
-    torch.manual_seed(0)
-    tower, image_BF, text_BD = torch.nn.Linear(6, 8), torch.randn(8, 6), _vectors(8, 1)
-    image_BD = normalize(tower(image_BF[rows]), dim=1)
-    taxon_B = torch.tensor([0, 1, 0, 2, 1, 3, 0, 4])[rows]
-    loss = OBJECTIVES[objective](share(image_BD), share(text_BD[rows]), torch.tensor(7.0), share(taxon_B))
-    loss.backward()
-    assert tower.weight.grad is not None
-    return tower.weight.grad
+def test_affinity_falls_with_the_way_through_the_tree() -> None:
+    clades_BR, own = _clades([0, 1, 2, 3, 4]), torch.eye(5, dtype=torch.bool)
+    affinity = near_taxa(clades_BR, clades_BR, own, 0.5)
+    # Edges: species to genus and back are two; the frog has no class and the oaks no genus.
+    edges = [[0, 2, 4, 9, 12], [2, 0, 4, 9, 12], [4, 4, 0, 9, 12], [9, 9, 9, 0, 11], [12, 12, 12, 11, 0]]
+    torch.testing.assert_close(affinity, 0.5 ** torch.tensor(edges, dtype=torch.float32))
+    assert (same_taxon(clades_BR, clades_BR, own) == torch.eye(5)).all()
 
 
-def _work(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def _settings(folder: Path, **changes: Any) -> TrainSettings:
+    values: dict[str, Any] = {"shards": (), "metrics": "", "batch_size": NUM, "warmup_steps": 0}
+    return TrainSettings(initial=str(folder / "tiny"), taxa=str(folder / "taxa.parquet"), **(values | changes))
+
+
+def _batch(folder: Path, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
+    model = load_model(folder / "tiny", "cpu")
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 255, (NUM, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8, generator=generator)
+    tokens = model.tokenizer([caption(TAXA[index], TextType.TAXON_COM) for index in WHICH])
+    return {"image": image[rows], "tokens": tokens[rows], "clades": _clades(WHICH)[rows]}
+
+
+VARIANTS = {"whole": {}, "pieces": {"micro_batch": 1, "loss_tile": 3}}
+
+
+def _gradients(folder: Path, objective: str, variant: str, rows: slice, **changes: Any) -> dict[str, torch.Tensor]:
+    """The loss and all gradients that a worker has after the way back."""
+    model = load_model(folder / "tiny", "cpu")
+    learner = Learner(model, _settings(folder, objective=objective, **VARIANTS[variant], **changes))
+    loss, _ = learner.backward(_batch(folder, rows))
+    named = learner.towers.named_parameters()
+    found = {name: it.grad for name, it in named if it.grad is not None}
+    return {"loss": loss} | {name: getattr(it, "full_tensor", lambda it=it: it)() for name, it in found.items()}
+
+
+def _work(rank: int, world_size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    meet = f"file://{folder}/meet-{world_size}"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world_size)
+    size = NUM // world_size
+    rows = slice(rank * size, (rank + 1) * size)
     for objective in OBJECTIVES:
-        gradient = _gradient(objective, slice(4 * rank, 4 * rank + 4), gather)
-        dist.all_reduce(gradient)  # as data parallelism does it: the mean over the workers
-        if rank == 0:
-            torch.save(gradient / 2, f"{folder}/{objective}.pt")
+        for variant in VARIANTS:
+            found = _gradients(folder, objective, variant, rows)
+            if rank == 0:
+                torch.save(found, folder / f"{world_size}-{objective}-{variant}.pt")
+    if world_size == 2:
+        for variant in VARIANTS:
+            found = _gradients(folder, "clip_taxa", variant, rows, sharded=True)
+            if rank == 0:
+                torch.save(found, folder / f"sharded-{variant}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_tiny_model(tmp_path / "tiny")
+    TaxonTree.from_taxa(TAXA).save(tmp_path / "taxa.parquet")
+    return tmp_path
+
+
+def _same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_pieces_and_tiles_have_the_gradients_of_the_whole(folder: Path, objective: str) -> None:
+    whole = _gradients(folder, objective, "whole", slice(None))
+    assert max(float(it.abs().max()) for name, it in whole.items() if name != "loss") > 1e-4
+    _same(_gradients(folder, objective, "pieces", slice(None)), whole)
+
+
 @pytest.mark.slow
-def test_two_workers_have_the_gradient_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    mp.spawn(_work, (str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world_size: int) -> None:
+    mp.spawn(_work, (world_size, folder), nprocs=world_size)  # pyright: ignore[reportPrivateImportUsage]
     for objective in OBJECTIVES:
-        whole = _gradient(objective, slice(None), lambda rows: rows)
-        torch.testing.assert_close(torch.load(tmp_path / f"{objective}.pt"), whole, atol=1e-6, rtol=1e-5)
+        whole = _gradients(folder, objective, "whole", slice(None))
+        for variant in VARIANTS:
+            _same(torch.load(folder / f"{world_size}-{objective}-{variant}.pt"), whole)
+    if world_size == 2:
+        whole = _gradients(folder, "clip_taxa", "whole", slice(None))
+        for variant in VARIANTS:
+            _same(torch.load(folder / f"sharded-{variant}.pt"), whole)
+
+
+def test_a_step_is_the_one_of_open_clips_trainer(folder: Path) -> None:
+    """The same weights, samples and settings into both: the same weights come out."""
+    settings = _settings(folder, image_learning_rate=1e-3, text_learning_rate=1e-3, max_gradient_norm=1.0)
+    ours, theirs = load_model(folder / "tiny", "cpu"), load_model(folder / "tiny", "cpu")
+    batch = _batch(folder)
+    Learner(ours, settings).step(batch, 0, 1)
+
+    net: Any = theirs.net
+    net.output_dict = True
+    decayed = [it for name, it in net.named_parameters() if it.ndim >= 2]
+    others = [it for name, it in net.named_parameters() if it.ndim < 2]
+    groups = [{"params": others, "weight_decay": 0.0}, {"params": decayed, "weight_decay": 0.2}]
+    optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
+    loader: Any = [(theirs.normalise(batch["image"]), batch["tokens"])]
+    loader = type("Loader", (list,), {"num_batches": 1, "num_samples": NUM})(loader)
+    data = {"train": SimpleNamespace(dataloader=loader, set_epoch=lambda epoch: None)}
+    arguments = SimpleNamespace(
+        device="cpu", precision="fp32", distill=False, accum_freq=1, skip_scheduler=True, grad_clip_norm=1.0,
+        horovod=False, rank=0, local_rank=0, log_local=False, log_every_n_steps=100, batch_size=NUM, world_size=1,
+        wandb=False,
+    )  # fmt: skip
+    train_one_epoch(net, data, ClipLoss(), 0, optimiser, None, None, None, arguments)
+    before = load_model(folder / "tiny", "cpu").net.state_dict()
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(ours.net.state_dict()[name], tensor, atol=1e-5, rtol=1e-5)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_memory_of_a_tiled_loss_grows_with_the_batch_alone() -> None:
+    """What a graph keeps, from the tensors that autograd saves."""
+
+    def kept(count: int, tile: int) -> int:
+        generator = torch.Generator().manual_seed(0)
+        image_BD, text_BD = (normalize(torch.randn(count, 8, generator=generator), dim=1) for _ in range(2))
+        encoded = Encoded(
+            image_BD.requires_grad_(), text_BD, torch.ones(count, 7, dtype=torch.long), torch.zeros(count)
+        )
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda it: it):
+            _loss("clip_taxa", encoded, tile=tile)
+        return sum(sizes.values())
+
+    assert kept(1024, 0) > 1024 * 1024 * 4
+    assert kept(1024, 64) < 3 * kept(512, 64) < 512 * 512 * 4

@@ -1,31 +1,34 @@
-"""Shards to training batches with Ray Data: decode or look up, augment, caption, tokenise.
+"""Shards to prepared samples with Ray Data: decode or look up, augment, caption, tokenise.
 
 Everything drawn at random comes from (seed, epoch, sample id): a sample looks the same on whichever worker, in
-whichever run. Shapes: B samples, S side, L tokens, F the width of the image trunk's features.
+whichever run. Shapes: B samples, S side, L tokens, R = 7 ranks, F the width of the image trunk's features.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from itertools import islice
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 import ray.data
-from torch import Tensor
 
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
+from trygon.data.mixing import Piece
 from trygon.data.shards import open_shard
 from trygon.errors import TrygonError
-from trygon.storage import stable_id
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
+from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.training.plan import RowGroup, Visit
 
 _COLUMNS = ("sample_id", "image", "feature", *RANKS, "common")
 _OPEN_SHARDS = 32
+_STREAM_VISITS = 4096
+"""Visits that one pipeline prepares: the next one takes seconds to start, and each visit is a line of its plan."""
 _MAX_CAPTIONS = 50_000
 
 
@@ -54,36 +57,43 @@ def list_row_groups(paths: Sequence[str]) -> list[RowGroup]:
     return groups
 
 
-def stream(
-    visits: Sequence[Visit], preparation: Preparation, batch_size: int, shuffle_rows: int = 0, num_readers: int = 1
-) -> Iterator[dict[str, Tensor]]:
-    """Batches of one worker's visits, in order: `image` (B, 3, S, S) uint8 or `feature` (B, F), `tokens` (B, L) or,
-    for T text types to choose from, (B, T, L), `taxon` (B,), and `broken` (B,): true where the next sample of the row
-    group stands in for one whose picture cannot be read. A buffer of `shuffle_rows` mixes neighbours, always in the
-    same way. `num_readers` processes prepare. Raises `TrygonError` where a whole row group cannot be read."""
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    rows = [{"path": visit.row_group.path, "index": visit.row_group.index, "epoch": visit.epoch} for visit in visits]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Preparer,
-        fn_constructor_args=(preparation,),
-        batch_size=1,
-        num_cpus=0.5,
-        compute=ray.data.ActorPoolStrategy(size=num_readers),
-    )
-    epoch = visits[0].epoch if visits else 0
-    return iter(
-        dataset.iter_torch_batches(
-            batch_size=batch_size,
-            drop_last=True,
-            local_shuffle_buffer_size=shuffle_rows or None,
-            local_shuffle_seed=preparation.seed + epoch if shuffle_rows else None,
+def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int = 1) -> Iterator[Piece]:
+    """What the visits read, in their order, in pieces of whatever size: `image` (B, 3, S, S) uint8 or `feature`
+    (B, F), `tokens` (B, L) or, for T text types to choose from, (B, T, L), `clades` (B, R), and `broken` (B,): true
+    where the next sample stands in for one whose picture cannot be read. `num_readers` processes prepare.
+    Raises `TrygonError` where of a whole visit nothing can be read."""
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    for some in _chunks(visits, _STREAM_VISITS):
+        rows = [
+            {
+                "path": it.row_group.path,
+                "index": it.row_group.index,
+                "epoch": it.epoch,
+                "first": it.first,
+                "last": it.last,
+            }
+            for it in some
+        ]
+        # One block a task; few visits are spread over all readers, of many some go together.
+        num_blocks = max(min(len(rows), 64), len(rows) // 4)
+        dataset = ray.data.from_items(rows, override_num_blocks=num_blocks).map_batches(
+            Preparer,
+            fn_constructor_args=(preparation,),
+            batch_size=1,
+            num_cpus=0.5,
+            compute=ray.data.ActorPoolStrategy(size=num_readers),
         )
-    )
+        yield from cast(Iterator[Piece], dataset.iter_batches(batch_size=None, batch_format="numpy"))
+
+
+def _chunks(visits: Iterable[Visit], size: int) -> Iterator[list[Visit]]:
+    remaining = iter(visits)
+    while some := list(islice(remaining, size)):
+        yield some
 
 
 class Preparer:
-    """Turns row groups into arrays; holds the tokenizer, the tokens of captions, and the footers of shards."""
+    """Turns visits into arrays; holds the tokenizer, the tokens of captions, and the footers of shards."""
 
     def __init__(self, preparation: Preparation) -> None:
         from trygon.models.model import load_tokenizer
@@ -92,25 +102,27 @@ class Preparer:
         self.tokenizer = load_tokenizer(preparation.ref)
         self._tokens: dict[str, np.ndarray] = {}
         self._open = lru_cache(maxsize=_OPEN_SHARDS)(open_shard)
+        self._clades = lru_cache(maxsize=_MAX_CAPTIONS)(clade_keys)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        numbers = ("index", "epoch", "first", "last")
         parts = [
-            self._row_group(str(path), int(index), int(epoch))
-            for path, index, epoch in zip(batch["path"], batch["index"], batch["epoch"], strict=True)
+            self._visit(str(path), *(int(batch[name][row]) for name in numbers))
+            for row, path in enumerate(batch["path"])
         ]
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _row_group(self, path: str, index: int, epoch: int) -> dict[str, np.ndarray]:
+    def _visit(self, path: str, index: int, epoch: int, first: int, last: int) -> dict[str, np.ndarray]:
         shard = self._open(path)
         columns = [name for name in _COLUMNS if name in shard.schema_arrow.names]
-        table = shard.read_row_group(index, columns=columns)
+        table = shard.read_row_group(index, columns=columns).slice(first, last - first)
         ids = table["sample_id"].to_pylist()
         taxa = _taxa(table)
         prepared = {
             "tokens": self._texts(taxa, ids, epoch),
-            "taxon": np.asarray([stable_id(*taxon.lineage) for taxon in taxa], np.int64),
+            "clades": np.asarray([self._clades(taxon.lineage) for taxon in taxa], np.int64),
             "broken": np.zeros(len(ids), np.bool_),
         }
         if "feature" in columns:
@@ -121,7 +133,7 @@ class Preparer:
         if len(whole) == len(ids):
             return prepared
         if not whole:
-            raise TrygonError(f"{path}: none of the {len(ids)} pictures of row group {index} can be read")
+            raise TrygonError(f"{path}: none of {len(ids)} pictures of row group {index} can be read")
         # All workers take the same number of steps: without a row in its place, a lost one would end training.
         stand_ins = np.asarray([min((w for w in whole if w >= row), default=whole[0]) for row in range(len(ids))])
         return {name: values[stand_ins] for name, values in prepared.items()} | {

@@ -32,6 +32,24 @@ def build_network(model_cfg: dict[str, Any], image_weights: Path | None) -> Cust
     return network
 
 
+def load_pretrained(network: CustomTextCLIP, architecture: str, tag: str) -> None:
+    """Start both towers from weights that open_clip knows by a tag, or from a file in its form. `UserError` where it
+    knows none, or they are of another architecture."""
+    known = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in known and not Path(tag).is_file():
+        raise UserError(f"initial.pretrained {tag!r} is none of {architecture}'s: {', '.join(known) or 'it has none'}")
+    try:
+        path = (
+            tag
+            if Path(tag).is_file()
+            else open_clip.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag))
+        )
+        open_clip.load_checkpoint(network, path)
+    except (RuntimeError, KeyError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"initial.pretrained {tag!r} cannot be loaded into {architecture}: {reason}") from error
+
+
 def same_order_weights(wanted: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint under other names: both libraries list the same layers in the same order.
 

@@ -1,12 +1,20 @@
-"""A training state on disk: the network, the optimiser and how far the run is. Tensors and numbers, no code."""
+"""A training state on disk: weights, optimiser, and how far the run is. Tensors and numbers, no code."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-_STATE = "state.pt"
+from trygon.errors import TrygonError
+from trygon.storage import digest_file
+from trygon.training.learner import Learner
+
+_STATE, _SEAL = "state.pt", "seal.json"
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass(frozen=True)
@@ -17,27 +25,70 @@ class Position:
     step: int = 0
 
 
-def save_state(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
-    """Write the state."""
-    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "leg": position.leg, "step": position.step}
+def state_of(learner: Learner, position: Position) -> dict[str, Any]:
+    """All that training needs to go on, on the CPU and in one piece; every worker has to ask."""
+    weights, optimiser = get_state_dict(learner.towers, learner.optimiser, options=_WHOLE)
+    average = learner.average and {name: _cpu(tensor) for name, tensor in learner.average.state_dict().items()}
+    return {
+        "weights": weights, "optimiser": optimiser, "scaler": learner.scaler.state_dict(), "average": average or {},
+        **asdict(position),
+    }  # fmt: skip
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write a state and, last, the seal that says what it must be."""
     torch.save(state, folder / _STATE)
+    (folder / _SEAL).write_text(json.dumps({"digest": digest_file(folder / _STATE)}))
+
+
+def check_seal(folder: Path) -> None:
+    """`TrygonError` unless the state in the folder is the one that was written."""
+    try:
+        sealed = json.loads((folder / _SEAL).read_text())["digest"]
+        whole = digest_file(folder / _STATE) == sealed
+    except (OSError, ValueError, KeyError):
+        whole = False
+    if not whole:
+        raise TrygonError(f"the checkpoint in {folder} is not whole")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    check_seal(folder)
+    return torch.load(folder / _STATE, map_location="cpu", weights_only=True, mmap=True)
+
+
+def load_state(folder: Path, learner: Learner) -> Position:
+    """Put a state back; the position that it was saved at. The number of workers may be another one."""
+    state = _read(folder)
+    set_state_dict(
+        learner.towers, learner.optimiser,
+        model_state_dict=state["weights"], optim_state_dict=state["optimiser"], options=_WHOLE,
+    )  # fmt: skip
+    learner.scaler.load_state_dict(state["scaler"])
+    if learner.average:
+        learner.average.load_state_dict(state["average"])
+    return Position(state["leg"], state["step"])
+
+
+def load_weights(folder: Path) -> tuple[dict[str, Tensor], Position]:
+    """The network's weights in a state, averaged over the steps where the run did so; and its position."""
+    state = _read(folder)
+    prefix = "module.net." if state["average"] else "net."
+    weights = state["average"] or state["weights"]
+    mine = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    return mine, Position(state["leg"], state["step"])
 
 
 def blend(trained: dict[str, Tensor], initial: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """Weights between the initial and the trained ones (Wortsman et al. 2022, arXiv:2109.01903).
 
-    Counters stay as they were trained.
+    Counters stay as they were trained, and so does what the initial network did not have.
     """
     return {
-        name: torch.lerp(tensor, initial[name], share) if tensor.is_floating_point() else tensor
+        name: torch.lerp(tensor, initial[name], share) if tensor.is_floating_point() and name in initial else tensor
         for name, tensor in trained.items()
     }
 
 
-def load_state(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer | None = None) -> Position:
-    """Put a state back; the position that it was saved at."""
-    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-    net.load_state_dict(state["net"])
-    if optimiser:
-        optimiser.load_state_dict(state["optimiser"])
-    return Position(state["leg"], state["step"])
+def _cpu(tensor: Any) -> Tensor:
+    return getattr(tensor, "full_tensor", lambda: tensor)().detach().cpu()

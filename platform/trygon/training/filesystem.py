@@ -88,6 +88,7 @@ class _Upload(io.RawIOBase):
     def __init__(self, place: str) -> None:
         self._place = place
         self._file = tempfile.NamedTemporaryFile(prefix="trygon-")  # noqa: SIM115
+        self._failed = False
 
     def writable(self) -> bool:
         return True
@@ -96,14 +97,18 @@ class _Upload(io.RawIOBase):
         return self._file.tell()
 
     def write(self, data: Any) -> int:
-        return self._file.write(data)
+        self._failed = True  # until it is known to be there, as where the disk is full
+        written = self._file.write(data)
+        self._failed = False
+        return written
 
     def close(self) -> None:
         if self.closed:
             return
         try:
-            self._file.flush()
-            copy_file(Path(self._file.name), self._place)
+            if not self._failed:
+                self._file.flush()
+                copy_file(Path(self._file.name), self._place)
         finally:
             self._file.close()
             super().close()

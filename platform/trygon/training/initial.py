@@ -14,7 +14,7 @@ from trygon.models.classifier_start import imagenet_names, name_vectors, start_h
 from trygon.models.distillation import distil, teach
 from trygon.models.model import encode_text, save_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors, start_text_tower
-from trygon.models.towers import build_network, classifier_weights, read_architecture
+from trygon.models.towers import build_network, classifier_weights, load_pretrained, read_architecture
 
 Stage = Callable[[str, int], Callable[[int], None]]
 """Begins a stage of a title and a number of things to do; what it returns is told how many more are done."""
@@ -39,6 +39,7 @@ def write_initial(
     sentence: SentenceStart | None,
     seed: int,
     stage: Stage,
+    pretrained: str = "",
 ) -> float | None:
     """Write the model folder; the cosine between the text tower's vectors and the sentence encoder's, if there is one.
 
@@ -47,6 +48,8 @@ def write_initial(
     torch.manual_seed(seed)
     config = read_architecture(architecture)
     network = build_network(config["model_cfg"], image_weights)
+    if pretrained:
+        load_pretrained(network, architecture, pretrained)
     tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], network.context_length, sentence)
     cosine = _start_text(network, tokenizer, sentence, stage) if sentence else None
     if head_from_classes:

@@ -1,14 +1,16 @@
 """Which worker reads what, when: a pure function of the seed, so that a run that was stopped goes on where it was.
 
-An epoch visits every row group once in an order of its own. The epochs, one after the other, are cut into legs; a
-checkpoint ends each leg. Within a leg each worker streams its own list of row groups, and all take the same number of
-steps.
+An epoch visits every row group once, in an order of its own. The epochs one after the other are one long row of
+samples, and step k takes the samples from k * batch_size on. Steps are gathered into legs; within a leg each worker
+reads a run of samples of its own. Which samples a leg holds does not depend on the number of workers: a run can go on
+with fewer or more of them, and each sample still comes once an epoch.
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
+
+import numpy as np
 
 
 @dataclass(frozen=True, order=True)
@@ -22,47 +24,80 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Visit:
-    """One reading of a row group; the epoch decides its augmentation and its text types."""
+    """One reading of rows of a row group, `first` up to `last`; the epoch decides augmentation and text types."""
 
     row_group: RowGroup
     epoch: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
 class Leg:
-    """What the workers do between two checkpoints: `visits[rank]` in order, `num_steps` batches each."""
+    """Steps that go together: what lies in them is mixed, and a checkpoint can follow them."""
 
-    visits: tuple[tuple[Visit, ...], ...]
+    index: int
+    first_step: int
     num_steps: int
 
 
-def plan_legs(
-    row_groups: Sequence[RowGroup], epochs: int, steps_per_leg: int, world_size: int, batch_size: int, seed: int
-) -> list[Leg]:
-    """All legs of a run, of about `steps_per_leg` steps; `batch_size` is one worker's.
+@dataclass(frozen=True)
+class Plan:
+    """All of a run. `batch_size` is that of all workers together."""
 
-    Rows that do not fill a leg's last batch are left for the next epoch's order to bring elsewhere.
-    """
-    visits = [Visit(row_group, epoch) for epoch in range(epochs) for row_group in _order(row_groups, epoch, seed)]
-    num_steps = sum(visit.row_group.num_rows for visit in visits) // (batch_size * world_size)
-    # Every worker needs a row group in every leg.
-    count = max(1, min(round(num_steps / steps_per_leg), len(visits) // world_size))
-    cuts = [len(visits) * index // count for index in range(count + 1)]
-    return [_leg(visits[first:last], world_size, batch_size) for first, last in pairwise(cuts)]
+    row_groups: tuple[RowGroup, ...]
+    epochs: int
+    steps_per_leg: int
+    batch_size: int
+    seed: int
 
+    @staticmethod
+    def of(row_groups: Sequence[RowGroup], epochs: int, steps_per_leg: int, batch_size: int, seed: int) -> "Plan":
+        """The plan of row groups in whatever order."""
+        return Plan(tuple(sorted(row_groups)), epochs, steps_per_leg, batch_size, seed)
 
-def _order(row_groups: Sequence[RowGroup], epoch: int, seed: int) -> list[RowGroup]:
-    order = sorted(row_groups)
-    random.Random(f"{seed}/{epoch}").shuffle(order)
-    return order
+    @cached_property
+    def num_rows(self) -> int:
+        """Samples in an epoch."""
+        return sum(group.num_rows for group in self.row_groups)
 
+    @cached_property
+    def num_steps(self) -> int:
+        """Steps in all; the samples that do not fill the very last one are left out."""
+        return self.num_rows * self.epochs // self.batch_size
 
-def _leg(visits: Sequence[Visit], world_size: int, batch_size: int) -> Leg:
-    """Each visit to whoever has least to do: row groups differ in size, and the slowest sets the number of steps."""
-    lists: list[list[Visit]] = [[] for _ in range(world_size)]
-    rows = [0] * world_size
-    for visit in visits:
-        rank = rows.index(min(rows))
-        lists[rank].append(visit)
-        rows[rank] += visit.row_group.num_rows
-    return Leg(tuple(map(tuple, lists)), min(rows) // batch_size)
+    @property
+    def num_legs(self) -> int:
+        return -(-self.num_steps // self.steps_per_leg)
+
+    def leg(self, index: int) -> Leg:
+        """The leg of an index."""
+        first = index * self.steps_per_leg
+        return Leg(index, first, min(self.steps_per_leg, self.num_steps - first))
+
+    def visits(self, leg: Leg, rank: int, world_size: int) -> Iterator[Visit]:
+        """What a worker reads in a leg, in order: rows for exactly the leg's steps."""
+        rows = leg.num_steps * (self.batch_size // world_size)
+        start = leg.first_step * self.batch_size + rank * rows
+        return self._rows(start, start + rows)
+
+    def _rows(self, start: int, stop: int) -> Iterator[Visit]:
+        while start < stop:
+            epoch, offset = divmod(start, self.num_rows)
+            order, ends = self._order(epoch)
+            place = int(np.searchsorted(ends, offset, side="right"))
+            while start < stop and place < len(order):
+                group = self.row_groups[order[place]]
+                first = start - epoch * self.num_rows - (int(ends[place]) - group.num_rows)
+                last = min(group.num_rows, first + stop - start)
+                yield Visit(group, epoch, first, last)
+                start, place = start + last - first, place + 1
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of the row groups in an epoch, and how many rows there are up to the end of each."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.row_groups))
+        return order, np.cumsum(self._sizes[order])
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.asarray([group.num_rows for group in self.row_groups])

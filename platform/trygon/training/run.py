@@ -1,32 +1,31 @@
-"""A training run as the driver sees it: Ray Train's workers, their progress, and the finished network."""
+"""A training run as the driver sees it: Ray Train's workers, what they tell, and the finished state."""
 
-import _thread
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import ray.train
+import ray.train.torch
 from ray.train.torch import TorchTrainer
 
 from trygon.errors import TrygonError, UserError, origin
-from trygon.lease import Hold
+from trygon.lease import Hold, LostError
 from trygon.storage import is_remote, open_input
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.settings import TrainSettings
-from trygon.training.worker import plan, train_worker
+from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
-_TAIL_BYTES = 4096
+_TRIES = 3
 
 
 def fit(
     settings: TrainSettings,
     storage: str,
-    num_workers: int,
+    num_workers: tuple[int, int],
     use_gpu: bool,
     on_step: Callable[[dict[str, Any]], None],
     hold: Hold,
@@ -34,34 +33,39 @@ def fit(
     """Train to the end, from the last checkpoint in `storage` if there is one, a whole path or an address; the final
     state.
 
-    It ends where the `hold` on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU
-    of its own, and they talk through NCCL; else through gloo. `on_step` is handed the newest line of metrics again and
-    again. Raises `UserError` where the shards do not fill a step.
+    Between the least and the most of `num_workers` take part, as many as there is room for. It ends where the `hold`
+    on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU of its own, and they talk
+    through NCCL; else through gloo. `on_step` is handed each line of metrics. Raises `UserError` where the shards do
+    not fill a step.
     """
-    if not sum(leg.num_steps for leg in plan(settings, num_workers)):
+    if not plan_of(settings).num_steps:
         raise UserError(
-            f"--shards: too few training samples for batches of {settings.batch_size} over {num_workers} workers: "
-            "lower --batch-size or --workers"
+            f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
+            "lower --batch-size"
         )
+    least, most = num_workers
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=settings.as_dict(),
-        scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
+        scaling_config=ray.train.ScalingConfig(num_workers=most if least == most else num_workers, use_gpu=use_gpu),
         run_config=ray.train.RunConfig(
             name="run",
             **checkpoint_storage(storage),
-            failure_config=ray.train.FailureConfig(max_failures=2),
+            failure_config=ray.train.FailureConfig(max_failures=_TRIES - 1),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
     try:
-        with _followed(settings.metrics, on_step, hold):
-            result = trainer.fit()
+        result = _followed(trainer, _Lines(settings.metrics), on_step, hold)
     except ray.train.TrainingFailedError as error:
         raise _failure(error, storage) from error
-    finally:
-        hold.check()  # where this is why the run was interrupted, say it
-    assert result.checkpoint is not None, "every leg reports one"
+    if result.return_value:
+        raise TrygonError(
+            f"{result.return_value}; the last checkpoint before that is kept in {storage}. Give lower learning rates "
+            "or more --warmup-steps, and another --out"
+        )
+    assert result.checkpoint is not None, "the last leg reports one"
     return result.checkpoint
 
 
@@ -75,37 +79,66 @@ def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:
     return TrygonError(f"training failed: {lines[-1]} (the last checkpoint in {storage} is kept; run again)")
 
 
-@contextmanager
-def _followed(metrics: str, on_step: Callable[[dict[str, Any]], None], hold: Hold) -> Iterator[None]:
-    """Hand over the last line of a growing file from time to time, from another thread, until the end; interrupt the
-    run where the hold is lost."""
+def _followed(
+    trainer: TorchTrainer, lines: "_Lines", on_step: Callable[[dict[str, Any]], None], hold: Hold
+) -> ray.train.Result:
+    """Run the trainer in a thread of its own, and see meanwhile to what it tells. In the main thread it would answer
+    to Ctrl-C itself, and end this process as if all were well."""
     ended = threading.Event()
-    thread = threading.Thread(target=_follow, args=(metrics, on_step, hold, ended), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    results: list[ray.train.Result | BaseException] = []
 
+    def run() -> None:
+        try:
+            results.append(trainer.fit())
+        except BaseException as error:
+            results.append(error)
+        finally:
+            ended.set()
 
-def _follow(metrics: str, on_step: Callable[[dict[str, Any]], None], hold: Hold, ended: threading.Event) -> None:
+    threading.Thread(target=run, name="trainer", daemon=True).start()
     finished = False
     while not finished:
-        finished = ended.wait(_POLL_REMOTE_S if is_remote(metrics) else _POLL_S)
-        try:
-            hold.check()
-        except TrygonError:
-            return _thread.interrupt_main()
-        if line := _last_line(metrics):
-            on_step(json.loads(line))
-    return None
+        finished = ended.wait(lines.poll_s)
+        _check(hold)
+        for line in lines.new():
+            on_step(line)
+    (result,) = results
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
-def _last_line(place: str) -> bytes:
-    """The last whole line of a file; nothing where there is none yet, or S3 does not answer."""
-    with suppress(FileNotFoundError, TrygonError), open_input(place) as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        whole, _, _ = file.read().rpartition(b"\n")
-        return whole.rpartition(b"\n")[2]
-    return b""
+def _check(hold: Hold) -> None:
+    """Raise where the output is another run's by now. An S3 that does not answer for a while says nothing of that."""
+    try:
+        hold.check()
+    except LostError:
+        raise
+    except TrygonError:
+        return
+
+
+class _Lines:
+    """The lines of a metrics file that were not seen yet. A run that goes on from a checkpoint writes it anew."""
+
+    def __init__(self, place: str) -> None:
+        self.poll_s = _POLL_REMOTE_S if is_remote(place) else _POLL_S
+        self._place = place
+        self._offset = self._step = 0
+        for line in self.new():  # of an earlier run
+            del line
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """Those that came since, by step. None where S3 does not answer."""
+        with suppress(FileNotFoundError, TrygonError), open_input(self._place) as file:
+            size = file.seek(0, 2)
+            if size < self._offset:
+                self._offset = 0
+            file.seek(self._offset)
+            whole, end, _ = file.read().rpartition(b"\n")
+            self._offset += len(whole) + len(end)
+            for text in whole.splitlines():
+                line = json.loads(text)
+                if line["step"] > self._step:
+                    self._step = line["step"]
+                    yield line

@@ -3,37 +3,55 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """Everything a worker needs to know. Paths must be readable by all workers."""
 
     initial: str
     """The model folder that training starts from."""
+    initial_digest: str = ""
+    """Of its weights: what lies there must not change under way."""
     shards: tuple[str, ...]
+    taxa: str
+    """The Parquet file of all taxa in the shards."""
     metrics: str
     """The JSON-lines file that rank 0 writes: a whole path or an address."""
-    objective: str
-    text_types: tuple[TextType, ...]
-    text_draw: Literal["sample", "step"]
-    template: str
-    epochs: int
-    steps_per_leg: int
+    objective: str = "clip"
+    text_types: tuple[TextType, ...] = MIXED
+    text_draw: Literal["sample", "step"] = "sample"
+    template: str = PUBLISHED
+    epochs: int = 1
+    steps_per_leg: int = 100
+    checkpoint_minutes: float = 10.0
     batch_size: int
     """Of all workers together."""
-    image_learning_rate: float
-    text_learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    feature_dropout: float
-    freeze_image_trunk: bool
-    freeze_text_tower: bool
-    shuffle_rows: int
-    readers: int
+    micro_batch: int = 0
+    """Samples that a worker encodes at once, 0 for all of its own; gradients are the same."""
+    loss_tile: int = 0
+    """Samples against which similarities are held at once, 0 for all; gradients are the same."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    sharded: bool = False
+    image_learning_rate: float = 1e-4
+    text_learning_rate: float = 1e-4
+    layer_decay: float = 1.0
+    weight_decay: float = 0.2
+    beta2: float = 0.98
+    warmup_steps: int = 100
+    max_gradient_norm: float = 0.0
+    ema_decay: float = 0.0
+    feature_dropout: float = 0.0
+    freeze_image_trunk: bool = False
+    freeze_text_tower: bool = False
+    shuffle_rows: int = 1024
+    readers: int = 1
     """Processes that prepare samples for one worker."""
-    seed: int
+    collective_timeout_s: float = 600.0
+    seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as Ray Train takes them."""

@@ -1,107 +1,65 @@
-"""The loop that each Ray Train worker runs: legs of steps, a checkpoint after each."""
+"""The loop that each Ray Train worker runs: legs of steps, and checkpoints between them."""
 
-import json
-import math
+import random
+import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+import torch.distributed as dist
+from torch import Tensor
 
 from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups, stream
+from trygon.data.mixing import Samples, ahead, mixed_batches
+from trygon.errors import TrygonError
 from trygon.models.model import Model, load_model
-from trygon.storage import exists, is_remote, read_bytes, stable_id, write_text
-from trygon.training.checkpoint import Position, load_state, save_state
+from trygon.storage import stable_id
+from trygon.training.checkpoint import Position, check_seal, load_state, save_state, state_of
+from trygon.training.learner import Learner, NotFiniteError
+from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import gather
-from trygon.training.plan import Leg, plan_legs
+from trygon.training.plan import Leg, Plan
 from trygon.training.settings import TrainSettings
-from trygon.training.step import Towers, freeze, optimiser_of, set_learning_rate, take_step
 
-_SAVE_S = 30.0
+_DIVERGED = 2.0
+"""A loss this many times what it was at its best is on its way to nowhere."""
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """Train from the latest checkpoint, or from the initial model, to the end of the plan."""
+def train_worker(config: dict[str, Any]) -> str:
+    """Train from the latest checkpoint, or from the initial model, to the end of the plan. Blank, or why training had
+    to end before: that is no failure which another start would mend."""
     settings = TrainSettings(**config)
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     model = load_model(settings.initial, str(ray.train.torch.get_device()))
-    freeze(model.net, settings)
-    optimiser = optimiser_of(model.net, settings)
+    if settings.initial_digest and model.digest != settings.initial_digest:
+        raise TrygonError(f"the model in {settings.initial} is another one than when training began")
+    learner = Learner(model, settings)
     position = Position()
     if checkpoint := ray.train.get_checkpoint():
         with checkpoint.as_directory() as folder:
-            position = load_state(Path(folder), model.net, optimiser)
-    legs = plan(settings, world_size)
+            position = load_state(Path(folder), learner)
+    plan = plan_of(settings)
     log = MetricsFile(settings.metrics, position.step) if rank == 0 else None
-    towers = parallel(Towers(model, settings.feature_dropout), world_size)
-    for index in range(position.leg, len(legs)):
-        position = _run_leg(index, legs, rank, position, towers, optimiser, model, settings, log)
+    try:
+        _run(plan, learner, position, rank, world_size, log)
+    except NotFiniteError as error:
+        return str(error)
+    finally:
         if log:
             log.save()
-        _report(model.net, optimiser, position, rank)
+    return ""
 
 
-def plan(settings: TrainSettings, world_size: int) -> list[Leg]:
-    """The legs of this run; the same on every worker and on the driver."""
-    return plan_legs(
-        list_row_groups(settings.shards),
-        settings.epochs,
-        settings.steps_per_leg,
-        world_size,
-        settings.batch_size // world_size,
-        settings.seed,
-    )
-
-
-def parallel(towers: Towers, world_size: int) -> nn.Module:
-    """The towers, their gradients averaged over the workers. A frozen trunk keeps its batch statistics."""
-    towers.train()
-    trunk: Any = getattr(towers.net.visual, "trunk", None)
-    if trunk is not None and not any(parameter.requires_grad for parameter in trunk.parameters()):
-        trunk.eval()
-    return DistributedDataParallel(towers) if world_size > 1 else towers
-
-
-def _run_leg(
-    index: int,
-    legs: list[Leg],
-    rank: int,
-    position: Position,
-    towers: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    model: Model,
-    settings: TrainSettings,
-    log: "MetricsFile | None",
-) -> Position:
-    leg, num_steps = legs[index], sum(leg.num_steps for leg in legs)
-    # What a leg draws (dropout) does not depend on the legs that this process ran before.
-    torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
-    batch_size = settings.batch_size // len(leg.visits)
-    preparation = preparation_of(model, settings)
-    batches = stream(leg.visits[rank], preparation, batch_size, settings.shuffle_rows, settings.readers)
-    step, waited = position.step, time.perf_counter()
-    for _ in range(leg.num_steps):
-        batch = next(batches)
-        started = time.perf_counter()
-        num_broken = int(gather(batch.pop("broken").to(model.device)).sum())
-        if settings.text_draw == "step":
-            batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
-        share = set_learning_rate(optimiser, step, num_steps, settings.warmup_steps)
-        figures = take_step(towers, optimiser, batch, settings.objective)
-        step += 1
-        ended = time.perf_counter()
-        if log:
-            rate = settings.batch_size / (ended - waited)
-            figures |= {"lr_share": share, "data_s": started - waited, "images_per_s": rate, "broken": num_broken}
-            log.add(step, num_steps, leg=index, **figures)
-        waited = ended
-    return Position(index + 1, step)
+def plan_of(settings: TrainSettings) -> Plan:
+    """What this run reads; the same on every worker and on the driver."""
+    groups = list_row_groups(settings.shards)
+    return Plan.of(groups, settings.epochs, settings.steps_per_leg, settings.batch_size, settings.seed)
 
 
 def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
@@ -112,52 +70,103 @@ def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
     )  # fmt: skip
 
 
-def _report(net: nn.Module, optimiser: torch.optim.Optimizer, position: Position, rank: int) -> None:
+def batches_of(
+    plan: Plan, settings: TrainSettings, preparation: Preparation, first_leg: int, rank: int, world_size: int
+) -> Iterator[dict[str, Tensor]]:
+    """A worker's batches from a leg to the end of the plan."""
+    legs = [plan.leg(index) for index in range(first_leg, plan.num_legs)]
+    visits = (visit for leg in legs for visit in plan.visits(leg, rank, world_size))
+    samples = Samples(stream(visits, preparation, settings.readers))
+    for leg in legs:
+        rng = random.Random(f"{settings.seed}/{leg.index}/{rank}/mix")
+        size = settings.batch_size // world_size
+        yield from mixed_batches(samples, leg.num_steps, size, settings.shuffle_rows, rng)
+
+
+def _run(
+    plan: Plan, learner: Learner, position: Position, rank: int, world_size: int, log: MetricsFile | None
+) -> None:
+    settings = learner.settings
+    preparation = preparation_of(learner.model, settings)
+    batches = ahead(batches_of(plan, settings, preparation, position.leg, rank, world_size))
+    figures = Figures(learner.model.device, settings.batch_size)
+    saved, best = time.monotonic(), float("inf")
+    for index in range(position.leg, plan.num_legs):
+        leg = plan.leg(index)
+        # What a leg draws (dropout) does not depend on the legs that this process ran before.
+        torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
+        losses = list(_leg_losses(leg, plan, learner, batches, figures, log))
+        position = Position(index + 1, leg.first_step + leg.num_steps)
+        mean_loss = sum(losses) / len(losses)
+        if mean_loss > _DIVERGED * best:
+            raise NotFiniteError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {position.step}")
+        best = min(best, mean_loss)
+        last = position.leg == plan.num_legs
+        if last or _agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes, learner):
+            if log:
+                log.save()
+            _report(learner, position, rank, wait=last)
+            saved = time.monotonic()
+
+
+def _leg_losses(
+    leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
+    log: MetricsFile | None,
+) -> Iterator[float]:  # fmt: skip
+    settings = learner.settings
+    for step in range(leg.first_step, leg.first_step + leg.num_steps):
+        figures.begin()
+        batch = next(batches)
+        figures.read()
+        if figures.flops_per_sample is None and log:
+            figures.flops_per_sample = flops_per_sample(learner, batch)
+        num_broken = int(gather(batch.pop("broken").to(learner.model.device)).sum())
+        if settings.text_draw == "step":
+            batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
+        learned = learner.step(batch, step, plan.num_steps)
+        if log:
+            log.add(step + 1, plan.num_steps, leg=leg.index, **learned, **figures.end(), broken=num_broken)
+        yield learned["loss"]
+
+
+def _agreed(mine: bool, learner: Learner) -> bool:
+    """Rank 0's answer, on all workers."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return mine
+    answer = torch.tensor(int(mine), device=learner.model.device)
+    dist.broadcast(answer, 0)
+    return bool(answer)
+
+
+def _report(learner: Learner, position: Position, rank: int, wait: bool) -> None:
+    """Hand over a checkpoint: written on this machine now, brought to its place while training goes on."""
+    state = state_of(learner, position)
     metrics = {"leg": position.leg, "step": position.step}
+    mode = ray.train.CheckpointUploadMode.SYNC if wait else ray.train.CheckpointUploadMode.ASYNC
+    name = f"leg-{position.leg:06d}"
     if rank:
-        ray.train.report(metrics)
+        ray.train.report(metrics, checkpoint_dir_name=name, checkpoint_upload_mode=mode)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        save_state(Path(folder), net, optimiser, position)
-        name = f"leg-{position.leg:05d}"
-        ray.train.report(metrics, ray.train.Checkpoint.from_directory(folder), checkpoint_dir_name=name)
-
-
-def _step(line: str) -> float:
-    """The step of a line; of half a line, which a kill can leave, one past them all."""
+    folder = Path(tempfile.mkdtemp(prefix="trygon-"))
     try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
+        save_state(folder, state)
+        ray.train.report(
+            metrics,
+            ray.train.Checkpoint.from_directory(folder),
+            checkpoint_dir_name=name,
+            checkpoint_upload_fn=_upload,
+            checkpoint_upload_mode=mode,
+            delete_local_checkpoint_after_upload=True,
+        )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
-class MetricsFile:
-    """One JSON line a step. Lines past the checkpoint that a run goes on from are dropped: they will come again.
-
-    On disk each line is there at once. An object on S3 is only ever written anew: every half a minute, and by `save`.
-    """
-
-    def __init__(self, place: str, from_step: int) -> None:
-        self._place = place
-        lines = read_bytes(place).decode().splitlines() if exists(place) else []
-        self._lines = [f"{line}\n" for line in lines if _step(line) <= from_step]
-        self._saved = time.monotonic()
-        write_text(place, "".join(self._lines))
-
-    def add(self, step: int, num_steps: int, **figures: float) -> None:
-        """Append one step's figures."""
-        rounded = {name: round(value, 5) for name, value in figures.items()}
-        line = json.dumps({"step": step, "num_steps": num_steps, **rounded}) + "\n"
-        if not is_remote(self._place):
-            with open(self._place, "a") as file:
-                file.write(line)
-            return
-        self._lines.append(line)
-        if time.monotonic() - self._saved > _SAVE_S:
-            self.save()
-
-    def save(self) -> None:
-        """See to it that all lines are there."""
-        if is_remote(self._place):
-            write_text(self._place, "".join(self._lines))
-            self._saved = time.monotonic()
+def _upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+    """Bring a checkpoint to its place and read it back: an older one is only removed for one that is whole."""
+    storage: Any = ray.train.get_context().get_storage()
+    there = storage.persist_current_checkpoint(checkpoint, name)
+    with there.as_directory() as folder:
+        check_seal(Path(folder))
+    return there

@@ -1,0 +1,100 @@
+"""Prepared samples to mixed batches of tensors: the same batches, in whatever pieces the samples come."""
+
+import queue
+import random
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+Piece = Mapping[str, np.ndarray]
+"""Columns of some samples that came together."""
+
+
+class Samples:
+    """Samples that come in pieces, taken in numbers of one's own."""
+
+    def __init__(self, pieces: Iterable[Piece]) -> None:
+        self._pieces = iter(pieces)
+        self._piece: Piece = {}
+        self._next = self._end = 0
+
+    def take(self, count: int) -> Iterator[tuple[Piece, int]]:
+        """The next samples, each as its piece and its row there."""
+        while count:
+            if self._next == self._end:
+                self._piece = next(self._pieces, {})
+                assert self._piece, "a plan visits as many samples as its steps take"
+                self._next, self._end = 0, len(next(iter(self._piece.values())))
+                continue
+            yield self._piece, self._next
+            self._next += 1
+            count -= 1
+
+
+def mixed_batches(
+    samples: Samples, num_steps: int, batch_size: int, shuffle_rows: int, rng: random.Random
+) -> Iterator[dict[str, Tensor]]:
+    """The next `num_steps` batches. Each is drawn from `shuffle_rows` samples more than it needs, as far as these
+    steps reach; no sample moves into other steps."""
+    waiting: list[tuple[Piece, int]] = []
+    left = num_steps * batch_size
+    for _ in range(num_steps):
+        wanted = min(left, batch_size + shuffle_rows - len(waiting))
+        waiting += samples.take(wanted)
+        left -= wanted
+        if shuffle_rows:
+            for place in range(batch_size):  # the drawn ones come to the front
+                other = rng.randrange(place, len(waiting))
+                waiting[place], waiting[other] = waiting[other], waiting[place]
+        yield _stacked(waiting[:batch_size])
+        del waiting[:batch_size]
+
+
+def _stacked(rows: list[tuple[Piece, int]]) -> dict[str, Tensor]:
+    first, _ = rows[0]
+    batch = {name: np.empty((len(rows), *column.shape[1:]), column.dtype) for name, column in first.items()}
+    for place, (piece, row) in enumerate(rows):
+        for name, column in batch.items():
+            column[place] = piece[name][row]
+    return {name: torch.from_numpy(column) for name, column in batch.items()}
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """The same items, the next `depth` of them made by another thread meanwhile."""
+    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
+    given_up = threading.Event()
+
+    def put(entry: tuple[bool, T | BaseException | None]) -> bool:
+        while not given_up.is_set():
+            try:
+                made.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put((True, item)):
+                    return
+            put((False, None))
+        except BaseException as error:
+            put((False, error))
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        while True:
+            is_item, item = made.get()
+            if not is_item:
+                if isinstance(item, BaseException):
+                    raise item
+                return
+            yield item  # pyright: ignore[reportReturnType]
+    finally:
+        given_up.set()

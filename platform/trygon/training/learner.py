@@ -1,0 +1,177 @@
+"""What learns, on one worker: the towers in parallel with those of the others, their optimiser, and one step of both.
+
+Shapes: B one worker's samples, M those encoded at once, G all workers'.
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trygon.errors import TrygonError, UserError
+from trygon.models.model import Model
+from trygon.taxonomy.clades import clade_keys
+from trygon.taxonomy.tree import TaxonTree
+from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
+from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
+from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
+from trygon.training.settings import TrainSettings
+from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
+
+_MAX_LOGIT_SCALE = math.log(100)
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NotFiniteError(TrygonError):
+    """The loss is no number any more: on all workers at the same step, before anything was changed by it."""
+
+
+class Learner:
+    """The network in training. All workers make the same calls."""
+
+    def __init__(self, model: Model, settings: TrainSettings) -> None:
+        net: Any = model.net
+        if settings.objective.startswith("siglip"):
+            with_bias(net)
+        freeze(net, settings)
+        if settings.gradient_checkpointing:
+            net.set_grad_checkpointing(True)
+        self.model, self.settings = model, settings
+        self.towers = Towers(model, settings.feature_dropout, _heads(model, settings)).to(model.device)
+        self.towers.train()
+        if not any(parameter.requires_grad for parameter in trunk_of(net.visual).parameters()):
+            trunk_of(net.visual).eval()  # a frozen trunk keeps its batch statistics
+        _check_micro_batch(self.towers, settings)
+        self._parallel: Any = in_parallel(self.towers, settings)
+        self.optimiser = optimiser_of(self.towers, settings)
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
+        self.average = (
+            AveragedModel(self.towers, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+            if settings.ema_decay
+            else None
+        )
+
+    def step(self, batch: Mapping[str, Tensor], step: int, num_steps: int) -> dict[str, float]:
+        """Forward, backward, update. Loss, logit scale, gradient norm and learning rate, the same on all workers.
+
+        Raises `NotFiniteError` before an update by a loss that is none.
+        """
+        share = set_learning_rate(self.optimiser, step, num_steps, self.settings.warmup_steps)
+        self.optimiser.zero_grad()
+        loss, scale = self.backward(batch)
+        if not torch.isfinite(loss):
+            raise NotFiniteError(f"the loss is not finite at step {step + 1}")
+        self.scaler.unscale_(self.optimiser)
+        parameters = [it for group in self.optimiser.param_groups for it in group["params"]]
+        limit = self.settings.max_gradient_norm or math.inf
+        norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        net: Any = self.towers.net
+        with torch.no_grad():
+            net.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
+        if self.average:
+            self.average.update_parameters(self.towers)
+        return {"loss": loss.item(), "logit_scale": scale.item(), "gradient_norm": norm.item(), "lr_share": share}
+
+    def backward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit scale."""
+        size = len(batch["clades"])
+        micro = self.settings.micro_batch or size
+        loss, scale = self._at_once(batch) if micro >= size else self._in_two_passes(batch, micro)
+        return mean(loss), scale
+
+    def _at_once(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            encoded, scale, bias = self._parallel(batch)
+        loss = self._loss(encoded, scale, bias)
+        self.scaler.scale(loss).backward()
+        return loss.detach(), scale.detach()
+
+    def _in_two_passes(self, batch: Mapping[str, Tensor], micro: int) -> tuple[Tensor, Tensor]:
+        """Vectors first; then the gradients of the vectors, and once more, piece by piece, what they mean for the
+        weights (GradCache, arXiv:2101.06983)."""
+        pieces = [{name: column[start : start + micro] for name, column in batch.items()}
+                  for start in range(0, len(batch["clades"]), micro)]  # fmt: skip
+        states, encoded = [], []
+        scale = bias = torch.zeros(())
+        for piece in pieces:
+            states.append(_rng_state(self.model.device))
+            with torch.no_grad(), self._autocast():
+                part, scale, bias = self.towers(piece)
+            encoded.append(part)
+        everything = Encoded(*(torch.cat(parts) for parts in zip(*(part.columns() for part in encoded), strict=True)))
+        everything = everything.map(lambda column: column.requires_grad_() if column.is_floating_point() else column)
+        scale, bias = (it.detach().clone().requires_grad_() for it in (scale, bias))
+        loss = self._loss(everything, scale, bias)
+        self.scaler.scale(loss).backward()
+        after = _rng_state(self.model.device)
+        for number, (piece, state) in enumerate(zip(pieces, states, strict=True)):
+            last = number == len(pieces) - 1
+            _set_rng_state(state, self.model.device)
+            with self._unsynchronised(not last):
+                with self._autocast():
+                    part, part_scale, part_bias = self._parallel(piece)
+                start = number * micro
+                gradients = [_rows(given.grad, start, len(piece["clades"])) for given in everything.columns()]
+                outputs = list(part.columns())
+                if last:  # once is enough for what all pieces share
+                    outputs += [part_scale, part_bias]
+                    gradients += [scale.grad, bias.grad]
+                pairs = [
+                    (out, it)
+                    for out, it in zip(outputs, gradients, strict=True)
+                    if out.requires_grad and it is not None
+                ]
+                torch.autograd.backward([out for out, _ in pairs], [it for _, it in pairs])
+        _set_rng_state(after, self.model.device)
+        return loss.detach(), scale.detach()
+
+    def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor) -> Tensor:
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        first = rank * len(mine.clades_BR)
+        return OBJECTIVES[self.settings.objective](mine, mine.map(gather), first, scale, bias, self.settings.loss_tile)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        half = _HALF.get(self.settings.precision)
+        return torch.autocast(self.model.device.type, half) if half else nullcontext()
+
+    def _unsynchronised(self, wanted: bool) -> AbstractContextManager[None]:
+        """Gradients stay on this worker while pieces of a batch are still to come."""
+        return sync_off(self._parallel) if wanted else nullcontext()
+
+
+def _heads(model: Model, settings: TrainSettings) -> RankHeads | None:
+    ranks = CLASSIFIED.get(settings.objective)
+    if ranks is None:
+        return None
+    key_NR = np.asarray([clade_keys(taxon.lineage) for taxon in TaxonTree.load(settings.taxa).taxa], np.int64)
+    keys = [np.unique(key_NR[key_NR[:, rank] != 0, rank]) for rank in ranks]
+    torch.manual_seed(settings.seed)  # the same on all workers
+    return RankHeads(ranks, keys, model.dim)
+
+
+def _check_micro_batch(towers: Towers, settings: TrainSettings) -> None:
+    if settings.micro_batch and any(it.training for it in batch_norms(towers)):
+        raise UserError("micro_batch needs towers without batch normalisation, whose output hangs on the whole batch")
+
+
+def _rows(gradient: Tensor | None, start: int, count: int) -> Tensor | None:
+    return None if gradient is None else gradient[start : start + count]
+
+
+def _rng_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_rng_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

@@ -1,0 +1,113 @@
+"""What training tells of itself: a line a step, and how fast and how hard the machine works."""
+
+import json
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from trygon.storage import exists, is_remote, read_bytes, write_text
+from trygon.training.learner import Learner
+
+_SAVE_S = 30.0
+_FLOP_SAMPLES = 2
+_PEAK_TFLOPS = {
+    "B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "A10": 125, "L4": 121, "T4": 65, "V100": 125,
+}  # fmt: skip
+"""Dense half precision, as the makers' data sheets say. Names that hold others come first."""
+
+
+class Figures:
+    """The times of steps, and what follows from them. Seconds; one worker's wait, all workers' images."""
+
+    def __init__(self, device: torch.device, batch_size: int) -> None:
+        self.flops_per_sample: float | None = None
+        self._batch_size = batch_size
+        self._peak = _peak_tflops(device)
+        self._begun = self._read = time.perf_counter()
+
+    def begin(self) -> None:
+        """A step begins with waiting for its batch."""
+        self._begun = time.perf_counter()
+
+    def read(self) -> None:
+        """The batch is there."""
+        self._read = time.perf_counter()
+
+    def end(self) -> dict[str, float]:
+        """The step is done."""
+        now = time.perf_counter()
+        taken = now - self._begun
+        figures = {"data_s": self._read - self._begun, "step_s": now - self._read}
+        figures["images_per_s"] = self._batch_size / taken
+        if self.flops_per_sample:
+            figures["tflops"] = self.flops_per_sample * figures["images_per_s"] / 1e12
+            if self._peak:
+                workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+                figures["mfu"] = figures["tflops"] / self._peak / workers
+        return figures
+
+
+def _peak_tflops(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((float(peak) for known, peak in _PEAK_TFLOPS.items() if known in name), None)
+
+
+def flops_per_sample(learner: Learner, batch: dict[str, Tensor]) -> float:
+    """Floating-point operations that training one sample takes: those of a forward pass, and for what learns twice as
+    many on the way back. Captions that come again are counted once for all."""
+    if learner.settings.sharded or learner.settings.compile:
+        return 0.0  # neither lets one worker run a part alone
+    some = {name: column[:_FLOP_SAMPLES] for name, column in batch.items()}
+    if some["tokens"].ndim == 3:
+        some["tokens"] = some["tokens"][:, 0]
+    with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        learner.towers(some)
+    return 3 * counter.get_total_flops() / _FLOP_SAMPLES
+
+
+def _step(line: str) -> float:
+    """The step of a line; of half a line, which a kill can leave, one past them all."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
+
+
+class MetricsFile:
+    """One JSON line a step. Lines past the checkpoint that a run goes on from are dropped: they will come again.
+
+    On disk each line is there at once. An object on S3 is only ever written anew: every half a minute, more seldom as
+    that takes longer, and by `save`.
+    """
+
+    def __init__(self, place: str, from_step: int) -> None:
+        self._place = place
+        lines = read_bytes(place).decode().splitlines() if exists(place) else []
+        self._lines = [f"{line}\n" for line in lines if _step(line) <= from_step]
+        self._due = 0.0
+        self.save(anew=True)
+
+    def add(self, step: int, num_steps: int, **figures: Any) -> None:
+        """Append one step's figures."""
+        rounded = {name: round(value, 5) for name, value in figures.items()}
+        line = json.dumps({"step": step, "num_steps": num_steps, **rounded}) + "\n"
+        if not is_remote(self._place):
+            with open(self._place, "a") as file:
+                file.write(line)
+            return
+        self._lines.append(line)
+        if time.monotonic() > self._due:
+            self.save()
+
+    def save(self, anew: bool = False) -> None:
+        """See to it that all lines are there."""
+        if is_remote(self._place) or anew:
+            began = time.monotonic()
+            write_text(self._place, "".join(self._lines))
+            self._due = time.monotonic() + max(_SAVE_S, 100 * (time.monotonic() - began))

@@ -1,0 +1,100 @@
+"""Towers in parallel with those of other workers: copies whose gradients are averaged, or one set in shards."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from trygon.training.settings import TrainSettings
+from trygon.training.towers import Towers
+
+
+def in_parallel(towers: Towers, settings: TrainSettings) -> nn.Module:
+    """The towers as one of many, compiled where that is asked for. They stay the same object within."""
+    if dist.is_initialized() and settings.sharded:
+        _shard(towers)
+        wrapped: nn.Module = towers
+    elif dist.is_initialized() and dist.get_world_size() > 1:
+        wrapped = DistributedDataParallel(towers)
+    else:
+        wrapped = towers
+    if settings.compile:
+        net: Any = towers.net
+        net.visual.compile(dynamic=False)
+        net.text.compile(dynamic=True)  # captions differ in length
+    return wrapped
+
+
+def _shard(towers: Towers) -> None:
+    """FSDP2: weights, gradients and optimiser state lie in shards; what has no dimensions stays whole."""
+    net: Any = towers.net
+    for parameter in towers.parameters():
+        parameter.data = parameter.data.contiguous()  # channels last, which FSDP2 does not know
+    scalars = {parameter for parameter in towers.parameters() if parameter.ndim == 0}
+    for block in blocks(net):
+        fully_shard(block)
+    fully_shard(towers, ignored_params=scalars, mp_policy=MixedPrecisionPolicy())
+    for parameter in scalars:
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_average_gradient)
+
+
+def _average_gradient(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    dist.all_reduce(parameter.grad)
+    parameter.grad /= dist.get_world_size()
+
+
+def blocks(net: Any) -> list[nn.Module]:
+    """The transformer blocks of both towers."""
+    holders = (net.visual, getattr(net.visual, "trunk", None), net.text)
+    lists = [
+        getattr(getattr(holder, "transformer", holder), name, [])
+        for holder in holders
+        if holder is not None
+        for name in ("resblocks", "blocks")
+    ]
+    return [block for some in lists for block in some]
+
+
+def batch_norms(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers whose output for a sample hangs on the other samples."""
+    return (it for it in module.modules() if isinstance(it, nn.modules.batchnorm._BatchNorm))
+
+
+def sync_off(wrapped: nn.Module) -> AbstractContextManager[None]:
+    """A time in which gradients are kept and not averaged."""
+    if isinstance(wrapped, DistributedDataParallel):
+        return wrapped.no_sync()
+    return _unsharded(wrapped)
+
+
+@contextmanager
+def _unsharded(wrapped: nn.Module) -> Iterator[None]:
+    if not isinstance(wrapped, FSDPModule):
+        yield
+        return
+    wrapped.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        wrapped.set_requires_gradient_sync(True)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of a number over the workers, the same on all of them."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        value = value.detach().clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value.detach()
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor that may lie in shards, put together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
