@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from pydantic import Field
 
 from trygon.errors import UserError
 from trygon.storage import exists, join, read_json, write_json, write_text
@@ -28,6 +29,8 @@ class EvaluateConfig(JobConfig):
     """The folder that `trygon curate` wrote, with its held-out splits."""
     out: Place
     """Folder for metrics.json and index.html."""
+    limit: int = Field(default=5000, ge=1)
+    """Pictures of each split to measure on at most; of a larger one always the same are taken."""
     baseline: str = ""
     """Another model to stand beside it, such as the one that training started from."""
 
@@ -39,7 +42,7 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     from trygon.mirror import made_here
 
     models = [ref for ref in (config.model, config.baseline) if ref]
-    tasks = tasks_of(config.shards)
+    tasks = tasks_of(config.shards, config.limit)
     if not tasks:
         raise UserError(f"--shards {config.shards} has no val or unseen shards to measure on; see `trygon curate`")
     identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards)}

@@ -32,6 +32,7 @@ _CARD = "provenance.json"
 _OF_THE_MACHINE = {
     *("out", "shards", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
+    "validation_samples",
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
 
@@ -137,6 +138,8 @@ class TrainConfig(JobConfig):
     """Rows in the buffer that mixes neighbours."""
     readers: int = Field(default=1, ge=1)
     """Processes that decode pictures for each worker."""
+    validation_samples: int = Field(default=500, ge=0)
+    """Validation pictures on which each checkpoint is measured, beside training; 0 for none."""
     collective_timeout_s: float = Field(default=600.0, gt=0)
     """Workers that wait for each other longer than this have lost one: training goes on from the last checkpoint."""
     trackers: tuple[Tracker, ...] = ("tensorboard",)
@@ -309,17 +312,20 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
 
 
 def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":
+    from trygon.data.shards import list_shards
     from trygon.training.settings import TrainSettings
 
     same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {"shards", "initial"}
     folder = folder_of(initial)
+    held_out = config.validation_samples if list_shards(config.shards, "val") else 0
+    validation = {"validation_samples": held_out, "validation_shards": absolute(config.shards)}
     return TrainSettings(
         initial=initial,
         initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
         shards=tuple(shards),
         taxa=join(absolute(config.shards), "taxa.parquet"),
         metrics=join(absolute(config.out), "metrics.jsonl"),
-        **config.model_dump(include=same),
+        **config.model_dump(include=same) | validation,
     )
 
 

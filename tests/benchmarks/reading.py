@@ -159,21 +159,13 @@ def read_stream(folder: Path, processes: int, epochs: int) -> Iterator[int]:
 
 def read_preparer(folder: Path, processes: int, epochs: int) -> Iterator[int]:
     """`Preparer` in this process: what preparing costs without Ray."""
-    from trygon.data.ingest import Preparer
+    from trygon.data.ingest import Preparer, row_of
 
     assert processes == 1
     prepare = Preparer(_preparation(folder))
     plan = _plan(folder, epochs)
     for visit in plan.visits(plan.leg(0), 0, 1):
-        group = visit.row_group
-        row = {
-            "path": group.path,
-            "index": group.index,
-            "epoch": visit.epoch,
-            "first": visit.first,
-            "last": visit.last,
-        }
-        yield len(prepare({name: np.asarray([value]) for name, value in row.items()})["clades"])
+        yield len(prepare({name: np.asarray([value]) for name, value in row_of(visit).items()})["clades"])
 
 
 READERS = {

@@ -64,16 +64,7 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     Raises `TrygonError` where of a whole visit nothing can be read."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     for some in _chunks(visits, _STREAM_VISITS):
-        rows = [
-            {
-                "path": it.row_group.path,
-                "index": it.row_group.index,
-                "epoch": it.epoch,
-                "first": it.first,
-                "last": it.last,
-            }
-            for it in some
-        ]
+        rows = [row_of(visit) for visit in some]
         # One block a task; few visits are spread over all readers, of many some go together.
         num_blocks = max(min(len(rows), 64), len(rows) // 4)
         dataset = ray.data.from_items(rows, override_num_blocks=num_blocks).map_batches(
@@ -84,6 +75,14 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
             compute=ray.data.ActorPoolStrategy(size=num_readers),
         )
         yield from cast(Iterator[Piece], dataset.iter_batches(batch_size=None, batch_format="numpy"))
+
+
+def row_of(visit: Visit) -> dict[str, str | int]:
+    """A visit as a row of Ray Data's, which `Preparer` reads."""
+    group = visit.row_group
+    return {
+        "path": group.path, "index": group.index, "epoch": visit.epoch, "first": visit.first, "last": visit.last,
+    }  # fmt: skip
 
 
 def _chunks(visits: Iterable[Visit], size: int) -> Iterator[list[Visit]]:

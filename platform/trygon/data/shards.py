@@ -1,5 +1,6 @@
 """Shards: Parquet files of samples with small row groups, so that a reader takes a few images at a time."""
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 
 from trygon.schemas import SAMPLE
 from trygon.storage import digest_file, is_remote, join, list_folder, open_input, write_bytes
+from trygon.taxonomy.taxon import RANKS
 
 ROW_GROUP_ROWS = 64
 
@@ -64,3 +66,27 @@ def read_samples(folder: str | Path, split: str, columns: Sequence[str] | None =
         with open_shard(place) as shard:
             tables.append(shard.read(columns=wanted))
     return pa.concat_tables(tables)
+
+
+def distinct_taxa(folder: str | Path, split: str) -> pa.Table:
+    """The distinct lineages of a split, with their common names."""
+    names = [*RANKS, "common"]
+    return read_samples(folder, split, names).group_by(names).aggregate([])
+
+
+def sample_rows(folder: str | Path, split: str, limit: int) -> pa.Table:
+    """Samples of a split in whole row groups, always the same ones: all, or as many as reach the limit. Samples of all
+    kinds lie in each row group, so that some stand for all."""
+    groups = []
+    for place in list_shards(folder, split):
+        with open_shard(place) as shard:
+            groups += [(place, index) for index in range(shard.num_row_groups)]
+    random.Random(0).shuffle(groups)
+    tables, count = [SAMPLE.empty_table()], 0
+    for place, index in groups:
+        if count >= limit:
+            break
+        with open_shard(place) as shard:
+            tables.append(shard.read_row_group(index, columns=SAMPLE.names))
+        count += tables[-1].num_rows
+    return pa.concat_tables(tables).sort_by("sample_id").slice(0, limit)

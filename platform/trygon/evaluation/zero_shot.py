@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from trygon.data.images import preprocess
-from trygon.data.shards import read_samples
+from trygon.data.shards import distinct_taxa, sample_rows
 from trygon.evaluation.metrics import Prediction, rank_metrics
 from trygon.models.model import Model
-from trygon.schemas import SAMPLE
-from trygon.taxonomy.captions import MIXED, caption
+from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.taxon import Taxon
 
 
@@ -30,23 +29,22 @@ class Task:
     candidates: tuple[Taxon, ...]
 
 
-def tasks_of(shards: str | Path) -> list[Task]:
+def tasks_of(shards: str | Path, limit: int = 5000) -> list[Task]:
     """The tasks that shards hold: `seen` (new photos of trained species among all trained species), `unseen` (held-out
-    species among themselves), `unseen_among_all` (held-out species among all)."""
+    species among themselves), `unseen_among_all` (held-out species among all); of `limit` pictures at most."""
     taxa = {split: _species(shards, split) for split in ("train", "val", "unseen")}
     seen = _distinct([*taxa["train"], *taxa["val"]])
     unseen = _distinct(taxa["unseen"])
     tasks = [
-        _task("seen", shards, "val", seen),
-        _task("unseen", shards, "unseen", unseen),
-        _task("unseen_among_all", shards, "unseen", _distinct([*seen, *unseen])),
+        _task("seen", shards, "val", seen, limit),
+        _task("unseen", shards, "unseen", unseen, limit),
+        _task("unseen_among_all", shards, "unseen", _distinct([*seen, *unseen]), limit),
     ]
     return [task for task in tasks if task.images]
 
 
 def _species(shards: str | Path, split: str) -> list[Taxon]:
-    rows = read_samples(shards, split).to_pylist()
-    return [Taxon.from_row(row) for row in rows if row["species"]]
+    return [Taxon.from_row(row) for row in distinct_taxa(shards, split).to_pylist() if row["species"]]
 
 
 def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
@@ -57,15 +55,18 @@ def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
     return tuple(chosen.values())
 
 
-def _task(name: str, shards: str | Path, split: str, candidates: tuple[Taxon, ...]) -> Task:
-    rows = [row for row in read_samples(shards, split, SAMPLE.names).to_pylist() if row["species"]]
+def _task(name: str, shards: str | Path, split: str, candidates: tuple[Taxon, ...], limit: int) -> Task:
+    rows = [row for row in sample_rows(shards, split, limit).to_pylist() if row["species"]]
     credits = (", ".join(filter(None, (row["rights_holder"], row["license"]))) for row in rows)
     images = tuple(row["image"] for row in rows)
     return Task(name, images, tuple(credits), tuple(map(Taxon.from_row, rows)), candidates)
 
 
 def evaluate(
-    model: Model, tasks: Sequence[Task], progress: Callable[[int], None] = lambda num_done: None
+    model: Model,
+    tasks: Sequence[Task],
+    progress: Callable[[int], None] = lambda num_done: None,
+    text_types: Sequence[TextType] = MIXED,
 ) -> tuple[dict[str, float], dict[str, list[Prediction]]]:
     """Flat metrics `zero_shot/TASK/TEXT_TYPE/RANK/…`, and the predictions of each task with the first text type."""
     metrics: dict[str, float] = {}
@@ -74,7 +75,7 @@ def evaluate(
     for task in tasks:
         if task.images not in vectors:
             vectors[task.images] = encode(model, task.images, progress)
-        for text_type in MIXED:
+        for text_type in text_types:
             texts = [caption(taxon, text_type) for taxon in task.candidates]
             order_BN = np.argsort(-(vectors[task.images] @ model.encode_texts(texts).T), axis=1)
             predictions = [

@@ -96,7 +96,8 @@ class MetricsFile:
     def add(self, step: int, num_steps: int, **figures: Any) -> None:
         """Append one step's figures."""
         rounded = {name: round(value, 5) for name, value in figures.items()}
-        line = json.dumps({"step": step, "num_steps": num_steps, **rounded}) + "\n"
+        fixed = {"step": step, "num_steps": num_steps, "time": round(time.time(), 3)}
+        line = json.dumps(fixed | rounded) + "\n"
         if not is_remote(self._place):
             with open(self._place, "a") as file:
                 file.write(line)

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import ray.train
 import ray.train.torch
@@ -15,6 +15,7 @@ from trygon.lease import Hold, LostError
 from trygon.storage import is_remote, open_input
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.settings import TrainSettings
+from trygon.training.validation import validate
 from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
@@ -48,6 +49,7 @@ def fit(
         train_worker,
         train_loop_config=settings.as_dict(),
         torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
+        validation_config=_validation(settings),
         scaling_config=ray.train.ScalingConfig(num_workers=most if least == most else num_workers, use_gpu=use_gpu),
         run_config=ray.train.RunConfig(
             name="run",
@@ -67,6 +69,19 @@ def fit(
         )
     assert result.checkpoint is not None, "the last leg reports one"
     return result.checkpoint
+
+
+def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
+    if not settings.validation_samples:
+        return None
+    values = {
+        "initial": settings.initial,
+        "shards": settings.validation_shards,
+        "samples": settings.validation_samples,
+        "place": settings.metrics.replace("metrics.jsonl", "validation.jsonl"),
+    }
+    task = ray.train.ValidationTaskConfig(fn_kwargs=values)
+    return ray.train.ValidationConfig(cast(Any, validate), task, {"num_cpus": 1})
 
 
 def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:

@@ -17,6 +17,8 @@ class TrainSettings:
     shards: tuple[str, ...]
     taxa: str
     """The Parquet file of all taxa in the shards."""
+    validation_shards: str = ""
+    """The folder with the shards to measure on."""
     metrics: str
     """The JSON-lines file that rank 0 writes: a whole path or an address."""
     objective: str = "clip"
@@ -50,6 +52,8 @@ class TrainSettings:
     shuffle_rows: int = 1024
     readers: int = 1
     """Processes that prepare samples for one worker."""
+    validation_samples: int = 0
+    """Pictures on which each checkpoint is measured, beside training; 0 for none."""
     collective_timeout_s: float = 600.0
     seed: int = 0
 

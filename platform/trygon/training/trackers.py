@@ -14,8 +14,11 @@ Track = Callable[[dict[str, Any]], None]
 """Takes a line of metrics: `step`, and numbers under their names."""
 
 
+_NO_FIGURES = {"step", "num_steps", "time"}
+
+
 def _figures(line: dict[str, Any]) -> dict[str, float]:
-    return {f"train/{name}": value for name, value in line.items() if name not in ("step", "num_steps")}
+    return {f"train/{name}": value for name, value in line.items() if name not in _NO_FIGURES}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The loop that each Ray Train worker runs: legs of steps, and checkpoints between them."""
 
+import os
 import random
 import shutil
 import tempfile
@@ -36,7 +37,10 @@ def train_worker(config: dict[str, Any]) -> str:
     settings = TrainSettings(**config)
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    model = load_model(settings.initial, str(ray.train.torch.get_device()))
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":  # Ray gives a worker one thread; its share of the machine are more
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    model = load_model(settings.initial, str(device))
     if settings.initial_digest and model.digest != settings.initial_digest:
         raise TrygonError(f"the model in {settings.initial} is another one than when training began")
     learner = Learner(model, settings)
@@ -157,6 +161,7 @@ def _report(learner: Learner, position: Position, rank: int, wait: bool) -> None
             checkpoint_upload_fn=_upload,
             checkpoint_upload_mode=mode,
             delete_local_checkpoint_after_upload=True,
+            validation=learner.settings.validation_samples > 0,
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

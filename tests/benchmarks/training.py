@@ -1,0 +1,248 @@
+"""How fast training is beside open_clip's own trainer, and beside a bare step on samples that lie in memory.
+
+    python tests/benchmarks/training.py OUT [--images 4096] [--batch 128] [--steps 24] [--workers 1 2] [--rounds 2]
+
+All train the same small model (6 layers of 192 for pictures of 224 pixels in patches of 32, 4 of 192 for captions of
+up to 77 tokens) from the same weights, in fp32, on the same curated pictures of a synthetic tree of life: `trygon
+train` on the Parquet form, `open_clip_train.main` on the WebDataset form, with as many processes, batches of the
+same size and one process each that reads. They take turns. A rate is that of the steps after the first four of a
+run, by the clock, from what each trainer writes for every step. The bare step is `Learner.step` over and over on the
+same few batches, with as many processes. Then what resilience costs: seconds that a checkpoint takes from training,
+and from the start of a command that goes on to its first step. Some 25 minutes on two cores.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from trygon.storage import read_json
+
+_SKIP = 4
+_VISION = {"image_size": 224, "patch_size": 32, "width": 192, "layers": 6, "head_width": 64}
+_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 192, "heads": 3, "layers": 4}
+
+
+def write_model(folder: Path) -> None:
+    """The model that all start from."""
+    from open_clip import SimpleTokenizer
+    from open_clip.model import CustomTextCLIP
+
+    from trygon.models.model import save_model
+    from trygon.testing.tiny import TINY_CONFIG
+
+    torch.manual_seed(0)
+    config = TINY_CONFIG | {"model_cfg": {"embed_dim": 192, "vision_cfg": _VISION, "text_cfg": _TEXT}}
+    save_model(folder, CustomTextCLIP(**config["model_cfg"]), config, SimpleTokenizer())
+
+
+def trygon(*words: object) -> list[str]:
+    return [sys.executable, "-m", "trygon_jobs", *map(str, words)]
+
+
+def write_data(out: Path, images: int) -> Path:
+    """Curated shards in both forms."""
+    made, shards = out / f"sources-{images}", out / f"shards-{images}"
+    subprocess.run(trygon("synthesize", made, "--images", images), check=True)
+    sources = [word for kind in ("inat21", "eol") for word in ("--source", f"{kind}:{made / kind}")]
+    flags = ["--side", 224, "--resize", "squash", "--shard-rows", 512, "--webdataset", "--holdout", 0]
+    subprocess.run(trygon("curate", shards, *sources, *flags), check=True)
+    return shards
+
+
+def train_command(out: Path, shards: Path, run: Path, workers: int, options: Any, epochs: int) -> list[str]:
+    words = ["--shards", shards, "--out", run, "--initial.model", out / "model", "--objective", "clip"]
+    words += ["--workers", workers, "--batch-size", options.batch, "--epochs", epochs, "--shuffle-rows", 512]
+    return trygon("train", *words, "--warmup-steps", 10, "--steps-per-leg", options.steps)
+
+
+def lines_of(run: Path) -> list[dict[str, Any]]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def rate(times: list[float], batch: int) -> float:
+    """Images a second, from when the steps were done."""
+    kept = times[_SKIP - 1 :]
+    return batch * (len(kept) - 1) / (kept[-1] - kept[0])
+
+
+def run_trygon(out: Path, shards: Path, workers: int, options: Any) -> tuple[float, float]:
+    """Images a second, and the share of it that went by waiting for data."""
+    run = out / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    command = train_command(out, shards, run, workers, options, epochs=options.epochs)
+    subprocess.run([*command, "--checkpoint-minutes", "60"], check=True)
+    lines = lines_of(run)[: options.steps]
+    waited = sum(line["data_s"] for line in lines[_SKIP:]) / (lines[-1]["time"] - lines[_SKIP - 1]["time"])
+    return rate([line["time"] for line in lines], options.batch), waited
+
+
+def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
+    tars = sorted(map(str, (shards / "webdataset/train").glob("*.tar")))
+    logs = out / "open_clip"
+    shutil.rmtree(logs, ignore_errors=True)
+    command = [
+        sys.executable,
+        "-m",
+        "open_clip_train.main",
+        "--model",
+        f"local-dir:{out / 'model'}",
+        "--device",
+        "cpu",
+    ]
+    command += ["--dist-backend", "gloo", "--dataset-type", "webdataset", "--train-data", "::".join(tars)]
+    command += ["--dataset-resampled", "--train-num-samples", str(options.steps * options.batch), "--workers", "1"]
+    command += ["--batch-size", str(options.batch // workers), "--epochs", "1", "--precision", "fp32", "--lr", "1e-4"]
+    command += [
+        "--warmup",
+        "10",
+        "--local-loss",
+        "--gather-with-grad",
+        "--log-every-n-steps",
+        "1",
+        "--save-frequency",
+        "0",
+    ]
+    command += ["--logs", str(logs), "--name", "run", "--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6"]
+    # As torchrun would start them; its own parser takes --logs for one of its options.
+    shared = {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(29500 + os.getpid() % 500), "WORLD_SIZE": str(workers),
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(command, env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=out)
+        for rank in range(workers)
+    ]
+    if any([process.wait() for process in processes]):
+        raise SystemExit("open_clip's trainer failed")
+    text = next(logs.rglob("out.log")).read_text()
+    stamps = re.findall(r"^(\S+,\S+) \| INFO \| Train Epoch", text, re.MULTILINE)
+    return rate([datetime.strptime(it, "%Y-%m-%d,%H:%M:%S").timestamp() for it in stamps], options.batch)
+
+
+def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> None:
+    from trygon.data.ingest import Preparer, list_row_groups, row_of
+    from trygon.data.mixing import Samples, mixed_batches
+    from trygon.data.shards import list_shards
+    from trygon.models.model import load_model
+    from trygon.training.learner import Learner
+    from trygon.training.plan import Plan
+    from trygon.training.settings import TrainSettings
+    from trygon.training.worker import preparation_of
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    if workers > 1:
+        meet = f"file://{out}/meet-{workers}"
+        dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=workers)
+    settings = TrainSettings(
+        initial=str(out / "model"), shards=(), taxa="", metrics="", batch_size=options.batch, warmup_steps=10
+    )
+    model = load_model(out / "model", "cpu")
+    plan = Plan.of(list_row_groups(list_shards(shards, "train")), 1, 4, options.batch, 0)
+    prepare = Preparer(preparation_of(model, settings))
+    visits = plan.visits(plan.leg(0), rank, workers)
+    pieces = (prepare({name: np.asarray([value]) for name, value in row_of(visit).items()}) for visit in visits)
+    batches = list(mixed_batches(Samples(pieces), 4, options.batch // workers, 512, random.Random(0)))
+    learner, times = Learner(model, settings), []
+    for step in range(options.steps):
+        batch = {name: column for name, column in batches[step % 4].items() if name != "broken"}
+        learner.step(batch, step, options.steps)
+        times.append(time.time())
+    if rank == 0:
+        (out / "bare").write_text(str(rate(times, options.batch)))
+    if workers > 1:
+        dist.destroy_process_group()
+
+
+def run_bare(out: Path, shards: Path, workers: int, options: Any) -> float:
+    (out / f"meet-{workers}").unlink(missing_ok=True)
+    mp.spawn(_bare, (workers, out, shards, options), nprocs=workers)  # pyright: ignore[reportPrivateImportUsage]
+    return float((out / "bare").read_text())
+
+
+def resilience(out: Path, shards: Path, options: Any) -> tuple[float, float]:
+    """Seconds that a checkpoint takes from training, and from a start to the first step of a run that goes on."""
+    run = out / "resumed"
+    shutil.rmtree(run, ignore_errors=True)
+    command = train_command(out, shards, run, 2, options, epochs=2 * options.epochs)
+    command[command.index("--steps-per-leg") + 1] = "4"
+    command += ["--checkpoint-minutes", "0"]
+    process = subprocess.Popen(command)
+    while len(lines_of(run)) < options.steps:
+        time.sleep(0.2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    for child in children:
+        if child.is_running():
+            child.kill()
+    process.wait()
+    lines = lines_of(run)
+    pairs = list(zip(lines[_SKIP:], lines[_SKIP + 1 :], strict=False))
+    # What a step does not account for itself lies between it and the one before: a checkpoint, where it begins a leg.
+    gaps = [after["time"] - before["time"] - after["data_s"] - after["step_s"] for before, after in pairs]
+    begins = [after["leg"] != before["leg"] for before, after in pairs]
+    cost = statistics.median(gap for gap, begin in zip(gaps, begins, strict=True) if begin)
+    started = time.time()
+    process = subprocess.Popen(command)
+    while not (new := [line for line in lines_of(run) if line["time"] > started]):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    return cost, new[0]["time"] - started
+
+
+def main() -> None:
+    """Measure, and print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    out = options.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    shards = write_data(out, options.images)
+    write_model(out / "model")
+    samples = read_json(shards / "summary.json")["samples"]["train"]
+    options.epochs = -(-options.steps * options.batch // samples)
+    table = ["| workers | trygon | open_clip's trainer | × | bare step | share of it | waiting for data |"]
+    table.append("|---|---|---|---|---|---|---|")
+    for workers in options.workers:
+        rounds = []
+        for _ in range(options.rounds):
+            ours, waited = run_trygon(out, shards, workers, options)
+            rounds.append(
+                (ours, run_open_clip(out, shards, workers, options), run_bare(out, shards, workers, options), waited)
+            )
+        ours, theirs, bare, waited = (statistics.median(column) for column in zip(*rounds, strict=True))
+        table.append(
+            f"| {workers} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} "
+            f"| {bare:.0f} | {ours / bare:.2f} | {waited:.1%} |"
+        )
+    cost, resumed = resilience(out, shards, options)
+    print("\n".join(table))
+    print(f"\nA checkpoint takes {cost:.2f} s from training.")
+    print(f"A run that goes on is at its first step after {resumed:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
