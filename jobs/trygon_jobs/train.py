@@ -75,6 +75,8 @@ class TrainConfig(JobConfig):
     """`clip`; `clip_taxa`, where samples of one taxon are no negatives of each other; `clip_tree`, where relatives are
     weak ones; `siglip` and `siglip_taxa`; and for comparison `classes`, a classifier of species, and `classes_tree`,
     one at each rank."""
+    sources: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default={})
+    """Train on these sources alone, each so many times an epoch: `inat21: 1`, `eol: 0.5` (half of its samples)."""
     text_types: tuple[TextType, ...] = MIXED
     """Text types to mix."""
     text_draw: Literal["sample", "step"] = "sample"
@@ -303,12 +305,22 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
     from trygon.training.features import write_features
 
     shards = list_shards(absolute(config.shards), "train")
+    _check_sources(config)
     if not config.freeze_image_trunk:
         return shards
     with _progress(console) as progress:
         task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
         out = join(absolute(config.out), "features")
         return write_features(shards, initial, out, config.workers, use_gpu, lambda rows: progress.advance(task, rows))
+
+
+def _check_sources(config: TrainConfig) -> None:
+    from trygon.data.shards import read_samples
+
+    if config.sources:
+        known = set(read_samples(config.shards, "train", ["source"])["source"].unique().to_pylist())
+        if unknown := sorted(config.sources.keys() - known):
+            raise UserError(f"--sources: {config.shards} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
 
 
 def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":

@@ -35,6 +35,13 @@ import torch.multiprocessing as mp
 from trygon.storage import read_json
 
 _SKIP = 4
+# open_clip gives data parallelism the device, which that refuses for a CPU; nothing else is changed.
+_OPEN_CLIP = """
+import runpy, torch
+parallel = torch.nn.parallel.DistributedDataParallel
+torch.nn.parallel.DistributedDataParallel = lambda module, device_ids=None, **options: parallel(module, **options)
+runpy.run_module("open_clip_train.main", run_name="__main__")
+"""
 _VISION = {"image_size": 224, "patch_size": 32, "width": 192, "layers": 6, "head_width": 64}
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 192, "heads": 3, "layers": 4}
 
@@ -130,7 +137,8 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
         subprocess.Popen(command, env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=out)
         for rank in range(workers)
     ]
-    if any([process.wait() for process in processes]):
+    codes = [process.wait() for process in processes]
+    if any(codes):
         raise SystemExit("open_clip's trainer failed")
     text = next(logs.rglob("out.log")).read_text()
     stamps = re.findall(r"^(\S+,\S+) \| INFO \| Train Epoch", text, re.MULTILINE)

@@ -11,10 +11,10 @@ from PIL import Image
 
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import ResizeMode, encode_jpeg
-from trygon.data.ingest import Preparation, Preparer, draw_text_type
+from trygon.data.ingest import Preparation, Preparer, draw_text_type, list_row_groups
 from trygon.data.shards import ROW_GROUP_ROWS, write_rows, write_shard
 from trygon.errors import TrygonError
-from trygon.taxonomy.captions import MIXED, caption
+from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
@@ -110,3 +110,21 @@ def test_features_are_read_where_a_shard_holds_them(tiny: str, tmp_path: Path) -
     )
     assert (some["feature"] == feature_BF[1:3]).all()
     assert "image" not in prepared
+
+
+def test_sources_come_by_their_weights(tiny: str, tmp_path: Path) -> None:
+    rows = [row | {"source": f"s{number % 4}", "sample_id": number} for number, row in enumerate(_rows(4 * 64))]
+    write_shard(tmp_path / "a.parquet", rows)
+    weights = {"s0": 1.0, "s1": 0.5, "s2": 2.25}
+    groups = list_row_groups([str(tmp_path / "a.parquet")], weights)
+    preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, (TextType.COM,), seed=0, sources=weights))
+    prepared = [_read(preparer, tmp_path / "a.parquet", group.index) for group in groups]
+    assert [len(it["clades"]) for it in prepared] == [group.num_rows for group in groups]
+    count = sum(group.num_rows for group in groups)
+    assert count == pytest.approx(64 * (1 + 0.5 + 2.25), abs=16)
+    assert sum(group.num_rows for group in list_row_groups([str(tmp_path / "a.parquet")], {"s0": 1.0})) == 64
+    parts = [
+        _read(preparer, tmp_path / "a.parquet", groups[0].index, rows=(n, n + 1)) for n in range(groups[0].num_rows)
+    ]
+    for name, column in prepared[0].items():
+        assert (np.concatenate([part[name] for part in parts]) == column).all()

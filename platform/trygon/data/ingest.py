@@ -5,7 +5,7 @@ whichever run. Shapes: B samples, S side, L tokens, R = 7 ranks, F the width of 
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -25,7 +25,7 @@ from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.training.plan import RowGroup, Visit
 
-_COLUMNS = ("sample_id", "image", "feature", *RANKS, "common")
+_COLUMNS = ("sample_id", "source", "image", "feature", *RANKS, "common")
 _OPEN_SHARDS = 32
 _STREAM_VISITS = 4096
 """Visits that one pipeline prepares: the next one takes seconds to start, and each visit is a line of its plan."""
@@ -35,7 +35,8 @@ _MAX_CAPTIONS = 50_000
 @dataclass(frozen=True)
 class Preparation:
     """How a row becomes a training sample: what the model `ref` reads. Features are used in place of pictures where a
-    shard holds them. With the text draw `step` a sample comes with a caption in each text type, in their order."""
+    shard holds them. `sources` are weights, all equal where there are none. With the text draw `step` a sample comes
+    with a caption in each text type, in their order."""
 
     ref: str
     side: int
@@ -45,16 +46,33 @@ class Preparation:
     crop_scale: tuple[float, float] = (0.9, 1.0)
     template: str = PUBLISHED
     text_draw: Literal["sample", "step"] = "sample"
+    sources: Mapping[str, float] | None = None
 
 
-def list_row_groups(paths: Sequence[str]) -> list[RowGroup]:
-    """The row groups of Parquet shards, from their footers."""
+def list_row_groups(paths: Sequence[str], sources: Mapping[str, float] | None = None) -> list[RowGroup]:
+    """The row groups of Parquet shards, from their footers. With weights of sources, `num_rows` counts the rows that
+    an epoch takes: a source of weight 0.5 comes with half of its samples, one of 2 twice with all; others do not."""
     groups = []
     for path in paths:
         with open_shard(path) as shard:
             metadata = shard.metadata
-        groups += [RowGroup(str(path), i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
+            for index in range(metadata.num_row_groups):
+                count = metadata.row_group(index).num_rows
+                if sources:
+                    count = len(_chosen(shard.read_row_group(index, columns=["sample_id", "source"]), sources))
+                if count:
+                    groups.append(RowGroup(str(path), index, count))
     return groups
+
+
+def _chosen(table: pa.Table, sources: Mapping[str, float]) -> np.ndarray:
+    """The rows that an epoch takes, in order. Which samples make up a part of a source is up to their ids."""
+    weight_B = np.asarray([sources.get(source, 0.0) for source in table["source"].to_pylist()])
+    # Ids are themselves drawn at random; another factor spreads those that are not.
+    share_B = (
+        table["sample_id"].to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(11)
+    ) / 2**53
+    return np.repeat(np.arange(table.num_rows), (np.floor(weight_B) + (share_B < weight_B % 1)).astype(np.int64))
 
 
 def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int = 1) -> Iterator[Piece]:
@@ -116,7 +134,10 @@ class Preparer:
     def _visit(self, path: str, index: int, epoch: int, first: int, last: int) -> dict[str, np.ndarray]:
         shard = self._open(path)
         columns = [name for name in _COLUMNS if name in shard.schema_arrow.names]
-        table = shard.read_row_group(index, columns=columns).slice(first, last - first)
+        table = shard.read_row_group(index, columns=columns)
+        if self.preparation.sources:
+            table = table.take(_chosen(table, self.preparation.sources))
+        table = table.slice(first, last - first)
         ids = table["sample_id"].to_pylist()
         taxa = _taxa(table)
         prepared = {

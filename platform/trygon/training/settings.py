@@ -15,6 +15,8 @@ class TrainSettings:
     initial_digest: str = ""
     """Of its weights: what lies there must not change under way."""
     shards: tuple[str, ...]
+    sources: dict[str, float] | None = None
+    """Weights of data sources; all samples where there are none."""
     taxa: str
     """The Parquet file of all taxa in the shards."""
     validation_shards: str = ""

@@ -13,6 +13,7 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from ray.util.metrics import Gauge
 from torch import Tensor
 
 from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups, stream
@@ -62,7 +63,7 @@ def train_worker(config: dict[str, Any]) -> str:
 
 def plan_of(settings: TrainSettings) -> Plan:
     """What this run reads; the same on every worker and on the driver."""
-    groups = list_row_groups(settings.shards)
+    groups = list_row_groups(settings.shards, settings.sources)
     return Plan.of(groups, settings.epochs, settings.steps_per_leg, settings.batch_size, settings.seed)
 
 
@@ -70,7 +71,7 @@ def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
     """How rows become what this model reads."""
     return Preparation(
         model.ref, model.side, model.resize_mode, settings.text_types, settings.seed,
-        template=settings.template, text_draw=settings.text_draw,
+        template=settings.template, text_draw=settings.text_draw, sources=settings.sources,
     )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def _leg_losses(
     leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
     log: MetricsFile | None,
 ) -> Iterator[float]:  # fmt: skip
-    settings = learner.settings
+    settings, gauges = learner.settings, _Gauges()
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
         figures.begin()
         batch = next(batches)
@@ -129,7 +130,9 @@ def _leg_losses(
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         learned = learner.step(batch, step, plan.num_steps)
         if log:
-            log.add(step + 1, plan.num_steps, leg=leg.index, **learned, **figures.end(), broken=num_broken)
+            line = learned | figures.end() | {"broken": num_broken}
+            log.add(step + 1, plan.num_steps, leg=leg.index, **line)
+            gauges.show(line)
         yield learned["loss"]
 
 
@@ -175,3 +178,16 @@ def _upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint
     with there.as_directory() as folder:
         check_seal(Path(folder))
     return there
+
+
+class _Gauges:
+    """The figures of the latest step on Ray's own Prometheus endpoint, as `ray_trygon_train_…`."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, Gauge] = {}
+
+    def show(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            if name not in self._gauges:
+                self._gauges[name] = Gauge(f"trygon_train_{name}", f"{name} of the latest training step")
+            self._gauges[name].set(value)
