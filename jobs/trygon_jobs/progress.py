@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -21,3 +22,18 @@ def counting(what: str, total: int, done: int = 0, unit: str = "") -> Iterator[C
     ) as progress:
         task = progress.add_task(what, total=total, completed=done)
         yield lambda more: progress.advance(task, more)
+
+
+def bars(console: Any) -> Any:
+    """Bars for several stages, with the time taken and left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console)

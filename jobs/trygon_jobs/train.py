@@ -10,19 +10,18 @@ from pydantic import Field, field_validator
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
-from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of, read_config
-from trygon.storage import absolute, digest_file, exists, is_remote, join, read_json, write_json, write_text
+from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
+from trygon.storage import absolute, digest_file, exists, join, read_json, write_json, write_text
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
+from trygon_jobs.progress import bars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ray.train import Checkpoint
 
     from trygon.lease import Hold
-    from trygon.training.initial import SentenceStart
     from trygon.training.settings import TrainSettings
 
 _CARD = "provenance.json"
@@ -32,32 +31,9 @@ _CARD = "provenance.json"
 _OF_THE_MACHINE = {
     *("out", "shards", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
-    "validation_samples",
+    *("validation_samples", "resize_seconds"),
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
-
-
-class InitialConfig(JobConfig):
-    """The model that training starts from: a folder, or an architecture with pretrained towers."""
-
-    model: str = ""
-    """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
-    architecture: str = ""
-    """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
-    pretrained: str = ""
-    """Weights that open_clip knows of that architecture: `openai`, `laion2b_s34b_b88k` and so on."""
-    image_weights: str = ""
-    """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
-    image_head_from_classes: bool = False
-    """Start a two-layer image head from the ImageNet classifier in `image_weights`, its classes said in words."""
-    sentence_model: str = ""
-    """A sentence encoder's folder that the text tower starts from, in weights and in what it says of captions."""
-    sentence_taxa: str = ""
-    """A Parquet file of taxa whose captions the text tower learns, beside those of the shards."""
-    sentence_captions: int = Field(default=3000, ge=1)
-    """Captions to learn."""
-    sentence_epochs: int = Field(default=2, ge=1)
-    """Passes over these captions."""
 
 
 class TrainConfig(JobConfig):
@@ -88,6 +64,8 @@ class TrainConfig(JobConfig):
     """Ray Train workers."""
     min_workers: int | None = Field(default=None, ge=1)
     """Go on with as few workers as this when nodes leave, and with more again when they come back."""
+    resize_seconds: float = Field(default=60.0, gt=0)
+    """Least time between two changes of the number of workers."""
     use_gpu: bool | None = None
     """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
     nodes when they are asked for, say so."""
@@ -181,7 +159,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
         return
     with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config, identity)
-        initial = _initial_model(config, hold, console)
+        initial = initial_model(config, hold, console)
         use_gpu = _start_ray(config)
         settings = _settings(config, initial, _training_shards(config, initial, use_gpu, console))
         state = _fit(config, settings, use_gpu, hold, console)
@@ -197,22 +175,7 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     if not shards:
         raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
     values = config.model_dump(mode="json", exclude=_OF_THE_MACHINE)
-    return values | {"shards": shards, "initial_digests": _initial_digests(config.initial)}
-
-
-def _initial_digests(initial: InitialConfig) -> dict[str, str]:
-    """Digests of the weights that the initial model is made of, as far as they are files."""
-    if initial.model:
-        folder = folder_of(initial.model)
-        files = {"model": folder / WEIGHTS_NAME if folder else None}
-    else:
-        sentence_model = _sample_path(initial.sentence_model)
-        files = {
-            "image_weights": _sample_path(initial.image_weights),
-            "sentence_taxa": _sample_path(initial.sentence_taxa),
-            "sentence_model": sentence_model / "model.safetensors" if sentence_model else None,
-        }
-    return {name: digest_file(path) for name, path in files.items() if path and path.is_file()}
+    return values | {"shards": shards, "initial_digests": initial_digests(config.initial)}
 
 
 def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
@@ -226,60 +189,6 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
 
 
-def _initial_model(config: TrainConfig, hold: "Hold", console: Any) -> str:
-    """The model that training starts from, by a name that holds everywhere; it is made unless it is there."""
-    from trygon.mirror import made_here
-    from trygon.models.model import load_model
-
-    initial = config.initial
-    if initial.model:
-        load_model(initial.model, "cpu")
-        return absolute_ref(initial.model)
-    if not initial.architecture:
-        raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
-    made = join(absolute(config.out), "initial")
-    if not exists(join(made, CONFIG_NAME)):
-        from trygon.training.initial import write_initial
-
-        weights, start = _sample_path(initial.image_weights), _sentence_start(config)
-        with _progress(console) as progress, made_here(made, CONFIG_NAME, hold) as folder:
-            cosine = write_initial(
-                folder, initial.architecture, weights, initial.image_head_from_classes, start, config.seed,
-                lambda title, total: _advance(progress, progress.add_task(title, total=total)), initial.pretrained,
-            )  # fmt: skip
-        if cosine is not None:
-            console.print(f"the text tower gives the sentence model's vectors with a mean cosine of {cosine:.3f}")
-    return made
-
-
-def _advance(progress: Any, task: Any) -> "Callable[[int], None]":
-    return lambda number: progress.advance(task, number)
-
-
-def _sentence_start(config: TrainConfig) -> "SentenceStart | None":
-    from trygon.taxonomy.tree import TaxonTree
-    from trygon.training.curriculum import caption_curriculum
-    from trygon.training.initial import SentenceStart
-
-    initial = config.initial
-    folder, taxa = _sample_path(initial.sentence_model), _sample_path(initial.sentence_taxa)
-    if folder is None:
-        return None
-    own = TaxonTree.load(join(config.shards, "taxa.parquet")).taxa
-    captions = caption_curriculum(own, taxa, initial.sentence_captions, config.text_types, config.seed)
-    return SentenceStart(folder, captions, initial.sentence_epochs)
-
-
-def _sample_path(text: str) -> Path | None:
-    from trygon.data.cache import sample_folder
-
-    if is_remote(text):
-        raise UserError(f"{text} is a URL; what a new model starts from is read on this machine: copy it here")
-    if text.startswith("sample:"):
-        return sample_folder() / text.removeprefix("sample:")
-    return Path(text) if text else None
-
-
 def _start_ray(config: TrainConfig) -> bool:
     """Start or join Ray; whether workers get GPUs. `UserError` where they shall and this machine has too few."""
     import os
@@ -288,8 +197,8 @@ def _start_ray(config: TrainConfig) -> bool:
 
     from trygon.cluster.local import inside_cluster, start_ray
 
-    # Each worker takes a slot, what prepares its data half a one each, and Ray Train's controller one more.
-    start_ray(max(os.cpu_count() or 1, math.ceil((1 + 0.5 * config.readers) * config.workers) + 1))
+    # Each worker takes a slot, what prepares its data half a one each, Ray Train's controller one, and validation too.
+    start_ray(max(os.cpu_count() or 1, math.ceil((1 + 0.5 * config.readers) * config.workers) + 2))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     if inside_cluster():  # it may grow
         return bool(num_gpus) if config.use_gpu is None else config.use_gpu
@@ -308,7 +217,7 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
     _check_sources(config)
     if not config.freeze_image_trunk:
         return shards
-    with _progress(console) as progress:
+    with bars(console) as progress:
         task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
         out = join(absolute(config.out), "features")
         return write_features(shards, initial, out, config.workers, use_gpu, lambda rows: progress.advance(task, rows))
@@ -346,26 +255,26 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
     from trygon.training.trackers import tracked
 
     flat = config.model_dump(mode="json")
-    with _progress(console) as progress, tracked(config.trackers, config.out, flat) as track:
+    with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
         task = progress.add_task("train", total=None)
 
         def show(line: dict[str, Any]) -> None:
             track(line)
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
-            progress.update(task, completed=line["step"], description=_told(line, config))
+            progress.update(task, completed=line["step"], description=_told(line))
 
         storage = join(absolute(config.out), "checkpoints")
         return fit(settings, storage, (config.min_workers or config.workers, config.workers), use_gpu, show, hold)
 
 
-def _told(line: dict[str, Any], config: TrainConfig) -> str:
+def _told(line: dict[str, Any]) -> str:
     """A step in a few words."""
     waited = line["data_s"] / max(line["data_s"] + line["step_s"], 1e-9)
     mfu = f"  MFU {line['mfu']:.0%}" if "mfu" in line else ""
     return (
         f"train  loss {line['loss']:.3f}  scale {line['logit_scale']:.1f}  gradient {line['gradient_norm']:.2f}  "
-        f"{line['images_per_s'] / config.workers:.0f} samples/s a worker  data {waited:.0%}{mfu}"
+        f"{line['images_per_s'] / line['workers']:.0f} samples/s a worker  data {waited:.0%}{mfu}"
     )
 
 
@@ -393,17 +302,3 @@ def _write_model(
         draw_curves(settings.metrics, folder / "curves.png")
         write_text(folder / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
         write_json(folder / _CARD, {"identity": identity, "steps": position.step, "data": data})
-
-
-def _progress(console: Any) -> Any:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console)

@@ -2,61 +2,34 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
-import psutil
 import pytest
 import torch
 from open_clip.model import CustomTextCLIP
-from PIL import Image
 
-from trygon.data.images import encode_jpeg
-from trygon.data.shards import shard_path, write_shard
 from trygon.models.model import load_model
 from trygon.storage import copy_file, exists, join, list_files, read_bytes, read_json
-from trygon.taxonomy.taxon import RANKS, Taxon
-from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.processes import kill_family
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
-from trygon.testing.tiny import tiny_sentence_architecture, write_tiny_model, write_tiny_sentence_model
+from trygon.testing.tiny import (
+    tiny_sentence_architecture,
+    write_tiny_model,
+    write_tiny_sentence_model,
+    write_tiny_shards,
+)
 
 # Three starts of Ray: on a busy machine that takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 _EPOCHS = 6
 _STEPS_PER_EPOCH = 4
-
-
-def _write_shards(folder: Path, split: str = "train", count: int = 4) -> Path:
-    folder.mkdir(exist_ok=True)
-    taxa = [Taxon(("Animalia", "Chordata", "Aves", "O", "F", "Genus", f"s{i}"), f"bird {i}") for i in range(8)]
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        rows = []
-        for number in range(16):
-            taxon = taxa[number % 8]
-            pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
-            rows.append(
-                {
-                    "sample_id": index * 16 + number,
-                    "image": encode_jpeg(Image.fromarray(pixels)),
-                    **dict(zip(RANKS, taxon.lineage, strict=True)),
-                    "common": taxon.common,
-                    "split": split,
-                    "source": "test",
-                    "source_id": f"{index}-{number}",
-                }
-            )
-        write_shard(shard_path(folder, split, index), rows)
-    TaxonTree.from_taxa(taxa).save(folder / "taxa.parquet")
-    return folder
 
 
 def _command(shards: str | Path, model: str | Path, out: str | Path) -> list[str]:
@@ -81,18 +54,8 @@ def _saved_step(out: str | Path) -> int:
     return latest["metrics"]["step"] if latest else 0
 
 
-def _kill_family(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the driver, then what it had started: only its own descendants, by id."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    for child in children:
-        if child.is_running():
-            child.kill()
-
-
 def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_path: Path) -> None:
-    _write_shards(tmp_path / "shards")
+    write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
     out = tmp_path / "out"
     # Relative paths, as users type them; Ray's workers run in other folders.
@@ -104,7 +67,7 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    _kill_family(process)
+    kill_family(process)
     before = _lines(out)
     saved = _saved_step(out)
 
@@ -132,7 +95,7 @@ def _frozen_architecture(path: Path) -> Path:
 
 def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> None:
     """Shards, the model to start from and the output lie on S3, and faults come between."""
-    _write_shards(tmp_path / "shards")
+    write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
     root, out = "s3://runs", "s3://runs/out"
     with s3_server("runs") as server, using(server), pytest.MonkeyPatch.context() as patch:
@@ -150,7 +113,7 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> N
                 assert process.poll() is None, "the run ended before it could be killed"
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-            _kill_family(process)
+            kill_family(process)
             before, saved = _lines(out), _saved_step(out)
             assert not exists(join(out, "provenance.json"))
 
@@ -170,8 +133,8 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> N
 
 def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Path) -> None:
     """The way of the starter: towers started and frozen, features, a head, and the measures of what came out."""
-    shards, out = _write_shards(tmp_path / "shards"), tmp_path / "out"
-    _write_shards(shards, "val", 1)
+    shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
+    write_tiny_shards(shards, "val", 1)
     sentences = write_tiny_sentence_model(tmp_path / "sentences")
     words = ["--initial.architecture", str(_frozen_architecture(tmp_path / "architecture.json"))]
     words += ["--initial.sentence-model", str(sentences), "--freeze-image-trunk", "--freeze-text-tower"]
@@ -200,7 +163,7 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
 
 
 def test_too_few_samples_for_a_step_are_refused(tmp_path: Path) -> None:
-    shards = _write_shards(tmp_path / "shards", count=1)
+    shards = write_tiny_shards(tmp_path / "shards", count=1)
     write_tiny_model(tmp_path / "tiny")
     command = _command(shards, tmp_path / "tiny", tmp_path / "out")
     command[command.index("--batch-size") + 1] = "200"
@@ -211,7 +174,7 @@ def test_too_few_samples_for_a_step_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_trunk_that_cannot_be_frozen_is_refused_before_any_work(tmp_path: Path) -> None:
-    shards = _write_shards(tmp_path / "shards", count=1)
+    shards = write_tiny_shards(tmp_path / "shards", count=1)
     words = ["train", "--initial.architecture", "ViT-B-32", "--freeze-image-trunk", "--shards", str(shards)]
     command = [sys.executable, "-m", "trygon_jobs", *words, "--out", str(tmp_path / "out")]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

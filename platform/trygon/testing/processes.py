@@ -1,6 +1,10 @@
-"""Watching the processes below another one, to see that nothing stays behind."""
+"""Watching and killing the processes below another one, to see that nothing stays behind and nothing is lost."""
 
 import os
+import signal
+import subprocess
+from contextlib import suppress
+from typing import Any
 
 import psutil
 
@@ -25,3 +29,13 @@ def living(processes: list[psutil.Process]) -> list[str]:
 def quiet_environment() -> dict[str, str]:
     """The environment of a child: one thread for torch, as tests run beside each other."""
     return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def kill_family(process: "subprocess.Popen[Any]") -> None:
+    """SIGKILL a program, then what it had started: only its own descendants, by id."""
+    children = family(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()

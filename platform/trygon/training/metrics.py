@@ -26,6 +26,7 @@ class Figures:
     def __init__(self, device: torch.device, batch_size: int) -> None:
         self.flops_per_sample: float | None = None
         self._batch_size = batch_size
+        self.num_workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         self._peak = _peak_tflops(device)
         self._begun = self._read = time.perf_counter()
 
@@ -46,8 +47,7 @@ class Figures:
         if self.flops_per_sample:
             figures["tflops"] = self.flops_per_sample * figures["images_per_s"] / 1e12
             if self._peak:
-                workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-                figures["mfu"] = figures["tflops"] / self._peak / workers
+                figures["mfu"] = figures["tflops"] / self._peak / self.num_workers
         return figures
 
 

@@ -50,7 +50,11 @@ def fit(
         train_loop_config=settings.as_dict(),
         torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
         validation_config=_validation(settings),
-        scaling_config=ray.train.ScalingConfig(num_workers=most if least == most else num_workers, use_gpu=use_gpu),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=most if least == most else num_workers,
+            use_gpu=use_gpu,
+            elastic_resize_monitor_interval_s=settings.resize_seconds,
+        ),
         run_config=ray.train.RunConfig(
             name="run",
             **checkpoint_storage(storage),

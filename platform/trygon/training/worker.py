@@ -130,7 +130,7 @@ def _leg_losses(
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         learned = learner.step(batch, step, plan.num_steps)
         if log:
-            line = learned | figures.end() | {"broken": num_broken}
+            line = learned | figures.end() | {"broken": num_broken, "workers": figures.num_workers}
             log.add(step + 1, plan.num_steps, leg=leg.index, **line)
             gauges.show(line)
         yield learned["loss"]

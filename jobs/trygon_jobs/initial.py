@@ -1,0 +1,112 @@
+"""What training starts from: as a config, and as the model folder that is made of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from trygon.errors import UserError
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of
+from trygon.storage import absolute, digest_file, exists, is_remote, join
+from trygon_jobs.config import JobConfig
+from trygon_jobs.progress import bars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trygon.lease import Hold
+    from trygon.training.initial import SentenceStart
+    from trygon_jobs.train import TrainConfig
+
+
+class InitialConfig(JobConfig):
+    """The model that training starts from: a folder, or an architecture with pretrained towers."""
+
+    model: str = ""
+    """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
+    architecture: str = ""
+    """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
+    pretrained: str = ""
+    """Weights that open_clip knows of that architecture: `openai`, `laion2b_s34b_b88k` and so on."""
+    image_weights: str = ""
+    """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
+    image_head_from_classes: bool = False
+    """Start a two-layer image head from the ImageNet classifier in `image_weights`, its classes said in words."""
+    sentence_model: str = ""
+    """A sentence encoder's folder that the text tower starts from, in weights and in what it says of captions."""
+    sentence_taxa: str = ""
+    """A Parquet file of taxa whose captions the text tower learns, beside those of the shards."""
+    sentence_captions: int = Field(default=3000, ge=1)
+    """Captions to learn."""
+    sentence_epochs: int = Field(default=2, ge=1)
+    """Passes over these captions."""
+
+
+def initial_digests(initial: InitialConfig) -> dict[str, str]:
+    """Digests of the weights that the initial model is made of, as far as they are files."""
+    if initial.model:
+        folder = folder_of(initial.model)
+        files = {"model": folder / WEIGHTS_NAME if folder else None}
+    else:
+        sentence_model = _sample_path(initial.sentence_model)
+        files = {
+            "pretrained": Path(initial.pretrained) if initial.pretrained else None,
+            "image_weights": _sample_path(initial.image_weights),
+            "sentence_taxa": _sample_path(initial.sentence_taxa),
+            "sentence_model": sentence_model / "model.safetensors" if sentence_model else None,
+        }
+    return {name: digest_file(path) for name, path in files.items() if path and path.is_file()}
+
+
+def initial_model(config: "TrainConfig", hold: "Hold", console: Any) -> str:
+    """The model that training starts from, by a name that holds everywhere; it is made unless it is there."""
+    from trygon.mirror import made_here
+    from trygon.models.model import load_model
+
+    initial = config.initial
+    if initial.model:
+        load_model(initial.model, "cpu")
+        return absolute_ref(initial.model)
+    if not initial.architecture:
+        raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
+    made = join(absolute(config.out), "initial")
+    if not exists(join(made, CONFIG_NAME)):
+        from trygon.training.initial import write_initial
+
+        weights, start = _sample_path(initial.image_weights), _sentence_start(config)
+        with bars(console) as progress, made_here(made, CONFIG_NAME, hold) as folder:
+            cosine = write_initial(
+                folder, initial.architecture, weights, initial.image_head_from_classes, start, config.seed,
+                lambda title, total: _advance(progress, progress.add_task(title, total=total)), initial.pretrained,
+            )  # fmt: skip
+        if cosine is not None:
+            console.print(f"the text tower gives the sentence model's vectors with a mean cosine of {cosine:.3f}")
+    return made
+
+
+def _advance(progress: Any, task: Any) -> "Callable[[int], None]":
+    return lambda number: progress.advance(task, number)
+
+
+def _sentence_start(config: "TrainConfig") -> "SentenceStart | None":
+    from trygon.taxonomy.tree import TaxonTree
+    from trygon.training.curriculum import caption_curriculum
+    from trygon.training.initial import SentenceStart
+
+    initial = config.initial
+    folder, taxa = _sample_path(initial.sentence_model), _sample_path(initial.sentence_taxa)
+    if folder is None:
+        return None
+    own = TaxonTree.load(join(config.shards, "taxa.parquet")).taxa
+    captions = caption_curriculum(own, taxa, initial.sentence_captions, config.text_types, config.seed)
+    return SentenceStart(folder, captions, initial.sentence_epochs)
+
+
+def _sample_path(text: str) -> Path | None:
+    from trygon.data.cache import sample_folder
+
+    if is_remote(text):
+        raise UserError(f"{text} is a URL; what a new model starts from is read on this machine: copy it here")
+    if text.startswith("sample:"):
+        return sample_folder() / text.removeprefix("sample:")
+    return Path(text) if text else None

@@ -1,0 +1,145 @@
+"""`trygon train` on a cluster of several raylets, of which some are killed and some come."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from trygon.models.model import load_model
+from trygon.testing.processes import kill_family
+from trygon.testing.tiny import write_tiny_model, write_tiny_shards
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+_FAST = {
+    "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "500",
+    "RAY_health_check_failure_threshold": "2", "RAY_health_check_initial_delay_ms": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "OMP_NUM_THREADS": "1", "TRYGON_TRAIN_RESIZE_SECONDS": "5",
+}  # fmt: skip
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head that runs nothing; tests add nodes."""
+    for name, value in _FAST.items():
+        monkeypatch.setenv(name, value)
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 200_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def _add(cluster: Cluster) -> Any:
+    node = cluster.add_node(num_cpus=2, object_store_memory=200_000_000)
+    cluster.wait_for_nodes()
+    return node
+
+
+def _train(cluster: Cluster, folder: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "trygon_jobs", "train", "--shards", str(folder / "shards"), "--out"]
+    command += [
+        str(folder / "out"),
+        "--initial.model",
+        str(folder / "tiny"),
+        "--batch-size",
+        "16",
+        "--steps-per-leg",
+        "4",
+    ]
+    command += ["--checkpoint-minutes", "0", "--validation-samples", "0", *words]
+    environment = os.environ | {"RAY_ADDRESS": str(cluster.address)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "out/metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _wait(process: "subprocess.Popen[str]", folder: Path, what: str, within_s: float, **wanted: float) -> None:
+    """Until the last line of metrics has at least the step, and the number of workers, that are wanted."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"ended before {what}: {process.communicate()[1]}"
+        last = (_lines(folder) or [{"step": 0, "workers": 0}])[-1]
+        if last["step"] >= wanted["step"] and last["workers"] == wanted.get("workers", last["workers"]):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no {what} within {within_s} s; the last line is {_lines(folder)[-1:]}")
+
+
+def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster: Cluster, tmp_path: Path) -> None:
+    write_tiny_shards(tmp_path / "shards")
+    write_tiny_model(tmp_path / "tiny")
+    _add(cluster)
+    second = _add(cluster)
+    process = _train(cluster, tmp_path, "--workers", "2", "--min-workers", "1", "--epochs", "2000")
+    try:
+        _wait(process, tmp_path, "two workers", 200, step=8, workers=2)
+        cluster.remove_node(second, allow_graceful=False)
+        alone_from = _lines(tmp_path)[-1]["step"]
+        _wait(process, tmp_path, "one worker", 200, step=alone_from + 8, workers=1)
+        _add(cluster)
+        _wait(process, tmp_path, "two workers again", 200, step=alone_from + 16, workers=2)
+    finally:
+        kill_family(process)
+    lines = _lines(tmp_path)
+    # Whoever did them, all steps are there once, and those before a change of workers are kept.
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    assert [
+        workers
+        for workers, before in zip(
+            (it["workers"] for it in lines), (0, *(it["workers"] for it in lines)), strict=False
+        )
+        if workers != before
+    ] == [2, 1, 2]
+
+
+@pytest.mark.parametrize("victim", ["worker", "node", "driver"])
+def test_a_killed_run_ends_where_an_undisturbed_one_ends(cluster: Cluster, tmp_path: Path, victim: str) -> None:
+    for name in ("disturbed", "undisturbed"):
+        (tmp_path / name).mkdir()
+        write_tiny_shards(tmp_path / name / "shards")
+        write_tiny_model(tmp_path / name / "tiny")
+    words = ["--workers", "2", "--epochs", "12"]
+    _add(cluster)
+    node = _add(cluster)
+    process = _train(cluster, tmp_path / "undisturbed", *words)
+    assert process.wait(300) == 0, process.communicate()[1]
+
+    process = _train(cluster, tmp_path / "disturbed", *words)
+    _wait(process, tmp_path / "disturbed", "a checkpoint", 200, step=12)
+    if victim == "driver":
+        kill_family(process)
+        process = _train(cluster, tmp_path / "disturbed", *words)
+    elif victim == "node":
+        cluster.remove_node(node, allow_graceful=False)
+        _add(cluster)
+    else:
+        _kill_a_worker()
+    assert process.wait(400) == 0, process.communicate()[1]
+    expected, found = _lines(tmp_path / "undisturbed"), _lines(tmp_path / "disturbed")
+    assert [line["step"] for line in found] == list(range(1, 49))
+    for one, other in zip(expected, found, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=2e-4)
+    models = [load_model(tmp_path / name / "out", "cpu").net.state_dict() for name in ("disturbed", "undisturbed")]
+    for name, tensor in models[0].items():
+        assert float((tensor.float() - models[1][name].float()).abs().max()) < 1e-3, name
+
+
+def _kill_a_worker() -> None:
+    import psutil
+
+    mine = [it for it in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(it.cmdline())]
+    assert mine, "no training worker is there"
+    mine[0].kill()
