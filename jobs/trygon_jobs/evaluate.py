@@ -36,7 +36,7 @@ class EvaluateConfig(JobConfig):
 
 
 def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
-    """Measure zero-shot accuracy per text type and rank; write metrics.json and a page."""
+    """Measure zero-shot accuracy per text type and rank, and few-shot accuracy; write metrics.json and a page."""
     from trygon.disk import only_writer, writing_to
     from trygon.evaluation.zero_shot import tasks_of
     from trygon.mirror import made_here
@@ -69,7 +69,8 @@ def _measure(
     models: "Sequence[str]", tasks: "Sequence[Task]"
 ) -> "tuple[dict[str, float], dict[str, list[Prediction]]]":
     """Metrics of the model, those of the baseline under `baseline/`, and the model's predictions."""
-    from trygon.evaluation.zero_shot import evaluate
+    from trygon.evaluation.few_shot import few_shot_metrics
+    from trygon.evaluation.zero_shot import encode_tasks, name_by_captions
     from trygon.models.model import load_model
     from trygon_jobs.progress import counting
 
@@ -77,8 +78,14 @@ def _measure(
     shown: dict[str, list[Prediction]] = {}
     total = sum({task.images: len(task.images) for task in tasks}.values())
     for index, ref in enumerate(models):
+        model = load_model(ref)
         with counting(f"name pictures with {ref}", total, unit="pictures") as advance:
-            figures, predictions = evaluate(load_model(ref), tasks, advance)
+            vectors = encode_tasks(model, tasks, advance)
+        figures, predictions = name_by_captions(model, tasks, vectors)
+        for task in tasks:
+            if task.name in ("seen", "unseen"):  # the third has the pictures of the second
+                few = few_shot_metrics(vectors[task.name], task.truths)
+                figures |= {f"few_shot/{task.name}/{name}": value for name, value in few.items()}
         metrics |= {f"baseline/{name}" if index else name: value for name, value in figures.items()}
         shown = shown or predictions
     return metrics, shown

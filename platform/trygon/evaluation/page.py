@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from trygon.data.images import decode, encode_jpeg
+from trygon.evaluation.few_shot import FOLDS, SHOTS
 from trygon.evaluation.metrics import Prediction
 from trygon.evaluation.zero_shot import Task
 from trygon.taxonomy.captions import MIXED
@@ -35,6 +36,7 @@ def render(
     return environment.get_template("page.html.jinja").render(
         model=model,
         baseline=baseline,
+        folds=FOLDS,
         sections=[_section(task, metrics, shown[task.name]) for task in ordered],
     )
 
@@ -46,6 +48,11 @@ def _section(task: Task, metrics: Mapping[str, float], predictions: Sequence[Pre
         "num_images": len(task.images),
         "ranks": [_bars(metrics, f"zero_shot/{task.name}/taxon/{rank}", rank) for rank in reversed(RANKS)],
         "text_types": [_bars(metrics, f"zero_shot/{task.name}/{kind}/species", kind) for kind in MIXED],
+        "few_shot": [
+            _shots(metrics, f"few_shot/{task.name}/{shots}", shots)
+            for shots in SHOTS
+            if f"few_shot/{task.name}/{shots}/top1" in metrics
+        ],
         "pictures": [
             _picture(*row) for row in list(zip(task.images, task.credits, predictions, strict=True))[:_SHOWN_PICTURES]
         ],
@@ -57,6 +64,15 @@ def _bars(metrics: Mapping[str, float], prefix: str, name: str) -> dict[str, Any
     row: dict[str, Any] = {"name": str(name), "n": int(metrics[f"{prefix}/n"])}
     for key in ("top1", "top1_low", "top1_high", "top5", "chance", "chance_top5"):
         row[key] = 100 * metrics[f"{prefix}/{key}"]
+    before = metrics.get(f"baseline/{prefix}/top1")
+    return row | {"baseline": None if before is None else 100 * before}
+
+
+def _shots(metrics: Mapping[str, float], prefix: str, shots: int) -> dict[str, Any]:
+    """One row of the few-shot table: accuracies in percent."""
+    row: dict[str, Any] = {"shots": shots}
+    row |= {key: int(metrics[f"{prefix}/{key}"]) for key in ("n", "classes", "left_out")}
+    row |= {key: 100 * metrics[f"{prefix}/{key}"] for key in ("top1", "top1_std", "chance")}
     before = metrics.get(f"baseline/{prefix}/top1")
     return row | {"baseline": None if before is None else 100 * before}
 

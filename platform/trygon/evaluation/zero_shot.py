@@ -3,7 +3,7 @@
 Shapes: B samples, N candidates, D the width of the shared space.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,16 +68,31 @@ def evaluate(
     progress: Callable[[int], None] = lambda num_done: None,
     text_types: Sequence[TextType] = MIXED,
 ) -> tuple[dict[str, float], dict[str, list[Prediction]]]:
-    """Flat metrics `zero_shot/TASK/TEXT_TYPE/RANK/…`, and the predictions of each task with the first text type."""
-    metrics: dict[str, float] = {}
-    shown: dict[str, list[Prediction]] = {}
+    """Encode the pictures of the tasks and name them by captions: see `name_by_captions`."""
+    return name_by_captions(model, tasks, encode_tasks(model, tasks, progress), text_types)
+
+
+def encode_tasks(
+    model: Model, tasks: Sequence[Task], progress: Callable[[int], None] = lambda num_done: None
+) -> dict[str, np.ndarray]:
+    """Unit vectors (B, D) of the pictures of each task, by its name; the same pictures are encoded once."""
     vectors: dict[tuple[bytes, ...], np.ndarray] = {}
     for task in tasks:
         if task.images not in vectors:
             vectors[task.images] = encode(model, task.images, progress)
+    return {task.name: vectors[task.images] for task in tasks}
+
+
+def name_by_captions(
+    model: Model, tasks: Sequence[Task], vectors: Mapping[str, np.ndarray], text_types: Sequence[TextType] = MIXED
+) -> tuple[dict[str, float], dict[str, list[Prediction]]]:
+    """Flat metrics `zero_shot/TASK/TEXT_TYPE/RANK/…`, and the predictions of each task with the first text type."""
+    metrics: dict[str, float] = {}
+    shown: dict[str, list[Prediction]] = {}
+    for task in tasks:
         for text_type in text_types:
             texts = [caption(taxon, text_type) for taxon in task.candidates]
-            order_BN = np.argsort(-(vectors[task.images] @ model.encode_texts(texts).T), axis=1)
+            order_BN = np.argsort(-(vectors[task.name] @ model.encode_texts(texts).T), axis=1)
             predictions = [
                 Prediction(truth, tuple(task.candidates[column] for column in order))
                 for truth, order in zip(task.truths, order_BN, strict=True)
