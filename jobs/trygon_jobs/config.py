@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 _URL = re.compile(r"[a-z][a-z0-9+]+:/")
 
@@ -43,3 +43,14 @@ class JobConfig(BaseModel):
             if field.annotation in (Path, Path | None) and _URL.match(str(values.get(name, ""))):
                 raise ValueError(f"{name} is a path on this machine, not a URL: mount the storage, or copy it")
         return values
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a config, in one line without secrets."""
+    from trygon.s3 import told
+
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    given = told(problem["input"]) if isinstance(problem["input"], str) else problem["input"]
+    return f"{where}: {message} (given: {given!r})" if where else message
