@@ -2,9 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -12,6 +10,8 @@ from pydantic import ValidationError
 
 import trygon
 from trygon.errors import UserError, report
+from trygon_jobs.config import first_problem
+from trygon_jobs.recipe import Source, extended, parse, read_config
 
 JOBS = {
     "sample": "Fetch the sample data: real photos, taxonomies, a detector and small pretrained towers.",
@@ -19,6 +19,7 @@ JOBS = {
     "synthesize": "Make a synthetic tree of life, of any size, in the formats of the real sources.",
     "train": "Train a model on shards.",
     "evaluate": "Measure how well a model names what it sees.",
+    "ablate": "Train and evaluate a grid of settings, and compare them in one table.",
     "build-labels": "Encode the names of taxa once, as a LabelBank.",
     "label": "Label a camera-trap archive.",
     "export": "Export a labelled archive as Camtrap DP or CSV.",
@@ -37,39 +38,15 @@ for _job, _help in JOBS.items():
     app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help)
 
 
-class _Config(NamedTuple):
-    """A YAML config as it was read, and its name for messages."""
-
-    text: str
-    name: str
-
-
-def _read_config(config: str | None) -> _Config | None:
-    """A YAML config: a file by path, a recipe that ships with trygon, or `-` for standard input."""
-    if not config:
-        return None
-    if config == "-":
-        return _Config(sys.stdin.read(), "standard input")
-    recipes = files("trygon_jobs") / "recipes"
-    for path in (Path(config), Path(str(recipes / f"{config}.yaml"))):
-        if path.is_file():
-            return _Config(path.read_text(), str(path))
-    names = ", ".join(sorted(Path(str(entry)).stem for entry in recipes.iterdir() if entry.name.endswith(".yaml")))
-    raise UserError(f"--config {config}: no such file, nor a recipe of that name (recipes: {names or 'none'})")
-
-
-def _use_config(config: _Config | None) -> None:
+def _use_config(config: Source | None) -> None:
     """Let the jobs read their configs from the environment and, below it, from a YAML file."""
     sources: list[Any] = [cyclopts.config.Env("TRYGON_")]
     if config:
-        import yaml
-
-        try:
-            content = yaml.safe_load(config.text) or {}
-        except yaml.YAMLError as error:
-            raise UserError(f"--config {config.name} is not YAML: {error}") from error
-        if isinstance(content, dict) and "config" in content:  # it would pass as the name of the whole
-            raise UserError(f"--config {config.name}: unknown key: config")
+        content = parse(config)
+        if isinstance(content, dict):
+            content = extended(content)
+            if "config" in content:  # it would pass as the name of the whole
+                raise UserError(f"--config {config.name}: unknown key: config")
         sources.append(cyclopts.config.Dict(content, source=config.name, use_commands_as_keys=False))
     app.config = tuple(sources)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -96,7 +73,7 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     tokens, config = split_config(command)
     if not tokens or tokens[0] not in JOBS or tokens[0] == "submit":
         raise UserError(f"submit: name a job after the options ({', '.join(job for job in JOBS if job != 'submit')})")
-    read = _read_config(config)  # once: standard input has it only once
+    read = read_config(config) if config else None  # once: standard input has it only once
     _use_config(read)
     app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
     return tokens, read.text if read else None
@@ -112,7 +89,7 @@ def _launch(
         # They belong to the job that is submitted.
         tokens = (*tokens, *(("--config", config) if config else ()), *(("--debug",) if debug else ()))
         config = None
-    _use_config(_read_config(config))
+    _use_config(read_config(config) if config else None)
     app(tokens, exit_on_error=False, print_error=False)
 
 
@@ -120,9 +97,9 @@ def _problem(error: Exception) -> Exception:
     """Mistakes in a command or a config as errors of the user; other errors as they are."""
     match error:
         case cyclopts.CycloptsError() if isinstance(error.__cause__, ValidationError):
-            return UserError(_first_problem(error.__cause__))
+            return UserError(first_problem(error.__cause__))
         case ValidationError():
-            return UserError(_first_problem(error))
+            return UserError(first_problem(error))
         case cyclopts.CycloptsError():
             return UserError(_command_problem(error))
         case _:
@@ -135,16 +112,6 @@ def _command_problem(error: cyclopts.CycloptsError) -> str:
         return f"{' '.join(error.unused_tokens or ())}: no such job (jobs: {', '.join(JOBS)})"
     error.verbose = False
     return f"{error} See trygon {' '.join([*(error.command_chain or ()), '--help'])}"
-
-
-def _first_problem(error: ValidationError) -> str:
-    from trygon.s3 import told
-
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    given = told(problem["input"]) if isinstance(problem["input"], str) else problem["input"]
-    return f"{where}: {message} (given: {given!r})" if where else message
 
 
 def main() -> None:
