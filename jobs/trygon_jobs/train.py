@@ -1,5 +1,6 @@
 """Shards to a model folder: the initial model, Ray Train's workers, and what they learned."""
 
+import json
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,17 @@ from pydantic import Field, field_validator
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
-from trygon.storage import absolute, digest_file, exists, join, read_json, write_json, write_text
+from trygon.storage import (
+    absolute,
+    digest_file,
+    digest_texts,
+    exists,
+    join,
+    read_bytes,
+    read_json,
+    write_json,
+    write_text,
+)
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
@@ -196,9 +207,10 @@ def _start_ray(config: TrainConfig) -> bool:
     import ray
 
     from trygon.cluster.local import inside_cluster, start_ray
+    from trygon.data.ingest import READER_CPUS
 
-    # Each worker takes a slot, what prepares its data half a one each, Ray Train's controller one, and validation too.
-    start_ray(max(os.cpu_count() or 1, math.ceil((1 + 0.5 * config.readers) * config.workers) + 2))
+    # Beside the workers and their readers, Ray Train's controller takes a slot, and validation another.
+    start_ray(max(os.cpu_count() or 1, math.ceil((1 + READER_CPUS * config.readers) * config.workers) + 2))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
     if inside_cluster():  # it may grow
         return bool(num_gpus) if config.use_gpu is None else config.use_gpu
@@ -300,5 +312,12 @@ def _write_model(
     with made_here(config.out, _CARD, hold) as folder:
         save_model(folder, model.net, read_config(settings.initial), model.tokenizer)
         draw_curves(settings.metrics, folder / "curves.png")
-        write_text(folder / "README.md", model_card(config.model_dump(mode="json"), data, position.step))
+        digest = digest_texts(f"{name} {value}" for name, value in sorted(identity["shards"].items()))
+        recipe = config.model_dump(mode="json")
+        write_text(folder / "README.md", model_card(recipe, data, digest, position.step, _last_validation(config)))
         write_json(folder / _CARD, {"identity": identity, "steps": position.step, "data": data})
+
+
+def _last_validation(config: TrainConfig) -> dict[str, float]:
+    place = join(config.out, "validation.jsonl")
+    return json.loads(read_bytes(place).splitlines()[-1]) if exists(place) else {}

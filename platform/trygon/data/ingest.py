@@ -13,7 +13,9 @@ from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
+import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
@@ -27,6 +29,8 @@ from trygon.training.plan import RowGroup, Visit
 
 _COLUMNS = ("sample_id", "source", "image", "feature", *RANKS, "common")
 _OPEN_SHARDS = 32
+READER_CPUS = 0.5
+"""What one reader needs, beside the worker that it prepares for."""
 _STREAM_VISITS = 4096
 """Visits that one pipeline prepares: the next one takes seconds to start, and each visit is a line of its plan."""
 _MAX_CAPTIONS = 50_000
@@ -81,6 +85,8 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     where the next sample stands in for one whose picture cannot be read. `num_readers` processes prepare.
     Raises `TrygonError` where of a whole visit nothing can be read."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
+    # On the worker's own machine: nothing is sent, and no other machine can go and take the readers with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     for some in _chunks(visits, _STREAM_VISITS):
         rows = [row_of(visit) for visit in some]
         # One block a task; few visits are spread over all readers, of many some go together.
@@ -89,8 +95,9 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
             Preparer,
             fn_constructor_args=(preparation,),
             batch_size=1,
-            num_cpus=0.5,
+            num_cpus=0,  # what they need is reserved with the worker that they prepare for
             compute=ray.data.ActorPoolStrategy(size=num_readers),
+            scheduling_strategy=here,
         )
         yield from cast(Iterator[Piece], dataset.iter_batches(batch_size=None, batch_format="numpy"))
 
@@ -132,13 +139,11 @@ class Preparer:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _visit(self, path: str, index: int, epoch: int, first: int, last: int) -> dict[str, np.ndarray]:
-        shard = self._open(path)
-        columns = [name for name in _COLUMNS if name in shard.schema_arrow.names]
-        table = shard.read_row_group(index, columns=columns)
+        table = self._row_group(path, index)
         if self.preparation.sources:
             table = table.take(_chosen(table, self.preparation.sources))
         table = table.slice(first, last - first)
-        ids = table["sample_id"].to_pylist()
+        ids, columns = table["sample_id"].to_pylist(), table.column_names
         taxa = _taxa(table)
         prepared = {
             "tokens": self._texts(taxa, ids, epoch),
@@ -159,6 +164,18 @@ class Preparer:
         return {name: values[stand_ins] for name, values in prepared.items()} | {
             "broken": stand_ins != np.arange(len(ids))
         }
+
+    def _row_group(self, path: str, index: int) -> pa.Table:
+        try:
+            shard = self._open(path)
+            return shard.read_row_group(index, columns=[name for name in _COLUMNS if name in shard.schema_arrow.names])
+        except (OSError, pa.ArrowInvalid, IndexError) as error:
+            self._open.cache_clear()
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrygonError(
+                f"{path} can no longer be read ({reason}): see that it is whole, and give the same command again; "
+                "training goes on from its last checkpoint"
+            ) from error
 
     def _images(self, column: pa.ChunkedArray, ids: Sequence[int], epoch: int) -> tuple[np.ndarray, list[int]]:
         """The augmented pictures, and the rows that are whole."""

@@ -171,6 +171,8 @@ def save_model(folder: Path, net: nn.Module, config: dict[str, Any], tokenizer: 
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     if isinstance(tokenizer, HFTokenizer):
         tokenizer.save_pretrained(folder)
-    # Without it open_clip builds its other class, whose text tower has other names.
-    custom = {"custom_text": hasattr(net, "text")}
-    write_json(folder / CONFIG_NAME, config | {"model_cfg": config["model_cfg"] | custom})
+    # Without these open_clip builds its other class, whose text tower has other names, or one without a bias.
+    added: dict[str, Any] = {"custom_text": hasattr(net, "text")}
+    if "logit_bias" in weights:
+        added["init_logit_bias"] = weights["logit_bias"].item()
+    write_json(folder / CONFIG_NAME, config | {"model_cfg": config["model_cfg"] | added})

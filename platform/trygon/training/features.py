@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ from trygon.data.images import preprocess
 from trygon.data.shards import ROW_GROUP_ROWS, open_shard, write_rows
 from trygon.models.model import load_model
 from trygon.storage import exists, is_remote, join, name_of
+from trygon.training.towers import trunk_of
 
 
 class FeatureWriter:
@@ -43,8 +43,8 @@ class FeatureWriter:
     @torch.inference_mode()
     def _features(self, images: Sequence[bytes]) -> np.ndarray:
         image_BCHW = np.stack([preprocess(data, self.model.side, self.model.resize_mode) for data in images])
-        visual: Any = self.model.net.visual
-        return visual.trunk(self.model.normalise(torch.from_numpy(image_BCHW))).float().cpu().numpy()
+        trunk = trunk_of(self.model.net.visual)
+        return trunk(self.model.normalise(torch.from_numpy(image_BCHW))).float().cpu().numpy()
 
 
 def write_features(

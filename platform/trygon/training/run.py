@@ -10,9 +10,10 @@ import ray.train
 import ray.train.torch
 from ray.train.torch import TorchTrainer
 
+from trygon.data.ingest import READER_CPUS
 from trygon.errors import TrygonError, UserError, origin
 from trygon.lease import Hold, LostError
-from trygon.storage import is_remote, open_input
+from trygon.storage import exists, is_remote, join, list_files, open_input, read_json, remove_tree
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.settings import TrainSettings
 from trygon.training.validation import validate
@@ -21,6 +22,9 @@ from trygon.training.worker import plan_of, train_worker
 _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
 _TRIES = 3
+_RUN = "run"
+_SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray Train's own list of checkpoints."""
 
 
 def fit(
@@ -44,6 +48,7 @@ def fit(
             f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
             "lower --batch-size"
         )
+    _remove_orphans(join(storage, _RUN))
     least, most = num_workers
     trainer = TorchTrainer(
         train_worker,
@@ -53,10 +58,11 @@ def fit(
         scaling_config=ray.train.ScalingConfig(
             num_workers=most if least == most else num_workers,
             use_gpu=use_gpu,
+            resources_per_worker={"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if use_gpu else {}),
             elastic_resize_monitor_interval_s=settings.resize_seconds,
         ),
         run_config=ray.train.RunConfig(
-            name="run",
+            name=_RUN,
             **checkpoint_storage(storage),
             failure_config=ray.train.FailureConfig(max_failures=_TRIES - 1),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
@@ -88,6 +94,17 @@ def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
     return ray.train.ValidationConfig(cast(Any, validate), task, {"num_cpus": 1})
 
 
+def _remove_orphans(place: str) -> None:
+    """Remove checkpoints that Ray Train does not know of: a killed run was about to bring them there."""
+    if not exists(join(place, _SNAPSHOT)):
+        known = set()
+    else:
+        known = {kept["checkpoint_dir_name"] for kept in read_json(join(place, _SNAPSHOT))["checkpoint_results"]}
+    there = {path.removeprefix(place).strip("/").split("/")[0] for path in list_files(place)} - {_SNAPSHOT}
+    for name in there - known:
+        remove_tree(join(place, name))
+
+
 def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:
     """What the first worker to fail raised, in one line."""
     failures = list(getattr(error, "worker_failures", {}).values())
@@ -95,7 +112,10 @@ def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:
     if isinstance(cause, TrygonError):
         return cause
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    return TrygonError(f"training failed: {lines[-1]} (the last checkpoint in {storage} is kept; run again)")
+    reason = lines[-1]
+    if "timed out" in str(cause).lower():
+        reason = f"workers waited in vain for one that hangs, or whose machine is gone ({reason})"
+    return TrygonError(f"training failed: {reason} (the last checkpoint in {storage} is kept; run again)")
 
 
 def _followed(

@@ -125,12 +125,16 @@ def _leg_losses(
         figures.read()
         if figures.flops_per_sample is None and log:
             figures.flops_per_sample = flops_per_sample(learner, batch)
-        num_broken = int(gather(batch.pop("broken").to(learner.model.device)).sum())
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
+        # A caption that fills the context was cut, its end-of-text put in the place of its last words.
+        told = torch.stack([batch.pop("broken").sum(), (batch["tokens"][:, -1] != 0).sum()])[None]
+        num_broken, num_cut = gather(told.to(learner.model.device)).sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
-            line = learned | figures.end() | {"broken": num_broken, "workers": figures.num_workers}
+            line = learned | figures.end() | {
+                "broken": num_broken, "cut_captions": num_cut, "workers": figures.num_workers,
+            }  # fmt: skip
             log.add(step + 1, plan.num_steps, leg=leg.index, **line)
             gauges.show(line)
         yield learned["loss"]
