@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trygon.data.sources.bioscan import Bioscan
@@ -164,6 +164,7 @@ def test_a_division_is_a_phylum(tmp_path: Path) -> None:
 ids = st.sampled_from(["", "1", "2", "3", "4", "9"])
 
 
+@settings(max_examples=40)  # each writes a catalogue and reads it twice
 @given(st.lists(st.tuples(ids, ids, st.sampled_from([*RANKS, "division", "clade"])), min_size=1, max_size=4))
 def test_pages_have_the_lineages_that_the_same_file_has_as_a_backbone(
     tmp_path_factory: pytest.TempPathFactory, taxa: list[tuple[str, str, str]]
