@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -179,6 +180,27 @@ def test_killed_run_is_completed_with_every_file_once(remote: bool, place: Path,
     found = [one for table in parts.detections(["detection_id"]) for one in table["detection_id"].to_pylist()]
     assert len(set(found)) == len(found) == 200
     assert {number: read_bytes(parts.media_place(number)) for number in before} == before
+
+
+def test_outage_of_s3_ends_the_run_and_makes_no_frame_unreadable(place: Path, bucket: str, tmp_path: Path) -> None:
+    num_files = write_tiny_archive(tmp_path / "far")
+    archive, out = _bring(tmp_path / "far", join(bucket, "far")), tmp_path / "run"
+    words = _label_words(archive, str(out))
+    with FaultyS3(os.environ["AWS_ENDPOINT_URL"], []) as proxy, using(proxy.address):
+        process = subprocess.Popen(_command(*words), cwd=place, stderr=subprocess.PIPE, text=True)
+        while not (out / "config.json").is_file():  # what follows the listing
+            assert process.poll() is None
+            time.sleep(0.01)
+        proxy.faults = [Fault(Kind.LOSE_ANSWER, 1)]  # it closes the connections that are open
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 1, said
+    assert re.fullmatch(rf"error: {archive}/\S+: {proxy.address} does not answer; .*", said.splitlines()[-1])
+    assert Parts(out).numbers() == []
+    result = _trygon(place, *words)
+    assert result.returncode == 0, result.stderr
+    media = Run.open(out).media.to_pylist()
+    assert len(media) == num_files
+    assert {row["path"]: row["failure"] for row in media if row["failure"]} == BROKEN
 
 
 def test_run_that_was_taken_over_leaves_the_others_files(place: Path, bucket: str, tmp_path: Path) -> None:

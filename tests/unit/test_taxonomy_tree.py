@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trygon.errors import UserError
@@ -153,6 +153,7 @@ def test_digest_knows_where_a_name_ends_and_what_is_common() -> None:
     assert len(digests) == 4
 
 
+@settings(max_examples=25)  # each writes a file
 @given(taxa=taxa_lists)
 def test_survives_a_file(tmp_path_factory: pytest.TempPathFactory, taxa: list[Taxon]) -> None:
     tree = TaxonTree.from_taxa(taxa)
