@@ -73,7 +73,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: Any = field.default
-    if value in (None, "", ()):
+    if value in (None, "", (), {}):
         return ""
     return "`" + (", ".join(map(str, value)) if isinstance(value, tuple) else str(value)) + "`"
 
@@ -89,6 +89,8 @@ def _type(annotation: Any) -> str:
             return " or ".join(_type(part) for part in parts if part is not type(None))
         case typing.Annotated:
             return _PLACE if IS_PLACE in parts else _type(parts[0])
+        case origin if origin is dict:
+            return f"{_type(parts[1])} by name"
         case typing.Literal:
             return " or ".join(f"`{part}`" for part in parts)
         case _:
