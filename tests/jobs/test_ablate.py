@@ -71,6 +71,7 @@ def test_a_failed_cell_is_a_row_and_a_finished_one_is_not_done_again(tmp_path: P
     steps = {name: len((out / name / "model/metrics.jsonl").read_text().splitlines()) for name in ("taxa", "classes")}
     assert steps == {"taxa": 2, "classes": 4}
     assert "| taxa " in first.stdout
+    assert "a few labelled pictures of each" in (out / "taxa/evaluation/index.html").read_text()
     assert "<svg" in (out / "index.html").read_text()
 
     before = _written(out)

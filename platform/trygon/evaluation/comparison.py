@@ -77,22 +77,14 @@ def shown_keys() -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Cells as text, the header first; columns that no row has a figure for are left out."""
-    axes = list(rows[0].choices)
+    """Cells as text, the header first; columns that no row has anything for are left out."""
     columns = [column for column in COLUMNS if any(column.key in row.figures for row in rows)]
-    failed = any(row.reason for row in rows)
-    header = [*axes, *(column.title for column in columns), *(["failed"] if failed else [])]
-    return [
-        header,
-        *(
-            [
-                *row.choices.values(),
-                *(column.text(row.figures) for column in columns),
-                *([row.reason] if failed else []),
-            ]
-            for row in rows
-        ),
-    ]
+    lines = [[*rows[0].choices, *(column.title for column in columns)]]
+    lines += [[*row.choices.values(), *(column.text(row.figures) for column in columns)] for row in rows]
+    if any(row.reason for row in rows):
+        for line, text in zip(lines, ["failed", *(row.reason for row in rows)], strict=True):
+            line.append(text)
+    return lines
 
 
 def as_markdown(cells: Sequence[Sequence[str]]) -> str:
@@ -118,9 +110,10 @@ def as_csv(rows: Sequence[Row]) -> str:
 def page(title: str, rows: Sequence[Row]) -> str:
     """The page's HTML, plots included."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    header, *body = table(rows)
+    header, *body = table([Row(row.choices, row.figures) for row in rows])
+    lines = [(text, list(row.choices.values()), row.reason) for text, row in zip(body, rows, strict=True)]
     return environment.get_template("comparison.html.jinja").render(
-        title=title, header=header, body=body, num_axes=len(rows[0].choices), plots=Markup(_plots(rows))
+        title=title, header=header, lines=lines, plots=Markup(_plots(rows))
     )
 
 
@@ -146,7 +139,7 @@ def _plots(rows: Sequence[Row]) -> str:
         first = title == panels[0][0]
         panel.set_yticklabels([" · ".join(row.choices.values()) for row in rows] if first else [])
         panel.grid(axis="x", alpha=0.3)
-        panel.legend(fontsize=7, loc="best")
+        panel.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -1 / len(rows)), ncol=len(group))
     file = io.StringIO()
     figure.savefig(file, format="svg")
     return file.getvalue()[file.getvalue().index("<svg") :]  # without the header of a file of its own
