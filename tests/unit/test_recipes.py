@@ -48,6 +48,16 @@ def test_open_clip_knows_the_model_of_a_recipe(recipe: str) -> None:
         assert initial.pretrained in open_clip.list_pretrained_tags_by_model(initial.architecture)
 
 
+def test_pretrained_weights_bring_the_preprocessing_that_they_were_trained_with() -> None:
+    initial = _train("bioclip2").initial
+    cfg = read_architecture(initial.architecture, initial.pretrained)["preprocess_cfg"]
+    assert tuple(cfg["mean"]) == tuple(cfg["std"]) == (0.5, 0.5, 0.5)  # other weights of this architecture have others
+    assert read_architecture(initial.architecture, "openai")["preprocess_cfg"]["mean"][0] != 0.5
+    assert read_architecture(initial.architecture)["preprocess_cfg"] == {}
+    siglip = _train("siglip").initial
+    assert read_architecture(siglip.architecture, siglip.pretrained)["preprocess_cfg"]["resize_mode"] == "squash"
+
+
 def test_a_recipe_differs_from_the_one_it_extends_only_in_what_it_says() -> None:
     base, config = _train("bioclip").model_dump(), _train("inat21").model_dump()
     assert {name for name in base if base[name] != config[name]} == {"sources", "workers", "batch_size"}

@@ -11,14 +11,18 @@ from torch import Tensor
 from trygon.errors import UserError
 from trygon.storage import read_json
 
+_PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
-def read_architecture(name: str) -> dict[str, Any]:
-    """`model_cfg` and `preprocess_cfg` of a file, of an architecture that ships here, or of one of open_clip's."""
+
+def read_architecture(name: str, pretrained: str = "") -> dict[str, Any]:
+    """`model_cfg` and `preprocess_cfg` of a file, of an architecture that ships here, or of one of open_clip's; of the
+    latter with the preprocessing that its weights of a tag were trained with."""
     for path in (Path(name), Path(__file__).parent / "architectures" / f"{name}.json"):
         if path.is_file():
             return read_json(path)
     if model_cfg := open_clip.get_model_config(name):
-        return {"model_cfg": model_cfg, "preprocess_cfg": {}}
+        weights = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+        return {"model_cfg": model_cfg, "preprocess_cfg": {key: weights[key] for key in _PREPROCESS if key in weights}}
     raise UserError(f"no architecture {name!r}: give a file, `starter`, or a name that open_clip.list_models() knows")
 
 
