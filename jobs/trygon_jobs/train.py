@@ -42,7 +42,7 @@ _CARD = "provenance.json"
 _OF_THE_MACHINE = {
     *("out", "shards", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
-    *("validation_samples", "resize_seconds"),
+    *("validation_samples", "resize_s"),
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
 
@@ -62,6 +62,8 @@ class TrainConfig(JobConfig):
     """`clip`; `clip_taxa`, where samples of one taxon are no negatives of each other; `clip_tree`, where relatives are
     weak ones; `siglip` and `siglip_taxa`; and for comparison `classes`, a classifier of species, and `classes_tree`,
     one at each rank."""
+    split: Literal["train", "train_small"] = "train"
+    """The shards to train on: all, or the subset that `trygon curate --subset` drew of them."""
     sources: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default={})
     """Train on these sources alone, each so many times an epoch: `inat21: 1`, `eol: 0.5` (half of its samples)."""
     text_types: tuple[TextType, ...] = MIXED
@@ -75,7 +77,7 @@ class TrainConfig(JobConfig):
     """Ray Train workers."""
     min_workers: int | None = Field(default=None, ge=1)
     """Go on with as few workers as this when nodes leave, and with more again when they come back."""
-    resize_seconds: float = Field(default=60.0, gt=0)
+    resize_s: float = Field(default=60.0, gt=0)
     """Least time between two changes of the number of workers."""
     use_gpu: bool | None = None
     """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
@@ -182,9 +184,9 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     """What a finished or half-finished run must agree in to be this one."""
     from trygon.data.shards import identify_shards
 
-    shards = identify_shards(config.shards, "train")
+    shards = identify_shards(config.shards, config.split)
     if not shards:
-        raise UserError(f"--shards {config.shards} holds no training shards; make them with `trygon curate`")
+        raise UserError(f"--shards {config.shards} holds no {config.split} shards; make them with `trygon curate`")
     values = config.model_dump(mode="json", exclude=_OF_THE_MACHINE)
     return values | {"shards": shards, "initial_digests": initial_digests(config.initial)}
 
@@ -225,7 +227,7 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
     from trygon.data.shards import list_shards
     from trygon.training.features import write_features
 
-    shards = list_shards(absolute(config.shards), "train")
+    shards = list_shards(absolute(config.shards), config.split)
     _check_sources(config)
     if not config.freeze_image_trunk:
         return shards
@@ -239,7 +241,7 @@ def _check_sources(config: TrainConfig) -> None:
     from trygon.data.shards import read_samples
 
     if config.sources:
-        known = set(read_samples(config.shards, "train", ["source"])["source"].unique().to_pylist())
+        known = set(read_samples(config.shards, config.split, ["source"])["source"].unique().to_pylist())
         if unknown := sorted(config.sources.keys() - known):
             raise UserError(f"--sources: {config.shards} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
 

@@ -14,14 +14,15 @@ from ray.cluster_utils import Cluster
 
 from trygon.models.model import load_model
 from trygon.testing.processes import kill_family
-from trygon.testing.tiny import write_tiny_model, write_tiny_shards
+from trygon.testing.shards import write_tiny_shards
+from trygon.testing.tiny import write_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _FAST = {
     "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "500",
     "RAY_health_check_failure_threshold": "2", "RAY_health_check_initial_delay_ms": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "OMP_NUM_THREADS": "1", "TRYGON_TRAIN_RESIZE_SECONDS": "5",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "OMP_NUM_THREADS": "1", "TRYGON_TRAIN_RESIZE_S": "5",
 }  # fmt: skip
 
 

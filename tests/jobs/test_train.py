@@ -18,11 +18,11 @@ from trygon.storage import copy_file, exists, join, list_files, read_bytes, read
 from trygon.testing.processes import kill_family
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
+from trygon.testing.shards import write_tiny_shards
 from trygon.testing.tiny import (
     tiny_sentence_architecture,
     write_tiny_model,
     write_tiny_sentence_model,
-    write_tiny_shards,
 )
 
 # Three starts of Ray: on a busy machine that takes long.

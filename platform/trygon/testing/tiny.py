@@ -64,29 +64,3 @@ def tiny_sentence_architecture() -> dict[str, Any]:
         "embed_cls": True, "no_causal_mask": True, "pool_type": "last",
     }  # fmt: skip
     return TINY_CONFIG | {"model_cfg": TINY_CONFIG["model_cfg"] | {"embed_dim": 40, "text_cfg": text_cfg}}
-
-
-def write_tiny_shards(folder: Path, split: str = "train", count: int = 4) -> Path:
-    """Write shards of 16 pictures of noise each, of eight species in turn, and their taxa. The folder itself."""
-    import numpy as np
-    from PIL import Image
-
-    from trygon.data.images import encode_jpeg
-    from trygon.data.shards import shard_path, write_shard
-    from trygon.taxonomy.taxon import RANKS, Taxon
-    from trygon.taxonomy.tree import TaxonTree
-
-    folder.mkdir(exist_ok=True)
-    taxa = [Taxon(("Animalia", "Chordata", "Aves", "O", "F", "Genus", f"s{i}"), f"bird {i}") for i in range(8)]
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        rows = []
-        for number in range(16):
-            taxon = taxa[number % 8]
-            image = encode_jpeg(Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)))
-            fixed = {"common": taxon.common, "split": split, "source": "test", "source_id": f"{index}-{number}"}
-            names = dict(zip(RANKS, taxon.lineage, strict=True))
-            rows.append({"sample_id": index * 16 + number, "image": image} | names | fixed)
-        write_shard(shard_path(folder, split, index), rows)
-    TaxonTree.from_taxa(taxa).save(folder / "taxa.parquet")
-    return folder

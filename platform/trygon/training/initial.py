@@ -46,11 +46,11 @@ def write_initial(
     Raises `UserError` where weights are missing or do not fit the architecture.
     """
     torch.manual_seed(seed)
-    config = read_architecture(architecture)
+    config = read_architecture(architecture, pretrained)
     network = build_network(config["model_cfg"], image_weights)
     if pretrained:
         load_pretrained(network, architecture, pretrained)
-    tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], network.context_length, sentence)
+    tokenizer = _tokenizer(config["model_cfg"]["text_cfg"], network.context_length, sentence, pretrained)
     cosine = _start_text(network, tokenizer, sentence, stage) if sentence else None
     if head_from_classes:
         if image_weights is None:
@@ -61,14 +61,19 @@ def write_initial(
     return cosine
 
 
-def _tokenizer(text_cfg: dict[str, Any], context_length: int, sentence: SentenceStart | None) -> Any:
+def _tokenizer(text_cfg: dict[str, Any], context_length: int, sentence: SentenceStart | None, pretrained: str) -> Any:
     if not text_cfg.get("hf_tokenizer_name"):
         if sentence:
             raise UserError("the architecture has CLIP's tokenizer; a sentence model needs its own")
         return SimpleTokenizer(context_length=context_length)
-    if not sentence:
+    if not sentence and not pretrained:
         raise UserError("the architecture reads a sentence model's tokens: give initial.sentence_model")
-    return HFTokenizer(str(sentence.folder), context_length=context_length, **text_cfg.get("tokenizer_kwargs", {}))
+    name = str(sentence.folder) if sentence else text_cfg["hf_tokenizer_name"]
+    try:
+        return HFTokenizer(name, context_length=context_length, **text_cfg.get("tokenizer_kwargs", {}))
+    except OSError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the tokenizer {name} cannot be loaded: {reason}") from error
 
 
 def _start_text(network: Any, tokenizer: Any, sentence: SentenceStart, stage: Stage) -> float:

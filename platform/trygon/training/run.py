@@ -59,7 +59,7 @@ def fit(
             num_workers=most if least == most else num_workers,
             use_gpu=use_gpu,
             resources_per_worker={"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if use_gpu else {}),
-            elastic_resize_monitor_interval_s=settings.resize_seconds,
+            elastic_resize_monitor_interval_s=settings.resize_s,
         ),
         run_config=ray.train.RunConfig(
             name=_RUN,

@@ -56,7 +56,7 @@ class TrainSettings:
     """Processes that prepare samples for one worker."""
     validation_samples: int = 0
     """Pictures on which each checkpoint is measured, beside training; 0 for none."""
-    resize_seconds: float = 60.0
+    resize_s: float = 60.0
     collective_timeout_s: float = 600.0
     seed: int = 0
 
