@@ -10,8 +10,9 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-# How long an example takes says more of what else the machine does than of the code.
-settings.register_profile("trygon", deadline=None)
+# How long an example takes says more of what else the machine does than of the code. Half as many as by default: the
+# fast part is to take less than a minute.
+settings.register_profile("trygon", deadline=None, max_examples=50)
 settings.load_profile("trygon")
 
 
