@@ -149,6 +149,12 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
     assert changed
     assert all(name == "logit_scale" or name.startswith("visual.head.") for name in changed)
 
+    (measured,) = [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
+    assert measured["species/n"] == 16
+    assert list((out / "tensorboard").glob("events*"))
+    assert (out / "curves.png").stat().st_size > 5000
+    assert "right at the first guess" in (out / "README.md").read_text()
+
     evaluation = tmp_path / "evaluation"
     words = ["evaluate", "--model", str(out), "--baseline", str(out / "initial"), "--shards", str(shards)]
     evaluate = [sys.executable, "-m", "trygon_jobs", *words, "--out", str(evaluation)]
@@ -181,3 +187,16 @@ def test_a_trunk_that_cannot_be_frozen_is_refused_before_any_work(tmp_path: Path
     assert refused.returncode == 2
     assert "freeze_image_trunk needs an image tower from timm" in refused.stderr
     assert not (tmp_path / "out/initial").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path: Path) -> None:
+    shards = write_tiny_shards(tmp_path / "shards")
+    write_tiny_model(tmp_path / "tiny")
+    command = _command(shards, tmp_path / "tiny", tmp_path / "out")
+    words = ["--image-learning-rate", "1e30", "--warmup-steps", "0", "--workers", "1"]
+    ended = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 1
+    assert "the loss is not finite at step" in ended.stderr
+    assert "Give lower learning rates" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out/provenance.json").exists()

@@ -128,3 +128,16 @@ def test_sources_come_by_their_weights(tiny: str, tmp_path: Path) -> None:
     ]
     for name, column in prepared[0].items():
         assert (np.concatenate([part[name] for part in parts]) == column).all()
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_shard_that_is_lost_under_way_is_named(tiny: str, tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "a.parquet"
+    write_shard(path, _rows(6))
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-100])
+    preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
+    with pytest.raises(TrygonError, match=r"a\.parquet can no longer be read .*goes on from its last checkpoint"):
+        _read(preparer, path)

@@ -140,6 +140,23 @@ def test_long_gradients_are_cut(tiny: Path) -> None:
     assert float(torch.stack(norms).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_a_model_with_a_bias_is_one_that_open_clip_loads(tiny: Path, tmp_path: Path) -> None:
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, objective="siglip", warmup_steps=0))
+    learner.step(_samples(learner.model), 0, 10)
+    save_model(tmp_path, learner.model.net, TINY_CONFIG, learner.model.tokenizer)
+    loaded: Any = load_model(tmp_path, "cpu").net
+    net: Any = learner.model.net
+    assert loaded.logit_bias.item() == net.logit_bias.item() != -10
+    assert loaded.logit_scale.item() == net.logit_scale.item()
+
+
+def test_all_samples_of_one_taxon_teach_nothing_and_harm_nothing(tiny: Path) -> None:
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, objective="clip_taxa"))
+    batch = _samples(learner.model)
+    batch["clades"] = batch["clades"][:1].expand(4, -1)
+    assert learner.step(batch, 0, 10)["loss"] == pytest.approx(learner.step(batch, 1, 10)["loss"], abs=0.2)
+
+
 def test_early_layers_learn_slower(tiny: Path) -> None:
     towers = Towers(load_model(tiny, "cpu"))
     optimiser = optimiser_of(towers, _settings(tiny, layer_decay=0.5, text_learning_rate=2e-3))
