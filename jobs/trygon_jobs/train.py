@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
@@ -77,8 +77,8 @@ class TrainConfig(JobConfig):
     """Ray Train workers."""
     min_workers: int | None = Field(default=None, ge=1)
     """Go on with as few workers as this when nodes leave, and with more again when they come back."""
-    resize_s: float = Field(default=60.0, gt=0)
-    """Least time between two changes of the number of workers."""
+    resize_s: float = Field(default=600.0, gt=0)
+    """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
     use_gpu: bool | None = None
     """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
     nodes when they are asked for, say so."""
@@ -93,7 +93,7 @@ class TrainConfig(JobConfig):
     gradient_checkpointing: bool = False
     """Compute the activations of each block again on the way back, instead of keeping them."""
     compile: bool = False
-    """Compile both towers with torch.compile."""
+    """Compile the image tower with torch.compile; the text tower sees captions of too many lengths."""
     sharded: bool = False
     """Keep weights, gradients and optimiser state in shards over the workers (FSDP2)."""
     epochs: int = Field(default=10, ge=1)
@@ -158,6 +158,14 @@ class TrainConfig(JobConfig):
             wanted = f"{most} workers" if least == most else f"any number of workers from {least} to {most}"
             raise ValueError(f"must be a multiple of {step}, to be shared by {wanted}: {near}, for instance")
         return size
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "TrainConfig":
+        if self.sharded and self.ema_decay:
+            raise ValueError("sharded keeps no moving average: leave out ema_decay, or sharded")
+        if self.sharded and self.precision == "fp16":
+            raise ValueError("sharded does not scale losses: give precision bf16, or leave out sharded")
+        return self
 
 
 def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
@@ -253,7 +261,11 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
     same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {"shards", "initial"}
     folder = folder_of(initial)
     held_out = config.validation_samples if list_shards(config.shards, "val") else 0
-    validation = {"validation_samples": held_out, "validation_shards": absolute(config.shards)}
+    validation = {
+        "validation_samples": held_out,
+        "validation_shards": absolute(config.shards),
+        "validation": join(absolute(config.out), "validation.jsonl"),
+    }
     return TrainSettings(
         initial=initial,
         initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
@@ -287,7 +299,8 @@ def _told(line: dict[str, Any]) -> str:
     waited = line["data_s"] / max(line["data_s"] + line["step_s"], 1e-9)
     mfu = f"  MFU {line['mfu']:.0%}" if "mfu" in line else ""
     return (
-        f"train  loss {line['loss']:.3f}  scale {line['logit_scale']:.1f}  gradient {line['gradient_norm']:.2f}  "
+        f"train  loss {line['loss']:.3f}  scale {line['logit_scale']:.1f}  "
+        f"gradient {line.get('gradient_norm', 0):.2f}  "
         f"{line['images_per_s'] / line['workers']:.0f} samples/s a worker  data {waited:.0%}{mfu}"
     )
 

@@ -1,11 +1,13 @@
 """What all configs refuse."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.train import TrainConfig
 
 
 class _Config(JobConfig):
@@ -51,3 +53,19 @@ def test_an_address_that_leads_nowhere_is_refused_with_its_fields_name(value: st
         _Config(folder=Path("x"), out=value)
     with pytest.raises(ValidationError, match=f"(?s)shards.*{reason}"):
         _Config(folder=Path("x"), shards=value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"batch_size": 100, "workers": 3}, "multiple of 3, to be shared by 3 workers: 99"),
+        ({"batch_size": 100, "workers": 8, "min_workers": 6}, "multiple of 168"),
+        ({"batch_size": 100, "workers": 2, "min_workers": 4}, r"min_workers \(4\) is above workers"),
+        ({"sharded": True, "ema_decay": 0.9}, "sharded keeps no moving average"),
+        ({"sharded": True, "precision": "fp16"}, "sharded does not scale losses"),
+        ({"sources": {"eol": 0}}, "greater than 0"),
+    ],
+)
+def test_training_that_cannot_fit_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TrainConfig(shards="a", out="b", **values)

@@ -78,6 +78,16 @@ def test_a_broken_picture_is_stood_in_for_and_told(tiny: str, tmp_path: Path) ->
         assert (broken[name] == whole[name][[0, 3, 3, 3, 4, 0]]).all()
 
 
+def test_a_visit_of_one_broken_row_takes_another_of_its_row_group(tiny: str, tmp_path: Path) -> None:
+    write_shard(tmp_path / "broken.parquet", _rows(6, broken=(0, 3)))
+    preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
+    whole = _read(preparer, tmp_path / "broken.parquet")
+    one = _read(preparer, tmp_path / "broken.parquet", rows=(3, 4))
+    assert one["broken"].tolist() == [True]
+    for name in ("image", "tokens", "clades"):
+        assert (one[name] == whole[name][[1]]).all()
+
+
 def test_a_row_group_without_one_whole_picture_ends_training_with_its_name(tiny: str, tmp_path: Path) -> None:
     write_shard(tmp_path / "lost.parquet", _rows(3, broken=(0, 1, 2)))
     preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
@@ -102,13 +112,15 @@ def test_features_are_read_where_a_shard_holds_them(tiny: str, tmp_path: Path) -
     feature_BF = np.arange(24, dtype=np.float32).reshape(4, 6)
     table = pa.Table.from_pylist(_rows(4)).drop(["image"])
     column = pa.FixedSizeListArray.from_arrays(pa.array(feature_BF.ravel()), 6)
-    write_rows(tmp_path / "a.parquet", table.append_column("feature", column))
+    table = table.append_column("feature", column).append_column("broken", pa.array([False, False, True, False]))
+    write_rows(tmp_path / "a.parquet", table)
     prepared = _read(Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0)), tmp_path / "a.parquet")
-    assert (prepared["feature"] == feature_BF).all()
+    assert (prepared["feature"] == feature_BF[[0, 1, 3, 3]]).all()
+    assert prepared["broken"].tolist() == [False, False, True, False]
     some = _read(
         Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0)), tmp_path / "a.parquet", rows=(1, 3)
     )
-    assert (some["feature"] == feature_BF[1:3]).all()
+    assert (some["feature"] == feature_BF[[1, 1]]).all()
     assert "image" not in prepared
 
 

@@ -27,7 +27,7 @@ from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.training.plan import RowGroup, Visit
 
-_COLUMNS = ("sample_id", "source", "image", "feature", *RANKS, "common")
+_COLUMNS = ("sample_id", "source", "image", "feature", "broken", *RANKS, "common")
 _OPEN_SHARDS = 32
 READER_CPUS = 0.5
 """What one reader needs, beside the worker that it prepares for."""
@@ -139,10 +139,21 @@ class Preparer:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _visit(self, path: str, index: int, epoch: int, first: int, last: int) -> dict[str, np.ndarray]:
-        table = self._row_group(path, index)
+        group = self._row_group(path, index)
         if self.preparation.sources:
-            table = table.take(_chosen(table, self.preparation.sources))
-        table = table.slice(first, last - first)
+            group = group.take(_chosen(group, self.preparation.sources))
+        prepared = self._prepared(group.slice(first, last - first), epoch)
+        for row in range(group.num_rows) if prepared is None else ():  # of a few rows, none may be whole
+            if (one := self._prepared(group.slice(row, 1), epoch)) is not None:
+                prepared = {name: np.repeat(values, last - first, 0) for name, values in one.items()}
+                prepared["broken"][:] = True
+                break
+        if prepared is None:
+            raise TrygonError(f"{path}: none of {group.num_rows} pictures of row group {index} can be read")
+        return prepared
+
+    def _prepared(self, table: pa.Table, epoch: int) -> dict[str, np.ndarray] | None:
+        """The rows as arrays, broken ones stood in for; None where all are broken."""
         ids, columns = table["sample_id"].to_pylist(), table.column_names
         taxa = _taxa(table)
         prepared = {
@@ -152,13 +163,14 @@ class Preparer:
         }
         if "feature" in columns:
             feature_BF = table["feature"].combine_chunks().flatten().to_numpy()
-            return prepared | {"feature": feature_BF.astype(np.float32).reshape(len(ids), -1)}
-        image_BCHW, whole = self._images(table["image"], ids, epoch)
-        prepared["image"] = image_BCHW
+            prepared["feature"] = feature_BF.astype(np.float32).reshape(len(ids), -1)
+            whole = [row for row, is_broken in enumerate(table["broken"].to_pylist()) if not is_broken]
+        else:
+            prepared["image"], whole = self._images(table["image"], ids, epoch)
         if len(whole) == len(ids):
             return prepared
         if not whole:
-            raise TrygonError(f"{path}: none of {len(ids)} pictures of row group {index} can be read")
+            return None
         # All workers take the same number of steps: without a row in its place, a lost one would end training.
         stand_ins = np.asarray([min((w for w in whole if w >= row), default=whole[0]) for row in range(len(ids))])
         return {name: values[stand_ins] for name, values in prepared.items()} | {

@@ -4,7 +4,7 @@ Shapes: B samples, N candidates, D the width of the shared space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,17 @@ class Task:
     """Author and licence of each picture, blank where the shards do not say."""
     truths: tuple[Taxon, ...]
     candidates: tuple[Taxon, ...]
+
+
+def seen_task(shards: str | Path, limit: int, max_candidates: int) -> Task:
+    """The task `seen`, with some of its candidates: the species of its pictures, and others evenly from all."""
+    task = _task("seen", shards, "val", (), limit)
+    shown = {taxon.lineage for taxon in task.truths}
+    every = _distinct([*_species(shards, "train"), *_species(shards, "val")])
+    others = [taxon for taxon in every if taxon.lineage not in shown]
+    room = max(0, max_candidates - len(shown))
+    picked = {taxon.lineage for taxon in others[:: max(1, -(-len(others) // room))]} if room else set()
+    return replace(task, candidates=tuple(taxon for taxon in every if taxon.lineage in shown | picked))
 
 
 def tasks_of(shards: str | Path, limit: int = 5000) -> list[Task]:

@@ -1,6 +1,7 @@
 """A training state on disk: weights, optimiser, and how far the run is. Tensors and numbers, no code."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ class Position:
 
     leg: int = 0
     step: int = 0
+    best_loss: float = math.inf
+    """The least mean loss of a leg so far."""
 
 
 def state_of(learner: Learner, position: Position) -> dict[str, Any]:
@@ -67,7 +70,7 @@ def load_state(folder: Path, learner: Learner) -> Position:
     learner.scaler.load_state_dict(state["scaler"])
     if learner.average:
         learner.average.load_state_dict(state["average"])
-    return Position(state["leg"], state["step"])
+    return _position(state)
 
 
 def load_weights(folder: Path) -> tuple[dict[str, Tensor], Position]:
@@ -76,7 +79,11 @@ def load_weights(folder: Path) -> tuple[dict[str, Tensor], Position]:
     prefix = "module.net." if state["average"] else "net."
     weights = state["average"] or state["weights"]
     mine = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    return mine, Position(state["leg"], state["step"])
+    return mine, _position(state)
+
+
+def _position(state: dict[str, Any]) -> Position:
+    return Position(state["leg"], state["step"], state["best_loss"])
 
 
 def blend(trained: dict[str, Tensor], initial: dict[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -20,7 +20,9 @@ def draw_curves(metrics: str, path: Path) -> None:
     whole = lines[: len(lines) // size * size]
     figure = Figure(figsize=(10, 6), layout="constrained")
     for panel, (name, title) in zip(figure.subplots(2, 2).flat, _SHOWN.items(), strict=True):
-        steps, values = (np.reshape([line[key] for line in whole], (-1, size)).mean(1) for key in ("step", name))
+        steps, values = (
+            np.reshape([line.get(key, np.nan) for line in whole], (-1, size)).mean(1) for key in ("step", name)
+        )
         panel.plot(steps, values, linewidth=1.2)
         panel.set(title=title, xlabel="step")
         panel.grid(alpha=0.3)

@@ -9,7 +9,7 @@ import ray.data
 import torch
 
 from trygon.cluster.pool import map_on_pool
-from trygon.data.images import preprocess
+from trygon.data.images import BadImage, preprocess
 from trygon.data.shards import ROW_GROUP_ROWS, open_shard, write_rows
 from trygon.models.model import load_model
 from trygon.storage import exists, is_remote, join, name_of
@@ -33,18 +33,25 @@ class FeatureWriter:
                 return shard.metadata.num_rows
         with open_shard(place) as shard:
             table = shard.read()
-        feature_BF = np.concatenate(
-            [self._features(batch["image"].to_pylist()) for batch in table.to_batches(ROW_GROUP_ROWS)]
-        )
+        parts = [self._features(batch["image"].to_pylist()) for batch in table.to_batches(ROW_GROUP_ROWS)]
+        feature_BF, broken_B = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         column = pa.FixedSizeListArray.from_arrays(pa.array(feature_BF.ravel()), feature_BF.shape[1])
-        write_rows(target, table.drop(["image"]).append_column("feature", column))
+        table = table.drop(["image"]).append_column("feature", column).append_column("broken", pa.array(broken_B))
+        write_rows(target, table)
         return table.num_rows
 
     @torch.inference_mode()
-    def _features(self, images: Sequence[bytes]) -> np.ndarray:
-        image_BCHW = np.stack([preprocess(data, self.model.side, self.model.resize_mode) for data in images])
+    def _features(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Features, and where there are none because the picture is broken."""
+        side = self.model.side
+        image_BCHW, broken_B = np.zeros((len(images), 3, side, side), np.uint8), np.zeros(len(images), np.bool_)
+        for row, data in enumerate(images):
+            try:
+                image_BCHW[row] = preprocess(data, side, self.model.resize_mode)
+            except BadImage:
+                broken_B[row] = True
         trunk = trunk_of(self.model.net.visual)
-        return trunk(self.model.normalise(torch.from_numpy(image_BCHW))).float().cpu().numpy()
+        return trunk(self.model.normalise(torch.from_numpy(image_BCHW))).float().cpu().numpy(), broken_B
 
 
 def write_features(

@@ -71,6 +71,8 @@ class Learner:
         parameters = [it for group in self.optimiser.param_groups for it in group["params"]]
         limit = self.settings.max_gradient_norm or math.inf
         norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        if not (self.scaler.is_enabled() or torch.isfinite(norm)):  # a scaler passes such a step over by itself
+            raise NotFiniteError(f"a gradient is not finite at step {step + 1}")
         self.scaler.step(self.optimiser)
         self.scaler.update()
         net: Any = self.towers.net

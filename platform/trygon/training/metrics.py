@@ -60,7 +60,7 @@ def _peak_tflops(device: torch.device) -> float | None:
 
 def flops_per_sample(learner: Learner, batch: dict[str, Tensor]) -> float:
     """Floating-point operations that training one sample takes: those of a forward pass, and for what learns twice as
-    many on the way back. Captions that come again are counted once for all."""
+    many on the way back. An upper bound where towers are frozen or captions come again in a batch."""
     if learner.settings.sharded or learner.settings.compile:
         return 0.0  # neither lets one worker run a part alone
     some = {name: column[:_FLOP_SAMPLES] for name, column in batch.items()}
@@ -95,7 +95,8 @@ class MetricsFile:
 
     def add(self, step: int, num_steps: int, **figures: Any) -> None:
         """Append one step's figures."""
-        rounded = {name: round(value, 5) for name, value in figures.items()}
+        # Of a step in half precision that overflowed, the gradient is no number, and JSON has none for it.
+        rounded = {name: round(value, 5) for name, value in figures.items() if math.isfinite(value)}
         fixed = {"step": step, "num_steps": num_steps, "time": round(time.time(), 3)}
         line = json.dumps(fixed | rounded) + "\n"
         if not is_remote(self._place):

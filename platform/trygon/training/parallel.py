@@ -15,7 +15,7 @@ from trygon.training.towers import Towers
 
 
 def in_parallel(towers: Towers, settings: TrainSettings) -> nn.Module:
-    """The towers as one of many, compiled where that is asked for. They stay the same object within."""
+    """The towers as one of many, the image tower compiled where asked for; within, they stay the same object."""
     if dist.is_initialized() and settings.sharded:
         _shard(towers)
         wrapped: nn.Module = towers
@@ -26,7 +26,6 @@ def in_parallel(towers: Towers, settings: TrainSettings) -> nn.Module:
     if settings.compile:
         net: Any = towers.net
         net.visual.compile(dynamic=False)
-        net.text.compile(dynamic=True)  # captions differ in length
     return wrapped
 
 
@@ -36,9 +35,12 @@ def _shard(towers: Towers) -> None:
     for parameter in towers.parameters():
         parameter.data = parameter.data.contiguous()  # channels last, which FSDP2 does not know
     scalars = {parameter for parameter in towers.parameters() if parameter.ndim == 0}
+    # A frozen text tower runs on some workers only, where a caption is new: it must not gather from the others.
+    frozen = {parameter for parameter in towers.parameters() if not parameter.requires_grad}
     for block in blocks(net):
-        fully_shard(block)
-    fully_shard(towers, ignored_params=scalars, mp_policy=MixedPrecisionPolicy())
+        if not frozen.issuperset(block.parameters()):
+            fully_shard(block)
+    fully_shard(towers, ignored_params=scalars | frozen, mp_policy=MixedPrecisionPolicy())
     for parameter in scalars:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average_gradient)

@@ -21,7 +21,8 @@ from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
-_TRIES = 3
+_FAILURES, _ELASTIC_FAILURES = 2, 20
+_VALIDATION_S = 3600.0
 _RUN = "run"
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's own list of checkpoints."""
@@ -64,7 +65,7 @@ def fit(
         run_config=ray.train.RunConfig(
             name=_RUN,
             **checkpoint_storage(storage),
-            failure_config=ray.train.FailureConfig(max_failures=_TRIES - 1),
+            failure_config=ray.train.FailureConfig(max_failures=_FAILURES if least == most else _ELASTIC_FAILURES),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
@@ -88,9 +89,9 @@ def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
         "initial": settings.initial,
         "shards": settings.validation_shards,
         "samples": settings.validation_samples,
-        "place": settings.metrics.replace("metrics.jsonl", "validation.jsonl"),
+        "place": settings.validation,
     }
-    task = ray.train.ValidationTaskConfig(fn_kwargs=values)
+    task = ray.train.ValidationTaskConfig(fn_kwargs=values, timeout_s=_VALIDATION_S)
     return ray.train.ValidationConfig(cast(Any, validate), task, {"num_cpus": 1})
 
 

@@ -56,7 +56,9 @@ class TrainSettings:
     """Processes that prepare samples for one worker."""
     validation_samples: int = 0
     """Pictures on which each checkpoint is measured, beside training; 0 for none."""
-    resize_s: float = 60.0
+    resize_s: float = 600.0
+    validation: str = ""
+    """The file that the measurements go to."""
     collective_timeout_s: float = 600.0
     seed: int = 0
 

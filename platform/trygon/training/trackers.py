@@ -1,5 +1,6 @@
 """Where a run's figures are followed: TensorBoard's files, MLflow, Weights & Biases. The driver tells each line."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -7,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from trygon.errors import UserError
-from trygon.storage import copy_file, is_remote, join
+from trygon.storage import copy_file, digest_texts, is_remote, join
 
+_LOG = logging.getLogger(__name__)
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 Track = Callable[[dict[str, Any]], None]
 """Takes a line of metrics: `step`, and numbers under their names."""
@@ -56,7 +58,7 @@ def _mlflow(out: str, config: dict[str, Any]) -> Iterator[Track]:
 def _wandb(out: str, config: dict[str, Any]) -> Iterator[Track]:
     wandb = _imported("wandb")
     # The same output is the same run: one that goes on is drawn on.
-    run = wandb.init(project="trygon", name=out, config=config, resume="allow")
+    run = wandb.init(project="trygon", id=digest_texts([out])[:16], name=out, config=config, resume="allow")
     try:
         yield lambda line: run.log(_figures(line), step=line["step"])
     finally:
@@ -82,7 +84,11 @@ def tracked(trackers: tuple[Tracker, ...], out: str, config: dict[str, Any]) -> 
         tracks = [stack.enter_context(_TRACKERS[name](out, config)) for name in dict.fromkeys(trackers)]
 
         def track(line: dict[str, Any]) -> None:
-            for one in tracks:
-                one(line)
+            for one in list(tracks):
+                try:
+                    one(line)
+                except Exception as error:  # a server that is away must not end a month of training
+                    tracks.remove(one)
+                    _LOG.warning("a tracker is left out from step %d on: %s", line["step"], error)
 
         yield track

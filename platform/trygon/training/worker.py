@@ -20,7 +20,7 @@ from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups
 from trygon.data.mixing import Samples, ahead, mixed_batches
 from trygon.errors import TrygonError
 from trygon.models.model import Model, load_model
-from trygon.storage import stable_id
+from trygon.storage import exists, read_bytes, stable_id, write_text
 from trygon.training.checkpoint import Position, check_seal, load_state, save_state, state_of
 from trygon.training.learner import Learner, NotFiniteError
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
@@ -95,17 +95,19 @@ def _run(
     preparation = preparation_of(learner.model, settings)
     batches = ahead(batches_of(plan, settings, preparation, position.leg, rank, world_size))
     figures = Figures(learner.model.device, settings.batch_size)
-    saved, best = time.monotonic(), float("inf")
+    saved, best = time.monotonic(), position.best_loss
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
         torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
         losses = list(_leg_losses(leg, plan, learner, batches, figures, log))
-        position = Position(index + 1, leg.first_step + leg.num_steps)
-        mean_loss = sum(losses) / len(losses)
-        if mean_loss > _DIVERGED * best:
-            raise NotFiniteError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {position.step}")
-        best = min(best, mean_loss)
+        done, mean_loss = leg.first_step + leg.num_steps, sum(losses) / len(losses)
+        # Rates that rise may raise the loss, and a short leg says little.
+        if leg.first_step >= settings.warmup_steps and leg.num_steps == settings.steps_per_leg:
+            if mean_loss > max(_DIVERGED * best, best + 1):
+                raise NotFiniteError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {done}")
+            best = min(best, mean_loss)
+        position = Position(index + 1, done, best)
         last = position.leg == plan.num_legs
         if last or _agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes, learner):
             if log:
@@ -119,6 +121,7 @@ def _leg_losses(
     log: MetricsFile | None,
 ) -> Iterator[float]:  # fmt: skip
     settings, gauges = learner.settings, _Gauges()
+    padding = learner.model.tokenizer([""])[0, -1]
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
         figures.begin()
         batch = next(batches)
@@ -128,7 +131,7 @@ def _leg_losses(
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         # A caption that fills the context was cut, its end-of-text put in the place of its last words.
-        told = torch.stack([batch.pop("broken").sum(), (batch["tokens"][:, -1] != 0).sum()])[None]
+        told = torch.stack([batch.pop("broken").sum(), (batch["tokens"][:, -1] != padding).sum()])[None]
         num_broken, num_cut = gather(told.to(learner.model.device)).sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
@@ -168,11 +171,25 @@ def _report(learner: Learner, position: Position, rank: int, wait: bool) -> None
             checkpoint_upload_fn=_upload,
             checkpoint_upload_mode=mode,
             delete_local_checkpoint_after_upload=True,
-            validation=learner.settings.validation_samples > 0,
+            validation=_validates(learner.settings, last=wait),
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _validates(settings: TrainSettings, last: bool) -> bool:
+    """Whether a checkpoint is measured: where none waits for that, and the last one always. Measuring may take longer
+    than training to the next checkpoint."""
+    if not settings.validation_samples:
+        return False
+    pending = f"{settings.validation}.pending"
+    measured = len(read_bytes(settings.validation).splitlines()) if exists(settings.validation) else 0
+    asked = int(read_bytes(pending)) if exists(pending) else -1
+    if not last and asked == measured:
+        return False
+    write_text(pending, str(measured))
+    return True
 
 
 def _upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
