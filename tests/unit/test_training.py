@@ -25,7 +25,7 @@ from trygon.training.learner import Learner, NotFiniteError
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
 from trygon.training.settings import TrainSettings
-from trygon.training.towers import Towers
+from trygon.training.towers import Towers, trunk_of
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -121,6 +121,24 @@ def test_a_frozen_tower_stays(tiny: Path) -> None:
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed
     assert not any(name.startswith("text.") for name in changed)
+
+
+def test_features_of_open_clips_own_tower_are_its_vectors(tiny: Path) -> None:
+    """LiT: all of the tower is frozen, and what it says of a picture is computed once."""
+    model = load_model(tiny, "cpu")
+    batch = _samples(model)
+    towers = Towers(model)
+    with torch.no_grad():
+        feature = trunk_of(model.net.visual)(model.normalise(batch["image"]))
+        once, _, _ = towers({"feature": feature, "tokens": batch["tokens"], "clades": batch["clades"]})
+        anew, _, _ = towers(batch)
+    torch.testing.assert_close(once.image_BD, anew.image_BD)
+    learner = Learner(model, _settings(tiny, freeze_image_trunk=True))
+    before = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+    learner.step({name: it for name, it in batch.items() if name != "image"} | {"feature": feature}, 0, 1)
+    changed = {name for name, tensor in model.net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert not any(name.startswith("visual.") for name in changed)
 
 
 def test_a_loss_that_is_not_finite_changes_nothing(tiny: Path) -> None:
