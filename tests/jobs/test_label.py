@@ -219,7 +219,10 @@ def test_run_that_was_taken_over_leaves_the_others_files(place: Path, bucket: st
             assert [line for line in said.splitlines() if line.startswith("error:")] == [said.splitlines()[-1]]
             assert "another one has taken its place" in said
             hold.check()
-            assert {file: digest_file(file) for file in list_files(out)} == before
+            after = {file: digest_file(file) for file in list_files(out)}
+            assert {file: digest for file, digest in after.items() if file in before} == before
+            # What was on its way when it was stopped may still arrive: a name that nobody else writes.
+            assert len(after.keys() - before.keys()) <= 1
     finally:
         process.kill()
 

@@ -243,12 +243,12 @@ def test_what_needs_keys_says_so_without_them(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_keys_a_public_bucket_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     client = s3.client(s3.Address("shards", ""))
-    client.create_bucket(Bucket="public", ACL="public-read")
-    client.put_object(Bucket="public", Key="a", Body=b"all", ACL="public-read")
+    client.create_bucket(Bucket="open-to-all", ACL="public-read")
+    client.put_object(Bucket="open-to-all", Key="a", Body=b"all", ACL="public-read")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    assert read_bytes("s3://public/a") == b"all"
-    assert list_files("s3://public") == ["s3://public/a"]
+    assert read_bytes("s3://open-to-all/a") == b"all"
+    assert list_files("s3://open-to-all") == ["s3://open-to-all/a"]
 
 
 def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
