@@ -221,7 +221,7 @@ def test_run_that_was_taken_over_leaves_the_others_files(place: Path, bucket: st
             hold.check()
             after = {file: digest_file(file) for file in list_files(out)}
             assert {file: digest for file, digest in after.items() if file in before} == before
-            # What was on its way when it was stopped may still arrive: a name that nobody else writes.
+            # What was on its way to S3 when it was stopped may still arrive there, and nothing after it.
             assert len(after.keys() - before.keys()) <= 1
     finally:
         process.kill()
