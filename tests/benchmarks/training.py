@@ -107,8 +107,8 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
     shutil.rmtree(logs, ignore_errors=True)
     command = [
         sys.executable,
-        "-m",
-        "open_clip_train.main",
+        "-c",
+        _OPEN_CLIP,
         "--model",
         f"local-dir:{out / 'model'}",
         "--device",

@@ -54,6 +54,15 @@ def _saved_step(out: str | Path) -> int:
     return latest["metrics"]["step"] if latest else 0
 
 
+def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path) -> None:
+    deadline = time.monotonic() + 400
+    while not _saved_step(out):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    kill_family(process)
+
+
 def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_path: Path) -> None:
     write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
@@ -61,13 +70,7 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     # Relative paths, as users type them; Ray's workers run in other folders.
     command = _command(Path("shards"), Path("tiny"), Path("out"))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    deadline = time.monotonic() + 400
-    while not _saved_step(out):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    kill_family(process)
+    _kill_after_a_checkpoint(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path), out)
     before = _lines(out)
     saved = _saved_step(out)
 
@@ -107,13 +110,7 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> N
         faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
         with FaultyS3(server, faults) as faulty:
             environment = os.environ | environment_of(faulty.address)
-            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-            deadline = time.monotonic() + 400
-            while not _saved_step(out):
-                assert process.poll() is None, "the run ended before it could be killed"
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            kill_family(process)
+            _kill_after_a_checkpoint(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL), out)
             before, saved = _lines(out), _saved_step(out)
             assert not exists(join(out, "provenance.json"))
 

@@ -1,5 +1,7 @@
 """What is drawn at random, steps, checkpoints, and what a text tower learns first: without Ray."""
 
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,14 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
 from trygon.training.checkpoint import Position, blend, check_seal, load_state, load_weights, save_state, state_of
 from trygon.training.curriculum import caption_curriculum
-from trygon.training.learner import Learner, NotFiniteError
+from trygon.training.learner import DivergedError, Learner
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
+from trygon.training.plan import Leg
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
+from trygon.training.validation import VALIDATION_S, pending_of
+from trygon.training.worker import best_loss, validates
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -146,9 +151,32 @@ def test_a_loss_that_is_not_finite_changes_nothing(tiny: Path) -> None:
     with torch.no_grad():
         learner.model.net.logit_scale.fill_(float("nan"))  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     before = {name: tensor.clone() for name, tensor in learner.model.net.state_dict().items()}
-    with pytest.raises(NotFiniteError, match="not finite at step 4"):
+    with pytest.raises(DivergedError, match="not finite at step 4"):
         learner.step(_samples(learner.model), 3, 10)
     assert all(torch.equal(it, before[name]) for name, it in learner.model.net.state_dict().items() if it.ndim)
+
+
+def test_a_loss_that_rises_far_above_its_best_ends_training(tiny: Path) -> None:
+    settings = _settings(tiny, warmup_steps=10, steps_per_leg=5)
+    best = best_loss(math.inf, 4.0, Leg(2, 10, 5), settings)
+    assert best_loss(best, 3.0, Leg(3, 15, 5), settings) == 3.0
+    with pytest.raises(DivergedError, match=r"rose from 4.000 to 8.100 by step 20"):
+        best_loss(best, 8.1, Leg(3, 15, 5), settings)
+    assert best_loss(0.01, 0.9, Leg(3, 15, 5), settings) == 0.01  # little is soon twice as much
+    assert best_loss(best, 9.0, Leg(1, 5, 5), settings) == best  # in the warm-up
+    assert best_loss(best, 9.0, Leg(4, 20, 1), settings) == best  # one step alone
+
+
+def test_checkpoints_that_come_while_one_is_measured_are_passed_over(tiny: Path, tmp_path: Path) -> None:
+    settings = _settings(tiny, validation_samples=5, validation=str(tmp_path / "validation.jsonl"))
+    assert validates(settings, last=False)
+    assert not validates(settings, last=False)
+    assert validates(settings, last=True)
+    Path(pending_of(settings.validation)).write_text(str(time.time() - VALIDATION_S - 1))  # it was given up
+    assert validates(settings, last=False)
+    Path(pending_of(settings.validation)).unlink()  # it ended
+    assert validates(settings, last=False)
+    assert not validates(_settings(tiny), last=True)
 
 
 def test_long_gradients_are_cut(tiny: Path) -> None:

@@ -132,6 +132,9 @@ def _work(rank: int, world_size: int, folder: Path) -> None:
             found = _gradients(folder, "clip_taxa", variant, rows, sharded=True)
             if rank == 0:
                 torch.save(found, folder / f"sharded-{variant}.pt")
+        found = _gradients(folder, "clip_taxa", "whole", rows, sharded=True, freeze_text_tower=True)
+        if rank == 0:
+            torch.save(found, folder / "sharded-frozen.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -170,6 +173,8 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))
         for variant in VARIANTS:
             _same(torch.load(folder / f"sharded-{variant}.pt"), whole)
+        frozen = _gradients(folder, "clip_taxa", "whole", slice(None), freeze_text_tower=True)
+        _same(torch.load(folder / "sharded-frozen.pt"), frozen)
 
 
 def test_a_step_is_the_one_of_open_clips_trainer(folder: Path) -> None:

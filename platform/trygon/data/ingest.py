@@ -83,7 +83,7 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     """What the visits read, in their order, in pieces of whatever size: `image` (B, 3, S, S) uint8 or `feature`
     (B, F), `tokens` (B, L) or, for T text types to choose from, (B, T, L), `clades` (B, R), and `broken` (B,): true
     where the next sample stands in for one whose picture cannot be read. `num_readers` processes prepare.
-    Raises `TrygonError` where of a whole visit nothing can be read."""
+    Raises `TrygonError` where of a whole row group nothing can be read."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     # On the worker's own machine: nothing is sent, and no other machine can go and take the readers with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

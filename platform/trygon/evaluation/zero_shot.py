@@ -4,12 +4,13 @@ Shapes: B samples, N candidates, D the width of the shared space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from trygon.data.images import preprocess
+from trygon.data.images import BadImage, preprocess
 from trygon.data.shards import distinct_taxa, sample_rows
 from trygon.evaluation.metrics import Prediction, rank_metrics
 from trygon.models.model import Model
@@ -115,10 +116,14 @@ def name_by_captions(
 
 
 def encode(model: Model, images: Sequence[bytes], progress: Callable[[int], None], chunk: int = 64) -> np.ndarray:
-    """Encoded pictures to unit vectors (B, D)."""
+    """Encoded pictures to unit vectors (B, D). A broken picture is black: it counts, and what it is named is wrong."""
     parts = []
     for start in range(0, len(images), chunk):
-        batch = [preprocess(data, model.side, model.resize_mode) for data in images[start : start + chunk]]
-        parts.append(model.encode_images(np.stack(batch)))
-        progress(len(batch))
+        some = images[start : start + chunk]
+        image_BCHW = np.zeros((len(some), 3, model.side, model.side), np.uint8)
+        for row, data in enumerate(some):
+            with suppress(BadImage):
+                image_BCHW[row] = preprocess(data, model.side, model.resize_mode)
+        parts.append(model.encode_images(image_BCHW))
+        progress(len(some))
     return np.concatenate(parts)

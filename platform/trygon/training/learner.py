@@ -28,8 +28,8 @@ _MAX_LOGIT_SCALE = math.log(100)
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class NotFiniteError(TrygonError):
-    """The loss is no number any more: on all workers at the same step, before anything was changed by it."""
+class DivergedError(TrygonError):
+    """Training leads nowhere any more: on all workers at the same step, before that step changed anything."""
 
 
 class Learner:
@@ -60,19 +60,19 @@ class Learner:
     def step(self, batch: Mapping[str, Tensor], step: int, num_steps: int) -> dict[str, float]:
         """Forward, backward, update. Loss, logit scale, gradient norm and learning rate, the same on all workers.
 
-        Raises `NotFiniteError` before an update by a loss that is none.
+        Raises `DivergedError` before an update by a loss that is none.
         """
         share = set_learning_rate(self.optimiser, step, num_steps, self.settings.warmup_steps)
         self.optimiser.zero_grad()
         loss, scale = self.backward(batch)
         if not torch.isfinite(loss):
-            raise NotFiniteError(f"the loss is not finite at step {step + 1}")
+            raise DivergedError(f"the loss is not finite at step {step + 1}")
         self.scaler.unscale_(self.optimiser)
         parameters = [it for group in self.optimiser.param_groups for it in group["params"]]
         limit = self.settings.max_gradient_norm or math.inf
         norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
         if not (self.scaler.is_enabled() or torch.isfinite(norm)):  # a scaler passes such a step over by itself
-            raise NotFiniteError(f"a gradient is not finite at step {step + 1}")
+            raise DivergedError(f"a gradient is not finite at step {step + 1}")
         self.scaler.step(self.optimiser)
         self.scaler.update()
         net: Any = self.towers.net

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trygon.storage import exists, is_remote, read_bytes, write_text
 from trygon.training.learner import Learner
+from trygon.training.parallel import batch_norms
 
 _SAVE_S = 30.0
 _FLOP_SAMPLES = 2
@@ -63,6 +64,8 @@ def flops_per_sample(learner: Learner, batch: dict[str, Tensor]) -> float:
     many on the way back. An upper bound where towers are frozen or captions come again in a batch."""
     if learner.settings.sharded or learner.settings.compile:
         return 0.0  # neither lets one worker run a part alone
+    if any(it.training for it in batch_norms(learner.towers)):
+        return 0.0  # it would leave its trace in their statistics
     some = {name: column[:_FLOP_SAMPLES] for name, column in batch.items()}
     if some["tokens"].ndim == 3:
         some["tokens"] = some["tokens"][:, 0]

@@ -25,7 +25,7 @@ def freeze(net: Any, settings: TrainSettings) -> None:
 
 
 def optimiser_of(towers: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW over what is trained. Raises nothing: where all is frozen it has no groups to step."""
+    """AdamW over what is trained, in groups of one peak rate and decay."""
     depths = _depths(towers)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in towers.named_parameters():

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, cast
@@ -16,13 +17,12 @@ from trygon.lease import Hold, LostError
 from trygon.storage import exists, is_remote, join, list_files, open_input, read_json, remove_tree
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.settings import TrainSettings
-from trygon.training.validation import validate
+from trygon.training.validation import VALIDATION_S, validate
 from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
 _FAILURES, _ELASTIC_FAILURES = 2, 20
-_VALIDATION_S = 3600.0
 _RUN = "run"
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's own list of checkpoints."""
@@ -91,7 +91,7 @@ def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
         "samples": settings.validation_samples,
         "place": settings.validation,
     }
-    task = ray.train.ValidationTaskConfig(fn_kwargs=values, timeout_s=_VALIDATION_S)
+    task = ray.train.ValidationTaskConfig(fn_kwargs=values, timeout_s=VALIDATION_S)
     return ray.train.ValidationConfig(cast(Any, validate), task, {"num_cpus": 1})
 
 
@@ -165,8 +165,7 @@ class _Lines:
         self.poll_s = _POLL_REMOTE_S if is_remote(place) else _POLL_S
         self._place = place
         self._offset = self._step = 0
-        for line in self.new():  # of an earlier run
-            del line
+        deque(self.new(), maxlen=0)  # those of an earlier run
 
     def new(self) -> Iterator[dict[str, Any]]:
         """Those that came since, by step. None where S3 does not answer."""

@@ -7,13 +7,15 @@ import ray.train
 
 from trygon.evaluation.zero_shot import evaluate, seen_task
 from trygon.models.model import load_model
-from trygon.storage import exists, read_bytes, write_text
+from trygon.storage import exists, read_bytes, remove_file, write_text
 from trygon.taxonomy.captions import TextType
 from trygon.training.checkpoint import load_weights
 from trygon.training.towers import with_bias
 
 _MAX_CANDIDATES = 2000
 """Of hundreds of thousands of species, more would take longer than training to the next checkpoint."""
+VALIDATION_S = 3600.0
+"""Measuring that takes longer is given up."""
 _SHOWN = ("species/top1", "species/top5", "genus/top1", "family/top1", "class/top1", "species/n")
 
 
@@ -21,15 +23,31 @@ def validate(
     checkpoint: ray.train.Checkpoint, initial: str, shards: str, samples: int, place: str
 ) -> dict[str, float]:
     """Zero-shot accuracy of a checkpoint on new pictures of trained species, with all ranks as captions, among at most
-    2,000 species; a line of it
-    goes to the file at `place`, which no two of these tasks write at once."""
+    2,000 species. A line of it goes to the file at `place`, which no two of these tasks write at once. However it
+    ends, the next checkpoint may be measured then."""
+    try:
+        return _measured(checkpoint, initial, shards, samples, place)
+    finally:
+        remove_file(pending_of(place))
+
+
+def pending_of(place: str) -> str:
+    """The file that is there while a checkpoint waits to be measured, or is; it holds the time when that was asked."""
+    return f"{place}.pending"
+
+
+def _measured(
+    checkpoint: ray.train.Checkpoint, initial: str, shards: str, samples: int, place: str
+) -> dict[str, float]:
+    task = seen_task(shards, samples, _MAX_CANDIDATES)
+    if not task.images:
+        return {}
     model = load_model(initial, "cpu")
     with checkpoint.as_directory() as folder:
         weights, position = load_weights(Path(folder))
     if "logit_bias" in weights:
         with_bias(model.net)
     model.net.load_state_dict(weights)
-    task = seen_task(shards, samples, _MAX_CANDIDATES)
     figures, _ = evaluate(model, [task], text_types=[TextType.TAXON])
     accuracy = {name: round(figures[f"zero_shot/seen/taxon/{name}"], 4) for name in _SHOWN}
     accuracy["candidates"] = len(task.candidates)

@@ -22,11 +22,12 @@ from trygon.errors import TrygonError
 from trygon.models.model import Model, load_model
 from trygon.storage import exists, read_bytes, stable_id, write_text
 from trygon.training.checkpoint import Position, check_seal, load_state, save_state, state_of
-from trygon.training.learner import Learner, NotFiniteError
+from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import gather
 from trygon.training.plan import Leg, Plan
 from trygon.training.settings import TrainSettings
+from trygon.training.validation import VALIDATION_S, pending_of
 
 _DIVERGED = 2.0
 """A loss this many times what it was at its best is on its way to nowhere."""
@@ -53,7 +54,7 @@ def train_worker(config: dict[str, Any]) -> str:
     log = MetricsFile(settings.metrics, position.step) if rank == 0 else None
     try:
         _run(plan, learner, position, rank, world_size, log)
-    except NotFiniteError as error:
+    except DivergedError as error:
         return str(error)
     finally:
         if log:
@@ -102,11 +103,7 @@ def _run(
         torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
         losses = list(_leg_losses(leg, plan, learner, batches, figures, log))
         done, mean_loss = leg.first_step + leg.num_steps, sum(losses) / len(losses)
-        # Rates that rise may raise the loss, and a short leg says little.
-        if leg.first_step >= settings.warmup_steps and leg.num_steps == settings.steps_per_leg:
-            if mean_loss > max(_DIVERGED * best, best + 1):
-                raise NotFiniteError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {done}")
-            best = min(best, mean_loss)
+        best = best_loss(best, mean_loss, leg, settings)
         position = Position(index + 1, done, best)
         last = position.leg == plan.num_legs
         if last or _agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes, learner):
@@ -114,6 +111,17 @@ def _run(
                 log.save()
             _report(learner, position, rank, wait=last)
             saved = time.monotonic()
+
+
+def best_loss(best: float, mean_loss: float, leg: Leg, settings: TrainSettings) -> float:
+    """The least mean loss of a leg, with this leg's. Rates that rise may raise the loss, and a short leg says little:
+    neither counts. Raises `DivergedError` where the loss has risen far above its best."""
+    if leg.first_step < settings.warmup_steps or leg.num_steps < settings.steps_per_leg:
+        return best
+    if mean_loss > max(_DIVERGED * best, best + 1):
+        step = leg.first_step + leg.num_steps
+        raise DivergedError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {step}")
+    return min(best, mean_loss)
 
 
 def _leg_losses(
@@ -171,24 +179,22 @@ def _report(learner: Learner, position: Position, rank: int, wait: bool) -> None
             checkpoint_upload_fn=_upload,
             checkpoint_upload_mode=mode,
             delete_local_checkpoint_after_upload=True,
-            validation=_validates(learner.settings, last=wait),
+            validation=validates(learner.settings, last=wait),
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _validates(settings: TrainSettings, last: bool) -> bool:
+def validates(settings: TrainSettings, last: bool) -> bool:
     """Whether a checkpoint is measured: where none waits for that, and the last one always. Measuring may take longer
     than training to the next checkpoint."""
     if not settings.validation_samples:
         return False
-    pending = f"{settings.validation}.pending"
-    measured = len(read_bytes(settings.validation).splitlines()) if exists(settings.validation) else 0
-    asked = int(read_bytes(pending)) if exists(pending) else -1
-    if not last and asked == measured:
+    pending = pending_of(settings.validation)
+    if not last and exists(pending) and time.time() - float(read_bytes(pending)) < VALIDATION_S:
         return False
-    write_text(pending, str(measured))
+    write_text(pending, str(time.time()))
     return True
 
 
