@@ -17,11 +17,11 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(VENV)/bin/trygon demo
 
-test: lint
-	$(VENV)/bin/pytest
+test: lint test-fast
+	$(VENV)/bin/pytest -m 'ray or slow'
 
 test-fast: $(STAMP)
-	$(VENV)/bin/pytest -m 'not ray and not slow'
+	$(VENV)/bin/pytest -n 2 -m 'not ray and not slow'
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
