@@ -48,12 +48,19 @@ def test_draws_depend_on_sample_and_epoch_alone() -> None:
     assert set(drawn) == set(MIXED)
 
 
-def test_trimmed_captions_give_the_same_vectors(tiny: Path) -> None:
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_trimmed_captions_give_the_same_vectors_and_gradients(tiny: Path, groups: int) -> None:
     model = load_model(tiny)
-    tokens = model.tokenizer([caption(LION, TextType.TAXON_COM), caption(DAISY, TextType.SCI)])
-    with torch.inference_mode():
-        whole = model.net.encode_text(tokens)  # pyright: ignore[reportCallIssue]
-        torch.testing.assert_close(encode_text(model.net, tokens), whole, atol=1e-5, rtol=1e-5)
+    net: Any = model.net
+    captions = [caption(taxon, it) for taxon in (LION, DAISY) for it in (TextType.TAXON_COM, TextType.SCI)]
+    tokens = model.tokenizer([*captions, "a"])
+    weight_BD = torch.randn(5, model.dim)
+    whole = net.encode_text(tokens)
+    trimmed = encode_text(net, tokens, groups)
+    torch.testing.assert_close(trimmed, whole, atol=1e-5, rtol=1e-5)
+    parameters = list(net.text.parameters())
+    wanted, found = (torch.autograd.grad((it * weight_BD).sum(), parameters) for it in (whole, trimmed))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
 def _settings(initial: Path, **changes: Any) -> TrainSettings:

@@ -85,27 +85,42 @@ def normalise(image_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -
     return image_BCHW.contiguous(memory_format=torch.channels_last)
 
 
-def encode_text(net: nn.Module, tokens_BL: Tensor) -> Tensor:
+def encode_text(net: nn.Module, tokens_BL: Tensor, groups: int = 1) -> Tensor:
     """Text features (B, D), computed on as many positions as the longest caption has.
 
     The output is the same, for less than half the work on taxonomic captions, where nothing can look at the padding
-    behind a caption: in a causal text tower that reads the end-of-text position, and in one whose class token stands
-    last and that masks padding. Other towers get all positions.
+    behind a caption: in a causal text tower that reads the end-of-text position, whose captions go in `groups` of like
+    length, and in one whose class token stands last and that masks padding. Other towers get all positions.
     """
     text: Any = getattr(net, "text", None)
     if text is None or not isinstance(text, TextTransformer):
         return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
     if text.cls_emb is None and text.attn_mask is not None and text.pool_type == "argmax":
-        length = int(tokens_BL.argmax(1).max()) + 1
-        changed: dict[str, Tensor] = {"attn_mask": text.attn_mask[:length, :length]}
-    elif text.cls_emb is not None and text.attn_mask is None and text.pool_type == "last":
+        return _encode_causal(text, tokens_BL, groups)
+    if text.cls_emb is not None and text.attn_mask is None and text.pool_type == "last":
         # One further position: open_clip's mask is one place off and lets one padding token through.
         length = min(tokens_BL.shape[1], int((tokens_BL != text.pad_id).sum(1).max()) + 1)
         position_LD = text.positional_embedding
         changed = {"positional_embedding": torch.cat([position_LD[:length], position_LD[-1:]])}
-    else:
-        return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
-    return functional_call(text, changed, (tokens_BL[:, :length],))
+        return functional_call(text, changed, (tokens_BL[:, :length],))
+    return net.encode_text(tokens_BL)  # pyright: ignore[reportCallIssue]
+
+
+def _encode_causal(text: Any, tokens_BL: Tensor, groups: int) -> Tensor:
+    changed: dict[str, Tensor] = {}
+    if groups > 1:
+        # A gradient of all tokens' embeddings is dense: it is made once, not for each group. `unique` sorts, so that
+        # the end of text stays the greatest.
+        used_V, tokens_BL = torch.unique(tokens_BL, return_inverse=True)
+        changed["token_embedding.weight"] = text.token_embedding.weight[used_V]
+    length_B = tokens_BL.argmax(1).cpu() + 1
+    order_B = length_B.argsort()
+    parts = []
+    for rows in order_B.chunk(groups):
+        length = int(length_B[rows].max())
+        changed["attn_mask"] = text.attn_mask[:length, :length]
+        parts.append(functional_call(text, changed, (tokens_BL[rows, :length],)))
+    return torch.cat(parts)[order_B.argsort()]
 
 
 def load_model(ref: str | Path, device: str | None = None) -> Model:

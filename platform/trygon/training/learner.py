@@ -25,6 +25,8 @@ from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
 
 _MAX_LOGIT_SCALE = math.log(100)
+_TEXT_GROUPS = 4
+"""Captions of all text types are 3 to 50 tokens long: a few groups leave little padding."""
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,7 +45,9 @@ class Learner:
         if settings.gradient_checkpointing:
             net.set_grad_checkpointing(True)
         self.model, self.settings = model, settings
-        self.towers = Towers(model, settings.feature_dropout, _heads(model, settings)).to(model.device)
+        # A tower in shards is brought together for each of its calls, which all workers make alike.
+        groups = 1 if settings.sharded else _TEXT_GROUPS
+        self.towers = Towers(model, settings.feature_dropout, _heads(model, settings), groups).to(model.device)
         self.towers.train()
         if not any(parameter.requires_grad for parameter in trunk_of(net.visual).parameters()):
             trunk_of(net.visual).eval()  # a frozen trunk keeps its batch statistics

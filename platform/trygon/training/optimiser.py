@@ -40,6 +40,7 @@ def optimiser_of(towers: nn.Module, settings: TrainSettings) -> torch.optim.Adam
         ],
         betas=(0.9, settings.beta2),
         eps=1e-6,
+        fused=True,
     )
 
 

@@ -20,7 +20,7 @@ def in_parallel(towers: Towers, settings: TrainSettings) -> nn.Module:
         _shard(towers)
         wrapped: nn.Module = towers
     elif dist.is_initialized() and dist.get_world_size() > 1:
-        wrapped = DistributedDataParallel(towers)
+        wrapped = DistributedDataParallel(towers, gradient_as_bucket_view=True)
     else:
         wrapped = towers
     if settings.compile:

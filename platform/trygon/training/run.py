@@ -24,6 +24,8 @@ _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
 _FAILURES, _ELASTIC_FAILURES = 2, 20
 _RUN = "run"
+_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+"""glibc keeps what a step sets free for the next one: handing it back and asking anew takes 6 % of a step on CPUs."""
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's own list of checkpoints."""
 
@@ -67,6 +69,7 @@ def fit(
             **checkpoint_storage(storage),
             failure_config=ray.train.FailureConfig(max_failures=_FAILURES if least == most else _ELASTIC_FAILURES),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            worker_runtime_env={"env_vars": _MEMORY},
         ),
     )
     try:

@@ -22,7 +22,9 @@ _SIGMOID_SCALE, _SIGMOID_BIAS = math.log(10), -10.0
 class Towers(nn.Module):
     """Both towers as one module, so that data parallelism sees one forward; `heads` where the objective classifies."""
 
-    def __init__(self, model: Model, feature_dropout: float = 0.0, heads: "RankHeads | None" = None) -> None:
+    def __init__(
+        self, model: Model, feature_dropout: float = 0.0, heads: "RankHeads | None" = None, text_groups: int = 1
+    ) -> None:
         super().__init__()
         self.net = model.net
         self.heads = heads
@@ -31,6 +33,7 @@ class Towers(nn.Module):
         text: Any = getattr(model.net, "text", None)
         frozen = text is not None and not any(parameter.requires_grad for parameter in text.parameters())
         self._frozen_text = FrozenText(model.net) if frozen else None
+        self._text_groups = text_groups
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Encoded, Tensor, Tensor]:
         """What the samples are, and the scale and bias of logits. A caption is encoded once per batch."""
@@ -58,7 +61,7 @@ class Towers(nn.Module):
 
     def _text(self, tokens_UL: Tensor) -> Tensor:
         if self._frozen_text is None:
-            return encode_text(self.net, tokens_UL)
+            return encode_text(self.net, tokens_UL, self._text_groups)
         return self._frozen_text(tokens_UL)
 
 
