@@ -74,8 +74,11 @@ def _settle_data() -> None:
     """Jobs show their own progress, in samples and frames and not in blocks; errors keep what a worker raised."""
     from ray.data import DataContext
 
+    from trygon.cluster.pacing import pace
+
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
     context.print_on_execution_start = False
     context.raise_original_map_exception = True
+    pace(context)

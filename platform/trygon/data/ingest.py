@@ -5,7 +5,6 @@ whichever run. Shapes: B samples, S side, L tokens, R = 7 ranks, F the width of 
 """
 
 import random
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trygon.cluster.pacing import pace
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
 from trygon.data.mixing import Piece
@@ -35,7 +34,6 @@ READER_CPUS = 0.5
 """What one reader needs, beside the worker that it prepares for."""
 _STREAM_VISITS = 4096
 """Visits that one pipeline prepares: the next one takes seconds to start, and each visit is a line of its plan."""
-_PAUSE_S = 0.01
 _MAX_CAPTIONS = 50_000
 
 
@@ -89,7 +87,7 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     Raises `TrygonError` where of a whole row group nothing can be read."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    context.custom_execution_callback_classes = [_Pause]
+    pace(context)
     # On the worker's own machine: nothing is sent, and no other machine can go and take the readers with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     for some in _chunks(visits, _STREAM_VISITS):
@@ -105,14 +103,6 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
             scheduling_strategy=here,
         )
         yield from cast(Iterator[Piece], dataset.iter_batches(batch_size=None, batch_format="numpy"))
-
-
-class _Pause(ExecutionCallback):
-    """A breath between the rounds of Ray Data's loop. While prepared samples wait for training, as they nearly always
-    do, it would turn without one, and take a core from the worker (seen with Ray 2.60)."""
-
-    def on_execution_step(self, executor: object) -> None:
-        time.sleep(_PAUSE_S)
 
 
 def row_of(visit: Visit) -> dict[str, str | int]:
