@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import psutil
 import pytest
 import torch
 from open_clip.model import CustomTextCLIP
 
 from trygon.models.model import load_model
 from trygon.storage import copy_file, exists, join, list_files, read_bytes, read_json
-from trygon.testing.processes import kill_family
+from trygon.testing.processes import family, kill_family
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
 from trygon.testing.shards import write_tiny_shards
@@ -188,3 +189,35 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path:
     assert "Give lower learning rates" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out/provenance.json").exists()
+
+
+def test_workers_that_hang_end_a_run_with_a_diagnosis(tmp_path: Path) -> None:
+    """One worker of each group that Ray Train starts is stopped, as by a driver that hangs: the others wait for it no
+    longer than they are told to."""
+    shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
+    write_tiny_model(tmp_path / "tiny")
+    command = [*_command(shards, tmp_path / "tiny", out), "--workers", "2", "--collective-timeout-s", "10"]
+    command[command.index("--epochs") + 1] = "5000"
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    seen, stopped = 0, []
+    try:
+        deadline = time.monotonic() + 400
+        while process.poll() is None:
+            assert time.monotonic() < deadline, f"{len(stopped)} workers were stopped"
+            if len(_lines(out)) > seen and (workers := _training_workers(process)):
+                workers[0].suspend()
+                stopped.append(workers[0])
+                workers[0].wait(60)  # whoever hangs is ended
+                seen = len(_lines(out)) + 4
+            time.sleep(0.2)
+        _, told = process.communicate()
+    finally:
+        kill_family(process)
+    assert process.returncode == 1
+    assert "workers waited in vain for one that hangs, or whose machine is gone" in told
+    assert len(stopped) == 3  # it was tried again twice
+    assert _saved_step(out)
+
+
+def _training_workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return [it for it in family(process.pid) if "RayTrainWorker" in " ".join(it.cmdline())]
