@@ -18,6 +18,7 @@ from trygon.storage import (
     digest_texts,
     exists,
     join,
+    list_folder,
     read_bytes,
     read_json,
     write_json,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint
 
     from trygon.lease import Hold
+    from trygon.storage import File
     from trygon.training.settings import TrainSettings
 
 _CARD = "provenance.json"
@@ -40,7 +42,7 @@ _CARD = "provenance.json"
 
 
 _OF_THE_MACHINE = {
-    *("out", "shards", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
+    *("out", "shards", "replay", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
     *("validation_samples", "resize_s"),
 }
@@ -84,6 +86,11 @@ class TrainConfig(JobConfig):
     nodes when they are asked for, say so."""
     batch_size: int = Field(default=256, ge=2)
     """Samples in a step, over all workers."""
+    replay: Place | None = None
+    """A folder of Parquet files of general pictures, each with a text, as img2dataset writes them (`key`, `jpg`,
+    `caption`). Some of them in each step keep the model from forgetting the rest of the world, as in BioCLIP 2."""
+    replay_batch_size: int = Field(default=0, ge=0)
+    """Of these in a step, over all workers."""
     micro_batch: int = Field(default=0, ge=0)
     """Samples that a worker holds the activations of at once; 0 for all of its own. The gradients are the same."""
     loss_tile: int = Field(default=0, ge=0)
@@ -145,7 +152,7 @@ class TrainConfig(JobConfig):
     def _fields_known(cls, template: str) -> str:
         return check_template(template)
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", "replay_batch_size")
     @classmethod
     def _even(cls, size: int, info: Any) -> int:
         most = info.data.get("workers", 1)
@@ -165,6 +172,12 @@ class TrainConfig(JobConfig):
             raise ValueError("sharded keeps no moving average: leave out ema_decay, or sharded")
         if self.sharded and self.precision == "fp16":
             raise ValueError("sharded does not scale losses: give precision bf16, or leave out sharded")
+        if self.replay and not self.replay_batch_size:
+            raise ValueError("replay needs a replay_batch_size: give how many of its pictures each step takes")
+        if self.replay and not (self.objective.startswith("clip") and not self.freeze_image_trunk):
+            raise ValueError(
+                "replay goes with the objectives clip, clip_taxa and clip_tree and an image tower that learns"
+            )
         return self
 
 
@@ -196,7 +209,30 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     if not shards:
         raise UserError(f"--shards {config.shards} holds no {config.split} shards; make them with `trygon curate`")
     values = config.model_dump(mode="json", exclude=_OF_THE_MACHINE)
-    return values | {"shards": shards, "initial_digests": initial_digests(config.initial)}
+    replay = {file.name: file.bytes for file in _replay_files(config)}
+    return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config.initial)}
+
+
+def _replay_files(config: TrainConfig) -> "list[File]":
+    """The files to replay. `UserError` where they are not such files, or the recipe wants some and there are none."""
+    from trygon.data.ingest import PAIR
+    from trygon.data.shards import open_shard
+
+    if not config.replay:
+        if config.replay_batch_size:
+            raise UserError(
+                "this recipe replays general pictures: give --replay FOLDER, or --replay-batch-size 0 to go without"
+            )
+        return []
+    files = list_folder(config.replay, "", ".parquet")
+    if not files:
+        raise UserError(
+            f"--replay {config.replay} holds no Parquet files; img2dataset writes them with --output_format parquet"
+        )
+    with open_shard(files[0].place) as first:
+        if missing := sorted(PAIR.keys() - set(first.schema_arrow.names)):
+            raise UserError(f"--replay: {files[0].place} has no column {missing[0]!r}; it takes {', '.join(PAIR)}")
+    return files
 
 
 def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
@@ -258,7 +294,11 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
     from trygon.data.shards import list_shards
     from trygon.training.settings import TrainSettings
 
-    same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {"shards", "initial"}
+    same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {
+        "shards",
+        "initial",
+        "replay",
+    }
     folder = folder_of(initial)
     held_out = config.validation_samples if list_shards(config.shards, "val") else 0
     validation = {
@@ -270,6 +310,7 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         initial=initial,
         initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
         shards=tuple(shards),
+        replay=tuple(absolute(file.place) for file in _replay_files(config)),
         taxa=join(absolute(config.shards), "taxa.parquet"),
         metrics=join(absolute(config.out), "metrics.jsonl"),
         **config.model_dump(include=same) | validation,

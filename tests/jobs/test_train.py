@@ -5,14 +5,19 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from open_clip.model import CustomTextCLIP
+from PIL import Image
 
 from trygon.models.model import load_model
 from trygon.storage import copy_file, exists, join, list_files, read_bytes, read_json
@@ -164,6 +169,56 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
         assert metrics[f"{prefix}zero_shot/seen/taxon/class/top1"] == 1
     again = subprocess.run(evaluate, env=environment, check=True, timeout=200, capture_output=True, text=True)
     assert "was complete" in again.stdout
+
+
+def _write_pairs(folder: Path, columns: Sequence[str] = ("key", "jpg", "caption")) -> Path:
+    """General pictures, each with a text, as img2dataset writes them; one is broken, and one text is missing."""
+    folder.mkdir()
+    rows = [
+        {"key": f"{number:09d}", "jpg": _jpeg(number) if number else b"", "caption": f"boat {number}", "width": 40}
+        for number in range(24)
+    ]
+    rows[5]["caption"] = None
+    pq.write_table(pa.Table.from_pylist(rows).select([*columns, "width"]), folder / "00000.parquet", row_group_size=10)
+    return folder
+
+
+def _jpeg(number: int) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (40, 30), (10 * number, 90, 30)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_general_pictures_are_replayed_beside_the_taxa(tmp_path: Path) -> None:
+    shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
+    write_tiny_model(tmp_path / "tiny")
+    replay = ["--replay", str(_write_pairs(tmp_path / "pairs")), "--replay-batch-size", "6", "--workers", "2"]
+    command = [*_command(shards, tmp_path / "tiny", out), *replay]
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=400)
+    lines = [json.loads(line) for line in _lines(out)]
+    assert [line["step"] for line in lines] == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
+    assert all(0 < line["replay_loss"] < line["loss"] for line in lines)
+    assert sum(line["broken"] for line in lines) == 6  # 24 steps of 6 are six times all
+    trained, initial = (load_model(folder).net.state_dict() for folder in (out, tmp_path / "tiny"))
+    assert trained.keys() == initial.keys()
+
+
+def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
+    shards = write_tiny_shards(tmp_path / "shards", count=1)
+    write_tiny_model(tmp_path / "tiny")
+    (tmp_path / "empty").mkdir()
+    odd = _write_pairs(tmp_path / "odd", ("key", "jpg"))
+    for words, told in (
+        (["--replay-batch-size", "6"], "give --replay FOLDER, or --replay-batch-size 0"),
+        (["--replay", str(tmp_path / "empty"), "--replay-batch-size", "6"], "holds no Parquet files"),
+        (["--replay", str(odd), "--replay-batch-size", "6"], "has no column 'caption'"),
+        (["--replay", str(odd)], "needs a replay_batch_size"),
+        (["--replay", str(odd), "--replay-batch-size", "6", "--objective", "siglip"], "goes with the objectives clip"),
+    ):
+        command = [*_command(shards, tmp_path / "tiny", tmp_path / "out"), *words]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert refused.returncode == 2
+        assert told in refused.stderr
 
 
 def test_too_few_samples_for_a_step_are_refused(tmp_path: Path) -> None:

@@ -103,7 +103,17 @@ def _batch(folder: Path, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
     return {"image": image[rows], "tokens": tokens[rows], "clades": _clades(WHICH)[rows]}
 
 
+def _pairs(folder: Path, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
+    """General pictures, each with a text."""
+    model = load_model(folder / "tiny", "cpu")
+    generator = torch.Generator().manual_seed(2)
+    image = torch.randint(0, 255, (NUM, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8, generator=generator)
+    tokens = model.tokenizer([f"{number} small boats" for number in range(NUM)])
+    return {"image": image[rows], "tokens": tokens[rows]}
+
+
 VARIANTS = {"whole": {}, "pieces": {"micro_batch": 1, "loss_tile": 3}}
+REPLAY: dict[str, Any] = {"replay": ("pairs.parquet",), "replay_batch_size": NUM}
 
 
 def _gradients(folder: Path, objective: str, variant: str, rows: slice, **changes: Any) -> dict[str, torch.Tensor]:
@@ -111,6 +121,9 @@ def _gradients(folder: Path, objective: str, variant: str, rows: slice, **change
     model = load_model(folder / "tiny", "cpu")
     learner = Learner(model, _settings(folder, objective=objective, **VARIANTS[variant], **changes))
     loss, _ = learner.backward(_batch(folder, rows))
+    if learner.settings.replay:
+        replay_loss, _ = learner.backward(_pairs(folder, rows), replayed=True)
+        loss = loss + replay_loss
     named = learner.towers.named_parameters()
     found = {name: it.grad for name, it in named if it.grad is not None}
     return {"loss": loss} | {name: getattr(it, "full_tensor", lambda it=it: it)() for name, it in found.items()}
@@ -132,6 +145,10 @@ def _work(rank: int, world_size: int, folder: Path) -> None:
             found = _gradients(folder, "clip_taxa", variant, rows, sharded=True)
             if rank == 0:
                 torch.save(found, folder / f"sharded-{variant}.pt")
+            for sharded in (False, True):
+                found = _gradients(folder, "clip_taxa", variant, rows, sharded=sharded, **REPLAY)
+                if rank == 0:
+                    torch.save(found, folder / f"replay-{sharded}-{variant}.pt")
         found = _gradients(folder, "clip_taxa", "whole", rows, sharded=True, freeze_text_tower=True)
         if rank == 0:
             torch.save(found, folder / "sharded-frozen.pt")
@@ -171,10 +188,26 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
             _same(torch.load(folder / f"{world_size}-{objective}-{variant}.pt"), whole)
     if world_size == 2:
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))
+        replayed = _gradients(folder, "clip_taxa", "whole", slice(None), **REPLAY)
         for variant in VARIANTS:
             _same(torch.load(folder / f"sharded-{variant}.pt"), whole)
+            for sharded in (False, True):
+                _same(torch.load(folder / f"replay-{sharded}-{variant}.pt"), replayed)
         frozen = _gradients(folder, "clip_taxa", "whole", slice(None), freeze_text_tower=True)
         _same(torch.load(folder / "sharded-frozen.pt"), frozen)
+
+
+def test_what_is_replayed_adds_clips_loss_on_a_projection_of_its_own(folder: Path) -> None:
+    found = _gradients(folder, "clip_taxa", "whole", slice(None), **REPLAY)
+    _same(_gradients(folder, "clip_taxa", "pieces", slice(None), **REPLAY), found)
+    taxa = _gradients(folder, "clip_taxa", "whole", slice(None))
+    learner = Learner(load_model(folder / "tiny", "cpu"), _settings(folder, objective="clip"))
+    replay_loss, _ = learner.backward(_pairs(folder))
+    pairs = {name: it.grad for name, it in learner.towers.named_parameters() if it.grad is not None}
+    # Both projections begin as one: all that the towers share is pulled by both losses, a projection by its own.
+    expected = {name: gradient + pairs[name] for name, gradient in taxa.items() if name != "loss"}
+    expected["net.visual.proj"], expected["replay_projection"] = taxa["net.visual.proj"], pairs["net.visual.proj"]
+    _same(found, expected | {"loss": taxa["loss"] + replay_loss})
 
 
 def test_a_step_is_the_one_of_open_clips_trainer(folder: Path) -> None:

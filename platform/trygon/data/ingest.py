@@ -29,6 +29,8 @@ from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.training.plan import RowGroup, Visit
 
 _COLUMNS = ("sample_id", "source", "image", "feature", "broken", *RANKS, "common")
+PAIR = {"key": "sample_id", "jpg": "image", "caption": "caption"}
+"""Columns of a picture with a text of its own, as img2dataset writes them, and what they are called here."""
 _OPEN_SHARDS = 32
 READER_CPUS = 0.5
 """What one reader needs, beside the worker that it prepares for."""
@@ -158,12 +160,14 @@ class Preparer:
     def _prepared(self, table: pa.Table, epoch: int) -> dict[str, np.ndarray] | None:
         """The rows as arrays, broken ones stood in for; None where all are broken."""
         ids, columns = table["sample_id"].to_pylist(), table.column_names
-        taxa = _taxa(table)
-        prepared = {
-            "tokens": self._texts(taxa, ids, epoch),
-            "clades": np.asarray([self._clades(taxon.lineage) for taxon in taxa], np.int64),
-            "broken": np.zeros(len(ids), np.bool_),
-        }
+        prepared: dict[str, np.ndarray] = {"broken": np.zeros(len(ids), np.bool_)}
+        if "caption" in columns:
+            texts = [text or "" for text in table["caption"].to_pylist()]
+            prepared |= {"tokens": self.tokenizer(texts).numpy(), "clades": np.zeros((len(ids), len(RANKS)), np.int64)}
+        else:
+            taxa = _taxa(table)
+            prepared["tokens"] = self._texts(taxa, ids, epoch)
+            prepared["clades"] = np.asarray([self._clades(taxon.lineage) for taxon in taxa], np.int64)
         if "feature" in columns:
             feature_BF = table["feature"].combine_chunks().flatten().to_numpy()
             prepared["feature"] = feature_BF.astype(np.float32).reshape(len(ids), -1)
@@ -183,7 +187,10 @@ class Preparer:
     def _row_group(self, path: str, index: int) -> pa.Table:
         try:
             shard = self._open(path)
-            return shard.read_row_group(index, columns=[name for name in _COLUMNS if name in shard.schema_arrow.names])
+            names = set(shard.schema_arrow.names)
+            if names.issuperset(PAIR):
+                return shard.read_row_group(index, columns=list(PAIR)).select(list(PAIR)).rename_columns(PAIR)
+            return shard.read_row_group(index, columns=[name for name in _COLUMNS if name in names])
         except (OSError, pa.ArrowInvalid, IndexError) as error:
             self._open.cache_clear()
             reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -25,6 +25,7 @@ from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
 
 _MAX_LOGIT_SCALE = math.log(100)
+_REPLAY = "replay_"
 _TEXT_GROUPS = 4
 """Captions of all text types are 3 to 50 tokens long: a few groups leave little padding."""
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,7 +48,9 @@ class Learner:
         self.model, self.settings = model, settings
         # A tower in shards is brought together for each of its calls, which all workers make alike.
         groups = 1 if settings.sharded else _TEXT_GROUPS
-        self.towers = Towers(model, settings.feature_dropout, _heads(model, settings), groups).to(model.device)
+        self.towers = Towers(
+            model, settings.feature_dropout, _heads(model, settings), groups, replays=bool(settings.replay)
+        ).to(model.device)
         self.towers.train()
         if not any(parameter.requires_grad for parameter in trunk_of(net.visual).parameters()):
             trunk_of(net.visual).eval()  # a frozen trunk keeps its batch statistics
@@ -68,7 +71,12 @@ class Learner:
         """
         share = set_learning_rate(self.optimiser, step, num_steps, self.settings.warmup_steps)
         self.optimiser.zero_grad()
-        loss, scale = self.backward(batch)
+        loss, scale = self.backward({name: it for name, it in batch.items() if not name.startswith(_REPLAY)})
+        replay_loss = None
+        if self.settings.replay:
+            pairs = {name.removeprefix(_REPLAY): it for name, it in batch.items() if name.startswith(_REPLAY)}
+            replay_loss, _ = self.backward(pairs, replayed=True)
+            loss = loss + replay_loss
         if not torch.isfinite(loss):
             raise DivergedError(f"the loss is not finite at step {step + 1}")
         self.scaler.unscale_(self.optimiser)
@@ -84,38 +92,40 @@ class Learner:
             net.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
         if self.average:
             self.average.update_parameters(self.towers)
-        return {"loss": loss.item(), "logit_scale": scale.item(), "gradient_norm": norm.item(), "lr_share": share}
+        learned = {"loss": loss.item(), "logit_scale": scale.item(), "gradient_norm": norm.item(), "lr_share": share}
+        return learned if replay_loss is None else learned | {"replay_loss": replay_loss.item()}
 
-    def backward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit scale."""
-        size = len(batch["clades"])
+    def backward(self, batch: Mapping[str, Tensor], replayed: bool = False) -> tuple[Tensor, Tensor]:
+        """Add the gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit
+        scale. What is replayed goes by CLIP's loss, and never meets the taxa."""
+        size = len(batch["tokens"])
         micro = self.settings.micro_batch or size
-        loss, scale = self._at_once(batch) if micro >= size else self._in_two_passes(batch, micro)
+        loss, scale = self._at_once(batch, replayed) if micro >= size else self._in_two_passes(batch, micro, replayed)
         return mean(loss), scale
 
-    def _at_once(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _at_once(self, batch: Mapping[str, Tensor], replayed: bool) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            encoded, scale, bias = self._parallel(batch)
-        loss = self._loss(encoded, scale, bias)
+            encoded, scale, bias = self._parallel(batch, replayed)
+        loss = self._loss(encoded, scale, bias, replayed)
         self.scaler.scale(loss).backward()
         return loss.detach(), scale.detach()
 
-    def _in_two_passes(self, batch: Mapping[str, Tensor], micro: int) -> tuple[Tensor, Tensor]:
+    def _in_two_passes(self, batch: Mapping[str, Tensor], micro: int, replayed: bool) -> tuple[Tensor, Tensor]:
         """Vectors first; then the gradients of the vectors, and once more, piece by piece, what they mean for the
         weights (GradCache, arXiv:2101.06983)."""
         pieces = [{name: column[start : start + micro] for name, column in batch.items()}
-                  for start in range(0, len(batch["clades"]), micro)]  # fmt: skip
+                  for start in range(0, len(batch["tokens"]), micro)]  # fmt: skip
         states, encoded = [], []
         scale = bias = torch.zeros(())
         for piece in pieces:
             states.append(_rng_state(self.model.device))
             with torch.no_grad(), self._autocast():
-                part, scale, bias = self.towers(piece)
+                part, scale, bias = self.towers(piece, replayed)
             encoded.append(part)
         everything = Encoded(*(torch.cat(parts) for parts in zip(*(part.columns() for part in encoded), strict=True)))
         everything = everything.map(lambda column: column.requires_grad_() if column.is_floating_point() else column)
         scale, bias = (it.detach().clone().requires_grad_() for it in (scale, bias))
-        loss = self._loss(everything, scale, bias)
+        loss = self._loss(everything, scale, bias, replayed)
         self.scaler.scale(loss).backward()
         after = _rng_state(self.model.device)
         for number, (piece, state) in enumerate(zip(pieces, states, strict=True)):
@@ -123,9 +133,9 @@ class Learner:
             _set_rng_state(state, self.model.device)
             with self._unsynchronised(not last):
                 with self._autocast():
-                    part, part_scale, part_bias = self._parallel(piece)
+                    part, part_scale, part_bias = self._parallel(piece, replayed)
                 start = number * micro
-                gradients = [_rows(given.grad, start, len(piece["clades"])) for given in everything.columns()]
+                gradients = [_rows(given.grad, start, len(piece["tokens"])) for given in everything.columns()]
                 outputs = list(part.columns())
                 if last:  # once is enough for what all pieces share
                     outputs += [part_scale, part_bias]
@@ -139,10 +149,11 @@ class Learner:
         _set_rng_state(after, self.model.device)
         return loss.detach(), scale.detach()
 
-    def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor) -> Tensor:
+    def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor, replayed: bool) -> Tensor:
         rank = dist.get_rank() if dist.is_initialized() else 0
         first = rank * len(mine.clades_BR)
-        return OBJECTIVES[self.settings.objective](mine, mine.map(gather), first, scale, bias, self.settings.loss_tile)
+        objective = OBJECTIVES["clip" if replayed else self.settings.objective]
+        return objective(mine, mine.map(gather), first, scale, bias, self.settings.loss_tile)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         half = _HALF.get(self.settings.precision)

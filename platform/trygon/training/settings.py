@@ -32,6 +32,10 @@ class TrainSettings:
     checkpoint_minutes: float = 10.0
     batch_size: int
     """Of all workers together."""
+    replay: tuple[str, ...] = ()
+    """Parquet files of general pictures, each with a text, of which each step takes some beside its samples."""
+    replay_batch_size: int = 0
+    """Of all workers together."""
     micro_batch: int = 0
     """Samples that a worker encodes at once, 0 for all of its own; gradients are the same."""
     loss_tile: int = 0

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy, dropout, normalize
 
+from trygon.errors import UserError
 from trygon.models.model import Model, encode_text
+from trygon.taxonomy.taxon import RANKS
 from trygon.training.objective import Encoded
 
 _SIGMOID_SCALE, _SIGMOID_BIAS = math.log(10), -10.0
@@ -23,7 +26,12 @@ class Towers(nn.Module):
     """Both towers as one module, so that data parallelism sees one forward; `heads` where the objective classifies."""
 
     def __init__(
-        self, model: Model, feature_dropout: float = 0.0, heads: "RankHeads | None" = None, text_groups: int = 1
+        self,
+        model: Model,
+        feature_dropout: float = 0.0,
+        heads: "RankHeads | None" = None,
+        text_groups: int = 1,
+        replays: bool = False,
     ) -> None:
         super().__init__()
         self.net = model.net
@@ -34,13 +42,19 @@ class Towers(nn.Module):
         frozen = text is not None and not any(parameter.requires_grad for parameter in text.parameters())
         self._frozen_text = FrozenText(model.net) if frozen else None
         self._text_groups = text_groups
+        visual: Any = model.net.visual
+        if replays and getattr(visual, "proj", None) is None:
+            raise UserError("--replay needs an image tower of open_clip's own, with a projection: leave it out")
+        # Beside that of the taxa, as BioCLIP 2 has it (arXiv:2505.23883); training alone needs it.
+        self.replay_projection = nn.Parameter(visual.proj.detach().clone()) if replays else None
 
-    def forward(self, batch: Mapping[str, Tensor]) -> tuple[Encoded, Tensor, Tensor]:
-        """What the samples are, and the scale and bias of logits. A caption is encoded once per batch."""
+    def forward(self, batch: Mapping[str, Tensor], replayed: bool = False) -> tuple[Encoded, Tensor, Tensor]:
+        """What the samples are, and the scale and bias of logits. A caption is encoded once per batch. What is
+        replayed has no clades, and is seen through a projection of its own."""
         net: Any = self.net
         device = self._model.device
-        clades_BR = batch["clades"].to(device)
-        image_BD = self._image(batch).float()
+        image_BD = self._image(batch, replayed).float()
+        clades_BR = batch["clades"].to(device) if "clades" in batch else _no_clades(image_BD)
         if self.heads is not None:
             none_BD = torch.zeros_like(image_BD)
             encoded = Encoded(normalize(image_BD, dim=-1), none_BD, clades_BR, self.heads(image_BD, clades_BR))
@@ -52,8 +66,15 @@ class Towers(nn.Module):
         bias = getattr(net, "logit_bias", None)
         return encoded, net.logit_scale.exp(), image_BD.new_zeros(()) if bias is None else bias
 
-    def _image(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _image(self, batch: Mapping[str, Tensor], replayed: bool) -> Tensor:
         net: Any = self.net
+        if self.replay_projection is not None:
+            image_BCHW = self._model.normalise(batch["image"])
+            used, other = net.visual.proj, self.replay_projection
+            if replayed:
+                used, other = other, used
+            # Data parallelism wants each weight to take part in each pass.
+            return functional_call(net.visual, {"proj": used}, (image_BCHW,)) + 0 * other.sum()
         if "feature" not in batch:
             return net.encode_image(self._model.normalise(batch["image"]))
         feature_BF = dropout(batch["feature"].to(self._model.device), self._feature_dropout, self.training)
@@ -63,6 +84,10 @@ class Towers(nn.Module):
         if self._frozen_text is None:
             return encode_text(self.net, tokens_UL, self._text_groups)
         return self._frozen_text(tokens_UL)
+
+
+def _no_clades(image_BD: Tensor) -> Tensor:
+    return torch.zeros((len(image_BD), len(RANKS)), dtype=torch.int64, device=image_BD.device)
 
 
 class FrozenText:

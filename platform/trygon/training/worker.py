@@ -5,7 +5,8 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,13 @@ def plan_of(settings: TrainSettings) -> Plan:
     return Plan.of(groups, settings.epochs, settings.steps_per_leg, settings.batch_size, settings.seed)
 
 
+def replay_plan(plan: Plan, settings: TrainSettings) -> Plan:
+    """What is replayed in the steps of a plan: the pairs of general pictures and texts, again and again."""
+    groups = list_row_groups(settings.replay)
+    epochs = -(-plan.num_steps * settings.replay_batch_size // sum(group.num_rows for group in groups))
+    return Plan.of(groups, epochs, settings.steps_per_leg, settings.replay_batch_size, settings.seed)
+
+
 def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
     """How rows become what this model reads."""
     return Preparation(
@@ -79,13 +87,26 @@ def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
 def batches_of(
     plan: Plan, settings: TrainSettings, preparation: Preparation, first_leg: int, rank: int, world_size: int
 ) -> Iterator[dict[str, Tensor]]:
-    """A worker's batches from a leg to the end of the plan."""
+    """A worker's batches from a leg to the end of the plan; what is replayed beside the taxa as `replay_…`."""
     legs = [plan.leg(index) for index in range(first_leg, plan.num_legs)]
+    batches = _mixed(plan, legs, settings, preparation, rank, world_size)
+    if not settings.replay:
+        yield from batches
+        return
+    pairs = replay_plan(plan, settings)
+    plain = replace(preparation, text_draw="sample", sources=None)
+    for batch, replayed in zip(batches, _mixed(pairs, legs, settings, plain, rank, world_size), strict=True):
+        yield batch | {f"replay_{name}": column for name, column in replayed.items() if name != "clades"}
+
+
+def _mixed(
+    plan: Plan, legs: Sequence[Leg], settings: TrainSettings, preparation: Preparation, rank: int, world_size: int
+) -> Iterator[dict[str, Tensor]]:
     visits = (visit for leg in legs for visit in plan.visits(leg, rank, world_size))
     samples = Samples(stream(visits, preparation, settings.readers))
     for leg in legs:
         rng = random.Random(f"{settings.seed}/{leg.index}/{rank}/mix")
-        size = settings.batch_size // world_size
+        size = plan.batch_size // world_size
         yield from mixed_batches(samples, leg.num_steps, size, settings.shuffle_rows, rng)
 
 
@@ -139,7 +160,8 @@ def _leg_losses(
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         # A caption that fills the context was cut, its end-of-text put in the place of its last words.
-        told = torch.stack([batch.pop("broken").sum(), (batch["tokens"][:, -1] != padding).sum()])[None]
+        broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
+        told = torch.stack([torch.as_tensor(broken), (batch["tokens"][:, -1] != padding).sum()])[None]
         num_broken, num_cut = gather(told.to(learner.model.device)).sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
