@@ -267,7 +267,8 @@ def test_workers_that_hang_end_a_run_with_a_diagnosis(tmp_path: Path) -> None:
             time.sleep(0.2)
         _, told = process.communicate()
     finally:
-        kill_family(process)
+        if process.poll() is None:
+            kill_family(process)
     assert process.returncode == 1
     assert "workers waited in vain for one that hangs, or whose machine is gone" in told
     assert len(stopped) == 3  # it was tried again twice
