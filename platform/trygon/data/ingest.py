@@ -36,6 +36,8 @@ READER_CPUS = 0.5
 """What one reader needs, beside the worker that it prepares for."""
 _STREAM_VISITS = 4096
 """Visits that one pipeline prepares: the next one takes seconds to start, and each visit is a line of its plan."""
+_PAUSE_S = 0.05
+"""Between rounds of the loop; readers have work for longer than this."""
 _MAX_CAPTIONS = 50_000
 
 
@@ -89,7 +91,7 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     Raises `TrygonError` where of a whole row group nothing can be read."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
-    pace(context)
+    pace(context, _PAUSE_S)
     # On the worker's own machine: nothing is sent, and no other machine can go and take the readers with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     for some in _chunks(visits, _STREAM_VISITS):
