@@ -27,6 +27,7 @@ _TABLES = {
     "DETECTION": "detections/",
     "OBSERVATION": "observations.parquet",
     "EVENT": "events.parquet",
+    "REVIEW": "reviews/, a line of JSON each",
 }
 _TYPES: dict[type, str] = {Path: "path", str: "text", bool: "yes or no"}
 _PLACE = "path or s3:// address"

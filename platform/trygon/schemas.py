@@ -119,3 +119,33 @@ EVENT = pa.schema(
     ]
 )
 """One row an event: frames of one deployment that follow each other within the gap."""
+
+_REVIEW_FIELDS = [
+    pa.field("event_count", pa.int32()),  # individuals in the event, where the person gave it
+    pa.field("life_stage", pa.string()),  # adult, subadult, juvenile
+    pa.field("sex", pa.string()),  # female, male
+    pa.field("reviewed_by", pa.string()),
+    pa.field("reviewed_at", pa.timestamp("ms", "UTC")),
+]
+
+REVIEW = pa.schema(
+    [
+        pa.field("review_id", pa.string(), nullable=False),
+        pa.field("undoes", pa.string()),  # the review that this one takes back; it names nothing itself then
+        pa.field("event_id", pa.int64()),  # as it was shown
+        # What it is said of. These ids stay when the run is labelled anew; an event's may not.
+        pa.field("observation_ids", pa.list_(pa.int64())),
+        pa.field("type", pa.string()),  # animal, human, vehicle, blank, unknown
+        pa.field("rank", pa.string()),
+        *_RANK_FIELDS,
+        pa.field("scientific", pa.string()),
+        pa.field("common", pa.string()),
+        *_REVIEW_FIELDS,
+    ]
+)
+"""One row a person's word on observations of one event: a line of JSON in `reviews/`, which only grows."""
+
+
+def reviewed(observation: pa.Schema) -> pa.Schema:
+    """The columns of observations beside which a person's word stands: blank where nobody looked."""
+    return pa.schema([*observation, *_REVIEW_FIELDS])

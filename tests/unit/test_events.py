@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trygon.archive.counts import count_events
 from trygon.archive.events import find_events
-from trygon.schemas import MEDIA, OBSERVATION
+from trygon.schemas import MEDIA, OBSERVATION, reviewed
 
 NOON = datetime(2024, 5, 31, 12)
 
@@ -88,7 +88,7 @@ def _seen(media_id: int, *names: str, event_id: int = 1, kind: str = "animal", p
 
 
 def _counts(*rows: dict[str, Any]) -> list[tuple[int, str, str | None, int]]:
-    table = pa.Table.from_pylist(list(rows), OBSERVATION)
+    table = pa.Table.from_pylist(list(rows), reviewed(OBSERVATION))
     return [(row["event_id"], row["type"], row["scientific"], row["count"]) for row in count_events(table)]
 
 

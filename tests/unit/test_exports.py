@@ -2,7 +2,7 @@
 
 import csv
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import jsonschema
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow.dataset import field
 
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.options import read_places
 from trygon.archive.labelling import finish
 from trygon.archive.listing import MediaFile
 from trygon.archive.parts import Parts
+from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
@@ -172,6 +174,32 @@ def test_media_and_event_rows(run: Run, tmp_path: Path) -> None:
     ]
     assert {row["classificationMethod"] for row in rows} == {"machine"}
     assert {row["eventStart"][-6:] for row in rows} == {"+00:00"}
+
+
+def test_what_a_person_said_is_in_every_export(run: Run, tmp_path: Path) -> None:
+    lion, *_, person = run.observations.filter(field("detection_id").isin([1, 4]))["observation_id"].to_pylist()
+    time = datetime(2026, 5, 31, 12, tzinfo=UTC)
+    said = {"event_id": 1, "type": "animal", "rank": "species", "genus": "Canis", "species": "lupus"}
+    said |= {"scientific": "Canis lupus", "event_count": 5, "life_stage": "juvenile", "sex": "female"}
+    about = {"review_id": "a", "observation_ids": [lion], "reviewed_by": "Ana Díaz", "reviewed_at": time}
+    blank = {"review_id": "b", "observation_ids": [person], "type": "blank", "event_id": 1}
+    ReviewLog(run.folder, Hold()).append([said | about, about | blank])
+    run = Run(run.folder, run.summary)
+    EXPORTS["camtrap-dp"](run, tmp_path / "dp", ExportOptions())
+    assert _validate(tmp_path / "dp").valid
+    rows = [row for row in _rows(tmp_path / "dp/observations.csv") if row["classificationMethod"] == "human"]
+    names = ("observationLevel", "observationType", "scientificName", "count", "lifeStage", "sex", "classifiedBy")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("media", "animal", "Canis lupus", "1", "juvenile", "female", "Ana Díaz"),
+        ("media", "blank", "", "", "", "", "Ana Díaz"),
+        ("event", "animal", "Canis lupus", "5", "juvenile", "female", "Ana Díaz"),
+    ]
+    assert {(row["classificationProbability"], row["classificationTimestamp"]) for row in rows} == {
+        ("", "2026-05-31T12:00:00+00:00")
+    }
+    EXPORTS["csv"](run, tmp_path, ExportOptions())
+    flat = [row for row in _rows(tmp_path / "observations.csv") if row["reviewed_by"]]
+    assert [(row["scientific"], row["event_count"]) for row in flat] == [("Canis lupus", "5"), ("", "")]
 
 
 def test_what_the_archive_does_not_hold_is_said(run: Run, tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ from trygon.archive.rows import rows_of
 from trygon.taxonomy.taxon import RANKS
 
 _Lineage = tuple[str, ...]
+_BY_PEOPLE = ("event_count", "life_stage", "sex", "reviewed_by", "reviewed_at")
 
 
 def count_events(observations: pa.Table) -> Iterator[dict[str, Any]]:
     """A row for every event and what it held: event_id, number, type, names, count and probability.
 
-    The count is the largest number seen in one frame. A name that is only an ancestor of another name in the event
-    (a cat and, blurred in the next frame, a carnivore) is taken for it. An event is blank if all its frames are.
+    The count is what a person gave, or the largest number seen in one frame. A name that is only an ancestor of
+    another name in the event (a cat and, blurred in the next frame, a carnivore) is taken for it. An event is blank if
+    all its frames are. Where a person named some of what a row counts, the row is theirs.
     """
-    columns = ["media_id", "event_id", "type", "rank", *RANKS, "scientific", "common", "probability"]
+    columns = ["media_id", "event_id", "type", "rank", *RANKS, "scientific", "common", "probability", *_BY_PEOPLE]
     events = defaultdict(list)
     for row in rows_of(observations.select(columns)):
         events[row["event_id"]].append(row)
@@ -30,13 +32,20 @@ def count_events(observations: pa.Table) -> Iterator[dict[str, Any]]:
 def _event(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     seen = [row for row in rows if row["type"] != "blank"]
     if not seen:
-        return [rows[0] | {"count": 0}]
-    best = {key: max(group, key=lambda row: row["probability"] or 0.0) for key, group in _groups(seen).items()}
+        return [max(rows, key=_weight) | {"count": 0}]
+    groups = _groups(seen)
+    best = {key: max(group, key=_weight) for key, group in groups.items()}
     stands_for = {key: _deepest(key, best) for key in best}
     counts: dict[tuple[str, _Lineage], Counter[int]] = defaultdict(Counter)
     for row in seen:
         counts[stands_for[_key(row)]][row["media_id"]] += 1
-    return [best[key] | {"count": max(of_frame.values())} for key, of_frame in counts.items()]
+    given = {key: max((row["event_count"] or 0 for row in groups[key]), default=0) for key in counts}
+    return [best[key] | {"count": given[key] or max(of_frame.values())} for key, of_frame in counts.items()]
+
+
+def _weight(row: dict[str, Any]) -> tuple[bool, float]:
+    """What a person said stands before what the model did."""
+    return row["reviewed_by"] is not None, row["probability"] or 0.0
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, _Lineage], list[dict[str, Any]]]:

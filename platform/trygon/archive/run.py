@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from trygon.archive.parts import Parts, read_table
+from trygon.archive.reviews import apply, read_reviews
 from trygon.archive.rows import rows_of
 from trygon.errors import UserError
 from trygon.schemas import DETECTION
@@ -39,9 +40,14 @@ class Run:
         return read_table(join(self.folder, "media.parquet"))
 
     @cached_property
-    def observations(self) -> pa.Table:
-        """OBSERVATION."""
+    def predictions(self) -> pa.Table:
+        """OBSERVATION, as the model has them."""
         return read_table(join(self.folder, "observations.parquet"))
+
+    @cached_property
+    def observations(self) -> pa.Table:
+        """The predictions with what people said of them: `schemas.reviewed`. This is what exports are made of."""
+        return apply(self.predictions, read_reviews(self.folder))
 
     @cached_property
     def events(self) -> pa.Table:

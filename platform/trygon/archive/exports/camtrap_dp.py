@@ -1,7 +1,7 @@
 """Camtrap DP 1.0.2: deployments, media and observations as CSV, and the datapackage that describes them.
 
-Observations stand at both levels: a machine row for every detection and blank frame (media), and for every event one
-row a taxon with the largest number seen in one frame (event), which sum up.
+Observations stand at both levels: a row for every detection and blank frame (media), and for every event one row a
+taxon with the largest number seen in one frame (event), which sum up. What a person reviewed is a person's row.
 
 What the standard requires and an archive does not hold is said, not invented: a camera without coordinates stands at
 0, 0 with an uncertainty of half the Earth's circumference, and a frame without a date takes the start of its
@@ -157,9 +157,11 @@ class _Package:
             "eventEnd": self.options.iso(event["end"] or start),
             "observationType": row["type"],
             "scientificName": row["scientific"],
-            "classificationMethod": "machine",
-            "classifiedBy": f"trygon {__version__}, {self.run.summary['model']}",
-            "classificationTimestamp": self.made.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+            "lifeStage": row["life_stage"],
+            "sex": row["sex"],
+            "classificationMethod": "human" if row["reviewed_by"] else "machine",
+            "classifiedBy": row["reviewed_by"] or f"trygon {__version__}, {self.run.summary['model']}",
+            "classificationTimestamp": (row["reviewed_at"] or self.made).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
         }
 
     def description(self) -> dict[str, Any]:

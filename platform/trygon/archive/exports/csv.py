@@ -14,7 +14,7 @@ from trygon.taxonomy.taxon import RANKS
 COLUMNS = [
     *("path", "deployment", "timestamp", "event_id", "type", "common", "scientific", "rank", "probability"),
     *RANKS,
-    *("confidence", "x", "y", "width", "height", "failure"),
+    *("confidence", "x", "y", "width", "height", "event_count", "life_stage", "sex", "reviewed_by", "failure"),
 ]
 
 
@@ -35,6 +35,7 @@ def rows(run: Run, options: ExportOptions) -> Iterator[dict[str, Any]]:
         time = media["timestamp"]
         yield {
             **{name: row[name] for name in ("event_id", "type", "common", "scientific", "rank", *RANKS)},
+            **{name: row[name] for name in ("event_count", "life_stage", "sex", "reviewed_by")},
             **{name: media[name] for name in ("path", "deployment", "failure")},
             **{name: box.get(name) for name in ("confidence", "x", "y", "width", "height")},
             "probability": row["probability"],

@@ -1,0 +1,158 @@
+"""What people said of a run's observations: a log in the run folder that only grows, and the table with it applied.
+
+The predictions are never changed. Reviews name observations, whose ids come from the frames and boxes alone: they
+stand when the run is labelled anew. Knows nothing of pages.
+"""
+
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trygon.errors import TrygonError
+from trygon.lease import Hold
+from trygon.schemas import REVIEW, reviewed
+from trygon.storage import is_remote, join, list_folder, read_bytes, write_bytes
+from trygon.taxonomy.taxon import RANKS
+
+FOLDER = "reviews"
+_NAMES = ("type", "rank", *RANKS, "scientific", "common")
+_PER_FILE = 500
+"""On S3 nothing can be appended to: a file is written again with each review, until it holds so many."""
+
+
+class ReviewLog:
+    """Appends reviews to a run folder, for as long as this process holds it. Safe to call from several threads."""
+
+    def __init__(self, folder: str | Path, hold: Hold) -> None:
+        self._folder, self._hold = folder, hold
+        self._lines: list[bytes] = []
+        self._place = ""
+        self._mutex = threading.Lock()
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write rows of REVIEW, together or not at all; they are on the disk when this returns."""
+        data = b"".join(json.dumps(_plain(row), ensure_ascii=False).encode() + b"\n" for row in rows)
+        with self._mutex:
+            self._hold.check()
+            if not self._place or len(self._lines) >= _PER_FILE:
+                started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+                self._place, self._lines = join(self._folder, FOLDER, f"{started}-{uuid4().hex[:8]}.jsonl"), []
+            if is_remote(self._folder):
+                write_bytes(self._place, b"".join([*self._lines, data]))
+            else:
+                _append(Path(self._place), data)
+            self._lines.append(data if is_remote(self._folder) else b"")  # on disk only their number counts
+
+
+def _append(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(data) != len(data):
+                raise OSError(f"{path} took only a part of what was written")
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)  # a full disk leaves half a line, which the next one would be joined to
+            raise
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    time = row["reviewed_at"].astimezone(UTC).isoformat(timespec="milliseconds")
+    return {name: value for name, value in row.items() if value is not None} | {"reviewed_at": time}
+
+
+def read_reviews(folder: str | Path) -> pa.Table:
+    """All rows of REVIEW in the order of their times, also those taken back and what took them back.
+
+    A last line that a power cut left unfinished is passed over. `TrygonError` for a file that is no log.
+    """
+    rows = [row for file in list_folder(join(folder, FOLDER), suffix=".jsonl") for row in _rows(file.place)]
+    rows.sort(key=lambda row: row["reviewed_at"])
+    return pa.Table.from_pylist(rows, REVIEW)
+
+
+def _rows(place: str) -> Iterator[dict[str, Any]]:
+    lines = read_bytes(place).split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was not finished
+        try:
+            row = json.loads(line)
+            yield row | {"reviewed_at": datetime.fromisoformat(row["reviewed_at"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrygonError(f"{place}, line {number} is no review: {error}; mend or remove the line") from error
+
+
+def standing(reviews: pa.Table) -> pa.Table:
+    """The reviews that name something and were not taken back."""
+    undone = pc.is_in(reviews["review_id"], value_set=reviews["undoes"].combine_chunks().drop_null())
+    return reviews.filter(pc.and_(pc.is_null(reviews["undoes"]), pc.invert(undone)))
+
+
+def apply(observations: pa.Table, reviews: pa.Table) -> pa.Table:
+    """OBSERVATION rows with what people said of them, in the columns of `reviewed`.
+
+    Of several reviews of an observation the last one counts. A person's name has no probability. A detection that a
+    person calls blank is no observation any more, unless it was the last one of its frame, which is blank then.
+    """
+    said = standing(reviews)
+    choice = _choices(observations, said)
+    there = pa.array(choice >= 0)
+    take = pa.array(np.maximum(choice, 0), mask=choice < 0)
+    columns = {name: observations[name] for name in observations.column_names}
+    for name in _NAMES:
+        columns[name] = pc.if_else(there, said[name].take(take), columns[name])
+    columns["probability"] = pc.if_else(there, pa.scalar(None, pa.float32()), columns["probability"])
+    schema = reviewed(observations.schema)
+    for name in schema.names[len(columns) :]:
+        columns[name] = said[name].take(take)
+    return _without_rejected(pa.table(columns, schema=schema), choice >= 0)
+
+
+def _choices(observations: pa.Table, said: pa.Table) -> np.ndarray:
+    """The review that counts for each observation, -1 where there is none: (N,) int64."""
+    choice_N = np.full(observations.num_rows, -1, np.int64)
+    lists = said["observation_ids"].combine_chunks()
+    ids = lists.flatten().to_numpy()
+    if not ids.size or not observations.num_rows:
+        return choice_N
+    of_review = np.repeat(np.arange(said.num_rows), pc.list_value_length(lists).to_numpy())
+    known = observations["observation_id"].to_numpy()
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
+    here = known[order[place]] == ids  # frames may have left the archive
+    choice_N[order[place[here]]] = of_review[here]  # the last to be set stays
+    return choice_N
+
+
+def _without_rejected(table: pa.Table, is_reviewed: np.ndarray) -> pa.Table:
+    """Detections called blank leave the table, but for one of a frame that holds nothing else: that frame is blank."""
+    blank = pc.equal(table["type"], "blank").to_numpy(zero_copy_only=False)
+    found = pc.is_valid(table["detection_id"]).to_numpy(zero_copy_only=False)
+    rejected = np.flatnonzero(is_reviewed & blank & found)
+    if not rejected.size:
+        return table
+    media = table["media_id"].to_numpy()
+    others = np.isin(media[rejected], np.delete(media, rejected))
+    _, first = np.unique(media[rejected], return_index=True)
+    stays = np.zeros(len(rejected), bool)
+    stays[first] = True
+    stays &= ~others
+    kept = np.ones(len(media), bool)
+    kept[rejected[~stays]] = False
+    without_box = np.zeros(len(media), bool)
+    without_box[rejected[stays]] = True
+    at = table.schema.get_field_index("detection_id")
+    ids = pc.if_else(pa.array(without_box), pa.scalar(None, pa.int64()), table["detection_id"])
+    return table.set_column(at, table.schema.field(at), ids).filter(pa.array(kept))
