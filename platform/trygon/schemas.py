@@ -105,9 +105,29 @@ OBSERVATION = pa.schema(
         pa.field("rank_probabilities", pa.list_(pa.float32())),  # of the best clade at each of the seven ranks
         pa.field("top_scientific", pa.list_(pa.string())),
         pa.field("top_probability", pa.list_(pa.float32())),
+        # What the row rests on. detector: its category, or that it found nothing; classifier: the name as deep as the
+        # labels go; rollup: the name moved up to where it reaches the floor; geofence: moved up to what the checklist
+        # allows; few_shot: the best label has examples; human: a person's correction.
+        pa.field("decided_by", pa.string(), nullable=False),
+        # Why the row is left out of events, counts and exports; null where it counts. repeated: the same box in many
+        # frames of a deployment; blank: the classifier sees nothing in the box.
+        pa.field("set_aside", pa.string()),
     ]
 )
-"""One row an observation: a detection with its name, or a blank frame."""
+"""One row an observation: a detection with its name, or a frame that nothing was found in."""
+
+_EVENT_TAXON = pa.struct(
+    [
+        pa.field("type", pa.string(), nullable=False),  # as in OBSERVATION
+        pa.field("rank", pa.string()),
+        *_RANK_FIELDS,
+        pa.field("scientific", pa.string()),
+        pa.field("common", pa.string()),
+        pa.field("probability", pa.float32()),  # pooled over the frames that show the animal; of the surest of several
+        pa.field("count", pa.int32()),  # the largest number seen in one frame; null for a blank event
+        pa.field("decided_by", pa.string(), nullable=False),
+    ]
+)
 
 EVENT = pa.schema(
     [
@@ -116,9 +136,11 @@ EVENT = pa.schema(
         pa.field("start", pa.timestamp("s")),
         pa.field("end", pa.timestamp("s")),
         pa.field("num_media", pa.int32(), nullable=False),
+        # What it held, the surest first, no name an ancestor of another; one entry, blank, where all frames are.
+        pa.field("taxa", pa.list_(_EVENT_TAXON), nullable=False),
     ]
 )
-"""One row an event: frames of one deployment that follow each other within the gap."""
+"""One row an event: frames of one deployment that follow each other within the gap, and what they show together."""
 
 _REVIEW_FIELDS = [
     pa.field("event_count", pa.int32()),  # individuals in the event, where the person gave it

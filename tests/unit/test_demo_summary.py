@@ -40,6 +40,7 @@ def _frame(out: Path, frames: Sequence[tuple[str, list[tuple[dict[str, float], S
             row = {"media_id": media_id, "detection_id": detection_id}
             media["detections"].append(row | box | {"category": "animal", "confidence": 0.9, "vector": None})
             row |= {"observation_id": detection_id, "event_id": 1, "type": "animal", "rank": rank}
+            row["decided_by"] = "classifier"
             observations.append(row | _lineage(names, rank))
         rows.append(media)
     Parts(out / "run").commit(0, rows)

@@ -8,9 +8,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.archive.counts import count_events
 from trygon.archive.events import find_events
-from trygon.schemas import MEDIA, OBSERVATION, reviewed
+from trygon.archive.pooling import pool_events
+from trygon.schemas import MEDIA, OBSERVATION
 
 NOON = datetime(2024, 5, 31, 12)
 
@@ -62,6 +62,7 @@ def test_event_spans_its_frames_whatever_their_order() -> None:
         "start": NOON,
         "end": NOON + timedelta(seconds=40),
         "num_media": 3,
+        "taxa": [],
     }
 
 
@@ -84,12 +85,17 @@ def _seen(media_id: int, *names: str, event_id: int = 1, kind: str = "animal", p
         "type": kind,
         "scientific": names[-1] if names else None,
         "probability": p,
+        "decided_by": "classifier",
     }
 
 
 def _counts(*rows: dict[str, Any]) -> list[tuple[int, str, str | None, int]]:
-    table = pa.Table.from_pylist(list(rows), reviewed(OBSERVATION))
-    return [(row["event_id"], row["type"], row["scientific"], row["count"]) for row in count_events(table)]
+    table = pa.Table.from_pylist(list(rows), OBSERVATION)
+    return [
+        (event_id, row["type"], row["scientific"], row["count"])
+        for event_id, taxa in pool_events(table)
+        for row in taxa
+    ]
 
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
@@ -106,6 +112,6 @@ def test_ancestor_is_taken_for_what_the_event_names_below_it() -> None:
 
 
 def test_event_is_blank_only_if_all_its_frames_are() -> None:
-    blank = {"observation_id": 0, "event_id": 1, "type": "blank"}
-    assert _counts(blank | {"media_id": 1}, blank | {"media_id": 2}) == [(1, "blank", None, 0)]
+    blank = {"observation_id": 0, "event_id": 1, "type": "blank", "decided_by": "detector"}
+    assert _counts(blank | {"media_id": 1}, blank | {"media_id": 2}) == [(1, "blank", None, None)]
     assert _counts(blank | {"media_id": 1}, _seen(2, *CAT)) == [(1, "animal", "Felidae", 1)]

@@ -16,7 +16,7 @@ from trygon.archive.counts import count_events
 from trygon.archive.reviews import ReviewLog, apply, read_reviews
 from trygon.errors import TrygonError
 from trygon.lease import Hold
-from trygon.schemas import OBSERVATION, REVIEW
+from trygon.schemas import EVENT, OBSERVATION, REVIEW
 from trygon.storage import list_files
 from trygon.testing.s3 import s3_server, using
 
@@ -36,7 +36,7 @@ def _undone(number: int, of: int) -> dict[str, Any]:
 
 def _seen(number: int, media_id: int = 1, kind: str = "animal") -> dict[str, Any]:
     named = {"scientific": "Felidae", "family": "Felidae", "rank": "family", "probability": 0.75}
-    ids = {"observation_id": number, "media_id": media_id, "event_id": 1, "type": kind}
+    ids = {"observation_id": number, "media_id": media_id, "event_id": 1, "type": kind, "decided_by": "detector"}
     return ids | ({"detection_id": 100 + number} | named if kind == "animal" else {})
 
 
@@ -135,9 +135,11 @@ def test_a_blank_frame_can_get_its_animal_and_observations_that_left_are_passed_
 def test_count_of_a_person_stands_before_the_largest_number_in_a_frame() -> None:
     seen = pa.Table.from_pylist([_seen(1), _seen(2), _seen(3, media_id=2)], OBSERVATION)
     said = pa.Table.from_pylist([_said(1, 1, **FOX, event_count=4), _said(2, 2, **FOX)], REVIEW)
-    events = {row["scientific"]: row for row in count_events(apply(seen, said))}
-    assert (events["Vulpes"]["count"], events["Vulpes"]["reviewed_by"]) == (4, "Ana")
-    assert (events["Felidae"]["count"], events["Felidae"]["reviewed_by"]) == (1, None)
+    told = {"event_id": 1, "deployment": "a", "num_media": 2, "taxa": []}
+    events = pa.Table.from_pylist([told], EVENT)
+    counted = {row["scientific"]: row for row in count_events(events, apply(seen, said))}
+    assert (counted["Vulpes"]["count"], counted["Vulpes"]["reviewed_by"]) == (4, "Ana")
+    assert (counted["Felidae"]["count"], counted["Felidae"]["reviewed_by"]) == (1, None)
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(0, 6), max_size=4), st.sampled_from(["human", "vehicle"])), max_size=8))

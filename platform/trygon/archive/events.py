@@ -30,6 +30,7 @@ def find_events(media: pa.Table, gap_s: float) -> tuple[pa.Table, dict[int, int]
             frames["timestamp"].take(pa.array(starts)),
             frames["timestamp"].take(last),
             pa.array(lengths, pa.int32()),
+            pa.array([[]] * len(starts), EVENT.field("taxa").type),
         ],
         schema=EVENT,
     )

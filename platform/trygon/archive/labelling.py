@@ -14,11 +14,12 @@ from trygon.archive.events import find_events
 from trygon.archive.listing import MediaFile
 from trygon.archive.observations import observe
 from trygon.archive.parts import Parts
+from trygon.archive.pooling import pool_events
 from trygon.archive.run import Run
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.mirror import made_here
-from trygon.schemas import OBSERVATION
+from trygon.schemas import EVENT, OBSERVATION
 
 _LAST = "observations.parquet"
 
@@ -42,8 +43,11 @@ def finish(
     events, event_of = find_events(media, gap_s)
     with made_here(folder, _LAST, hold) as here:
         _stream(here / "media.parquet", media.schema, [media])
-        _stream(here / "events.parquet", events.schema, [events])
         _stream(here / _LAST, OBSERVATION, observe(parts, event_of, classifier))
+        pooled = dict(pool_events(pq.read_table(here / _LAST)))
+        taxa = pa.array([pooled[event_id] for event_id in events["event_id"].to_pylist()], EVENT.field("taxa").type)
+        events = events.set_column(events.column_names.index("taxa"), EVENT.field("taxa"), taxa)
+        _stream(here / "events.parquet", EVENT, [events])
     run = Run(folder)
     run.summary.update(_count(run) | about)
     return run

@@ -51,8 +51,15 @@ def _named(row: dict[str, Any], answer: Answer) -> dict[str, Any]:
         "media_id": row["media_id"],
         "detection_id": row["detection_id"],
         "type": kind,
+        "decided_by": _decided_by(kind, answer),
     }
     return ids if kind in ("human", "vehicle") else ids | _names(answer)
+
+
+def _decided_by(kind: str, answer: Answer) -> str:
+    if kind in ("human", "vehicle") or answer.taxon is None:
+        return "detector"
+    return "classifier" if answer.rank == answer.ranks[-1][0].rank else "rollup"
 
 
 def _names(answer: Answer) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def _blank(media_id: int, event_id: int) -> dict[str, Any]:
         "media_id": media_id,
         "event_id": event_id,
         "type": "blank",
+        "decided_by": "detector",
     }
 
 

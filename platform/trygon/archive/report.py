@@ -79,9 +79,9 @@ def _taxa(run: Run, animals: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in animals:
         groups[row["scientific"] or row["type"]].append(row)
     largest: Counter[str] = Counter()
-    for event in count_events(run.observations):
+    for event in count_events(run.events, run.observations):
         name = event["scientific"] or event["type"]
-        largest[name] = max(largest[name], event["count"])
+        largest[name] = max(largest[name], event["count"] or 0)
     rows = [
         {
             "scientific": group[0]["scientific"],

@@ -114,6 +114,8 @@ def apply(observations: pa.Table, reviews: pa.Table) -> pa.Table:
     for name in _NAMES:
         columns[name] = pc.if_else(there, said[name].take(take), columns[name])
     columns["probability"] = pc.if_else(there, pa.scalar(None, pa.float32()), columns["probability"])
+    columns["decided_by"] = pc.if_else(there, "human", columns["decided_by"])
+    columns["set_aside"] = pc.if_else(there, pa.scalar(None, pa.string()), columns["set_aside"])
     schema = reviewed(observations.schema)
     for name in schema.names[len(columns) :]:
         columns[name] = said[name].take(take)

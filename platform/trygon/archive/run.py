@@ -1,12 +1,14 @@
 """A finished run folder as tables."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow.dataset import field
 
 from trygon.archive.parts import Parts, read_table
 from trygon.archive.reviews import apply, read_reviews
@@ -24,7 +26,7 @@ class Run:
     """Everything that one labelling run wrote. Tables are read when they are asked for."""
 
     folder: str | Path
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = default(default_factory=dict)
     """Counts, the model's name, and when the run ended. Its file is the last one that a run writes."""
 
     @classmethod
@@ -41,13 +43,14 @@ class Run:
 
     @cached_property
     def predictions(self) -> pa.Table:
-        """OBSERVATION, as the model has them."""
+        """OBSERVATION, as the model has them, those set aside too."""
         return read_table(join(self.folder, "observations.parquet"))
 
     @cached_property
     def observations(self) -> pa.Table:
-        """The predictions with what people said of them: `schemas.reviewed`. This is what exports are made of."""
-        return apply(self.predictions, read_reviews(self.folder))
+        """The predictions with what people said of them, less what is set aside: `schemas.reviewed`. This is what
+        exports are made of."""
+        return apply(self.predictions, read_reviews(self.folder)).filter(field("set_aside").is_null())
 
     @cached_property
     def events(self) -> pa.Table:

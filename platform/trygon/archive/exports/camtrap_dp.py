@@ -138,7 +138,7 @@ class _Package:
                 "classificationProbability": row["probability"],
                 "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
             }
-        for row in count_events(self.run.observations):
+        for row in count_events(self.run.events, self.run.observations):
             yield self._observation(row["event_id"], row) | {
                 "observationID": f"{row['event_id']}-{row['number']}",
                 "observationLevel": "event",
