@@ -87,9 +87,9 @@ def _archive(out: Path) -> Iterator[str]:
     blank = [row["path"] for row in truth if row["kind"] == "blank"]
     on_blank = sum(len(boxes.get(path, [])) for path in blank)
     others = sum(map(len, boxes.values())) - len(found)
-    broken = run.media.num_rows - run.media["failure"].null_count
+    num_files, broken = (run.row(f"SELECT count(*) AS num FROM {name}")["num"] for name in ("media", "failures"))
     yield (
-        f"[bold]Archive[/]  {run.media.num_rows} files, {broken} of them broken. The detector found {len(found)} of "
+        f"[bold]Archive[/]  {num_files} files, {broken} of them broken. The detector found {len(found)} of "
         f"{len(sightings)} animals; it drew {others} boxes on something else, {on_blank} of them on the {len(blank)} "
         "blank frames"
     )
@@ -111,19 +111,17 @@ def _trained_species(shards: Path) -> set[str]:
 def _boxes_by_path(run: Any) -> dict[str, list[dict[str, Any]]]:
     """Observations of animals with their boxes, by the path of the frame."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in run.observation_rows():
-        if row["type"] == "animal" and row["detection_id"] is not None:
-            path = run.media_by_id[row["media_id"]]["path"]
-            found.setdefault(path, []).append(row | {"box": run.boxes[row["detection_id"]]})
+    for row in run.rows("FROM sightings WHERE type = 'animal' AND detection_id IS NOT NULL ORDER BY observation_id"):
+        found.setdefault(row["path"], []).append(row)
     return found
 
 
 def _sighting(truth: Row, observations: Sequence[Row]) -> Sighting:
     """The best box on an animal; where its place is not known, the surest box of the frame."""
     if not truth["x"]:
-        return Sighting(truth, max(observations, key=lambda row: row["box"]["confidence"], default=None))
-    best = max(observations, key=lambda row: _overlap(truth, row["box"]), default=None)
-    return Sighting(truth, best if best and _overlap(truth, best["box"]) >= _MIN_OVERLAP else None)
+        return Sighting(truth, max(observations, key=lambda row: row["confidence"], default=None))
+    best = max(observations, key=lambda row: _overlap(truth, row), default=None)
+    return Sighting(truth, best if best and _overlap(truth, best) >= _MIN_OVERLAP else None)
 
 
 def _overlap(one: Row, other: Row) -> float:

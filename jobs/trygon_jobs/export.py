@@ -57,4 +57,4 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
         write_json(folder / "config.json", config.model_dump(mode="json"))
     for note in notes:
         print(f"note: {note}")
-    print(f"{config.format} of {run.media.num_rows} images and {run.observations.num_rows} observations: {config.out}")
+    print(f"{config.format} of {run.summary['num_files']} images: {config.out}")

@@ -24,9 +24,11 @@ _TABLES = {
     "SAMPLE": "samples, in shards",
     "REJECT": "rejects.parquet",
     "MEDIA": "media.parquet",
-    "DETECTION": "detections/",
+    "BOX": "detections.parquet",
+    "DETECTION": "vectors/",
     "OBSERVATION": "observations.parquet",
     "EVENT": "events.parquet",
+    "FAILURE": "failures.parquet",
     "REVIEW": "reviews/, a line of JSON each",
 }
 _TYPES: dict[type, str] = {Path: "path", str: "text", bool: "yes or no"}

@@ -90,6 +90,20 @@ DETECTION = pa.schema(
 )
 """One row a detected animal, with the vector of its crop: relabelling reads no image."""
 
+BOX = DETECTION.remove(DETECTION.get_field_index("vector"))
+"""The same without the vector."""
+
+FAILURE = pa.schema(
+    [
+        pa.field("media_id", pa.int64(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("deployment", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64()),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""One row a file that could not be read."""
+
 OBSERVATION = pa.schema(
     [
         pa.field("observation_id", pa.int64(), nullable=False),
@@ -116,7 +130,7 @@ OBSERVATION = pa.schema(
 )
 """One row an observation: a detection with its name, or a frame that nothing was found in."""
 
-_EVENT_TAXON = pa.struct(
+EVENT_TAXON = pa.struct(
     [
         pa.field("type", pa.string(), nullable=False),  # as in OBSERVATION
         pa.field("rank", pa.string()),
@@ -137,12 +151,12 @@ EVENT = pa.schema(
         pa.field("end", pa.timestamp("s")),
         pa.field("num_media", pa.int32(), nullable=False),
         # What it held, the surest first, no name an ancestor of another; one entry, blank, where all frames are.
-        pa.field("taxa", pa.list_(_EVENT_TAXON), nullable=False),
+        pa.field("taxa", pa.list_(EVENT_TAXON), nullable=False),
     ]
 )
 """One row an event: frames of one deployment that follow each other within the gap, and what they show together."""
 
-_REVIEW_FIELDS = [
+REVIEWED = [
     pa.field("event_count", pa.int32()),  # individuals in the event, where the person gave it
     pa.field("life_stage", pa.string()),  # adult, subadult, juvenile
     pa.field("sex", pa.string()),  # female, male
@@ -162,7 +176,7 @@ REVIEW = pa.schema(
         *_RANK_FIELDS,
         pa.field("scientific", pa.string()),
         pa.field("common", pa.string()),
-        *_REVIEW_FIELDS,
+        *REVIEWED,
     ]
 )
 """One row a person's word on observations of one event: a line of JSON in `reviews/`, which only grows."""
@@ -170,4 +184,4 @@ REVIEW = pa.schema(
 
 def reviewed(observation: pa.Schema) -> pa.Schema:
     """The columns of observations beside which a person's word stands: blank where nobody looked."""
-    return pa.schema([*observation, *_REVIEW_FIELDS])
+    return pa.schema([*observation, *REVIEWED])

@@ -80,7 +80,7 @@ def test_archive_becomes_tables_exports_and_a_page(place: Path) -> None:
     kinds = [row["type"] for row in observations]
     assert (kinds.count("animal"), kinds.count("blank")) == (8, 4)
     assert all(row["kingdom"] == "Animalia" for row in observations if row["rank"])
-    detections = pq.read_table(run / "detections").to_pylist()
+    detections = pq.read_table(run / "vectors").to_pylist()
     assert len(detections) == 8
     assert {len(row["vector"]) for row in detections} == {16}
 
@@ -114,7 +114,7 @@ def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> No
     assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
     run = Run.open(out)
     assert {row["path"]: row["failure"] for row in run.media.to_pylist() if row["failure"]} == BROKEN
-    assert len(run.boxes) == 8
+    assert run.row("SELECT count(*) AS num FROM sightings WHERE confidence > 0")["num"] == 8
     assert run.summary["num_ignored"] == 1
     assert read_bytes(join(out, "report/index.html")).count(b"data:image/jpeg") == 12
     again = _trygon(place, *words)
@@ -253,7 +253,7 @@ def test_without_detector_every_frame_is_named_whole(place: Path) -> None:
     words = [word if word != "detector" else "none" for word in _label_words("plain", "plain-run")]
     result = _trygon(place, *words)
     assert result.returncode == 0, result.stderr
-    detections = pq.read_table(place / "plain-run/detections").to_pylist()
+    detections = pq.read_table(place / "plain-run/vectors").to_pylist()
     assert [(row["category"], row["width"]) for row in detections] == [("frame", 1.0)] * 4
 
 

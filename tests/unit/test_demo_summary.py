@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trygon.archive.parts import Parts
-from trygon.schemas import COUNT, MEDIA, OBSERVATION
+from trygon.schemas import BOX as BOX_TABLE
+from trygon.schemas import COUNT, EVENT, FAILURE, MEDIA, OBSERVATION
 from trygon.storage import write_json
 from trygon.taxonomy.taxon import RANKS
 from trygon_jobs.demo_summary import lines
@@ -44,8 +45,17 @@ def _frame(out: Path, frames: Sequence[tuple[str, list[tuple[dict[str, float], S
             observations.append(row | _lineage(names, rank))
         rows.append(media)
     Parts(out / "run").commit(0, rows)
-    pq.write_table(pa.Table.from_pylist(rows, MEDIA), out / "run/media.parquet")
-    pq.write_table(pa.Table.from_pylist(observations, OBSERVATION), out / "run/observations.parquet")
+    failures = [row | {"reason": row["failure"]} for row in rows if row.get("failure")]
+    boxes = [box for row in rows for box in row["detections"]]
+    tables = {
+        "media": (rows, MEDIA),
+        "detections": (boxes, BOX_TABLE),
+        "observations": (observations, OBSERVATION),
+        "events": ([], EVENT),
+        "failures": (failures, FAILURE),
+    }
+    for name, (content, schema) in tables.items():
+        pq.write_table(pa.Table.from_pylist(content, schema), out / f"run/{name}.parquet")
     write_json(out / "run/summary.json", {})
 
 

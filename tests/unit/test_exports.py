@@ -239,9 +239,9 @@ def test_flat_table_has_every_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_observations_have_the_stored_types(run: Run) -> None:
-    assert run.observations.num_rows == 6
-    assert len(set(run.observations["observation_id"].to_pylist())) == 6
-    assert pa.types.is_int64(run.observations.schema.field("event_id").type)
+    observations = run.predictions
+    assert len(set(observations["observation_id"].to_pylist())) == observations.num_rows == 6
+    assert pa.types.is_int64(observations.schema.field("event_id").type)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_what_was_not_committed_is_removed(root: str, tmp_path: Path) -> None:
     parts.clean()
     assert parts.numbers() == [0]
     assert sum(table.num_rows for table in parts.detections()) == 0
-    assert not exists(parts.detections_place(1))
+    assert not exists(parts.vectors_place(1))
     assert parts.media({FILES[0].media_id, FILES[1].media_id})["path"].to_pylist() == ["a/0.jpg"]
     if not is_remote(root):
         assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00000.parquet"]
@@ -94,13 +94,13 @@ class Lost(Hold):
 def test_who_lost_the_folder_commits_and_removes_nothing(root: str, after: int) -> None:
     with pytest.raises(TrygonError, match="taken its place"):
         Parts(root, Lost(after)).commit(0, [_row(FILES[0])])
-    assert exists(Parts(root).detections_place(0)) == bool(after)
+    assert exists(Parts(root).vectors_place(0)) == bool(after)
     assert Parts(root).numbers() == []
     Parts(root).commit(1, [_row(FILES[1])])
     remove_file(Parts(root).media_place(1))
     with pytest.raises(TrygonError, match="taken its place"):
         Parts(root, Lost(0)).clean()
-    assert exists(Parts(root).detections_place(1))
+    assert exists(Parts(root).vectors_place(1))
 
 
 def test_run_folder_belongs_to_one_model_and_detector(root: str) -> None:

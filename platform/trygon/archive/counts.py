@@ -1,44 +1,12 @@
-"""What the events of a run held, a row a taxon: as labelling pooled it, or counted anew where a person named any."""
+"""What one event held, a row a taxon, from its observations."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-from pyarrow.dataset import field
-
-from trygon.archive.rows import rows_of
 from trygon.taxonomy.taxon import RANKS
 
 _Lineage = tuple[str, ...]
-_BY_PEOPLE = ("event_count", "life_stage", "sex", "reviewed_by", "reviewed_at")
-_UNSEEN = dict.fromkeys(_BY_PEOPLE)
-_COLUMNS = [
-    *("media_id", "event_id", "type", "rank", *RANKS, "scientific", "common", "probability", "decided_by"),
-    *_BY_PEOPLE,
-]
-
-
-def count_events(events: pa.Table, observations: pa.Table) -> Iterator[dict[str, Any]]:
-    """A row for every event and taxon that it held: event_id, number, the fields of EVENT's `taxa`, a person's fields.
-
-    `observations` are those of `schemas.reviewed`. An event of which a person named something is counted from them:
-    the count is what the person gave, or the largest number seen in one frame. A blank event is a row without a count.
-    """
-    again = dict(_reviewed(observations))
-    for row in rows_of(events.select(["event_id", "taxa"])):
-        taxa = count_rows(again[row["event_id"]]) if row["event_id"] in again else row["taxa"]
-        for number, taxon in enumerate(taxa):
-            yield _UNSEEN | taxon | {"event_id": row["event_id"], "number": number}
-
-
-def _reviewed(observations: pa.Table) -> Iterable[tuple[int, list[dict[str, Any]]]]:
-    """The rows of those events of which a person named something."""
-    ids = observations.filter(field("reviewed_by").is_valid())["event_id"].combine_chunks().unique()
-    groups = defaultdict(list)
-    for row in rows_of(observations.select(_COLUMNS).filter(field("event_id").isin(ids))):
-        groups[row["event_id"]].append(row)
-    return groups.items()
 
 
 def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

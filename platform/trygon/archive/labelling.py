@@ -1,11 +1,11 @@
 """From committed parts to the tables and counts of a run: events and observations. Reads no picture."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.dataset import field
@@ -19,7 +19,7 @@ from trygon.archive.run import Run
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.mirror import made_here
-from trygon.schemas import EVENT, OBSERVATION
+from trygon.schemas import BOX, EVENT, FAILURE, OBSERVATION
 
 _LAST = "observations.parquet"
 
@@ -43,6 +43,8 @@ def finish(
     events, event_of = find_events(media, gap_s)
     with made_here(folder, _LAST, hold) as here:
         _stream(here / "media.parquet", media.schema, [media])
+        _stream(here / "failures.parquet", FAILURE, [_failures(media)])
+        _stream(here / "detections.parquet", BOX, _boxes(parts, media))
         _stream(here / _LAST, OBSERVATION, observe(parts, event_of, classifier))
         pooled = dict(pool_events(pq.read_table(here / _LAST)))
         taxa = pa.array([pooled[event_id] for event_id in events["event_id"].to_pylist()], EVENT.field("taxa").type)
@@ -60,31 +62,49 @@ def _stream(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
                 writer.write_table(table.cast(schema))
 
 
+def _failures(media: pa.Table) -> pa.Table:
+    """FAILURE rows of MEDIA rows."""
+    failed = media.filter(field("failure").is_valid())
+    return failed.rename_columns({"failure": "reason"}).select(FAILURE.names)
+
+
+def _boxes(parts: Parts, media: pa.Table) -> Iterator[pa.Table]:
+    """The detections in these frames, without their vectors: a part may hold frames that the archive lost."""
+    known = np.sort(media["media_id"].to_numpy())
+    for table in parts.detections(BOX.names):
+        ids = table["media_id"].to_numpy()
+        found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        yield table.filter(pa.array(known[found] == ids)) if len(ids) and len(known) else table.slice(0, 0)
+
+
+_COUNTS = """
+SELECT
+    (SELECT count(*) FROM media) AS num_files,
+    (SELECT coalesce(sum(bytes), 0)::BIGINT FROM media) AS num_bytes,
+    (SELECT count(*) FROM failures) AS num_failed,
+    (SELECT count(*) FROM observations WHERE type = 'blank') AS num_blank,
+    (SELECT count(DISTINCT media_id) FROM observations WHERE type = 'animal') AS num_with_animals,
+    (SELECT count(*) FROM events) AS num_events,
+    (SELECT count(DISTINCT deployment) FROM media) AS num_deployments,
+    (SELECT count(DISTINCT scientific) FROM observations) AS num_taxa,
+    (SELECT count(digest) - count(DISTINCT digest) FROM media WHERE bytes > 0) AS num_copies
+"""
+
+
 def _count(run: Run) -> dict[str, Any]:
-    types = Counter(run.observations["type"].to_pylist())
-    failures = Counter(reason for reason in run.media["failure"].to_pylist() if reason)
-    blank = set(run.observations.filter(field("type") == "blank")["media_id"].to_pylist())
-    sizes = (row for row in run.media["bytes"].to_pylist() if row)
-    animals = run.observations.filter(field("type") == "animal")
-    ranks = Counter(rank or "none" for rank in animals["rank"].to_pylist())
+    """Copies are files whose content another file before them has too, empty ones aside."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "num_files": run.media.num_rows,
-        "num_bytes": sum(sizes),
-        "num_failed": sum(failures.values()),
-        "num_blank": len(blank),
-        "num_with_animals": len(set(animals["media_id"].to_pylist())),
-        "num_observations": dict(types.most_common()),
-        "num_events": run.events.num_rows,
-        "num_deployments": len(set(run.media["deployment"].to_pylist())),
-        "num_taxa": len({name for name in run.observations["scientific"].to_pylist() if name}),
-        "num_animals_by_rank": dict(ranks.most_common()),
-        "failures": dict(failures.most_common()),
-        "num_copies": _count_copies(run.media),
+        **run.row(_COUNTS),
+        "num_observations": _tally(run, "SELECT type FROM observations"),
+        "num_animals_by_rank": _tally(run, "SELECT coalesce(rank, 'none') FROM observations WHERE type = 'animal'"),
+        "failures": _tally(run, "SELECT reason FROM failures"),
     }
 
 
-def _count_copies(media: pa.Table) -> int:
-    """Files whose content another file before them has too, empty ones aside."""
-    digests = media.filter(field("bytes") > 0)["digest"].drop_null().to_pylist()
-    return len(digests) - len(set(digests))
+def _tally(run: Run, values: str) -> dict[str, int]:
+    """How many of each value, the most frequent first."""
+    counts = run.rows(
+        f"SELECT value, count(*) AS num FROM ({values}) t(value) GROUP BY value ORDER BY num DESC, value"
+    )
+    return {row["value"]: row["num"] for row in counts}

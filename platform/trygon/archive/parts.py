@@ -1,7 +1,8 @@
 """The run folder while it fills: one commit a part. A part is a few dozen frames with their detections.
 
-`detections/part-N.parquet` is written first and `parts/part-N.parquet` (the frames) after it: the second one is the
-commit. What a killed run leaves without its commit is removed by the next one, and its frames are done again.
+`vectors/part-N.parquet` (the detections) is written first and `parts/part-N.parquet` (the frames) after it: the second
+one is the commit. What a killed run leaves without its commit is removed by the next one, and its frames are done
+again.
 """
 
 import re
@@ -46,11 +47,11 @@ class Parts:
     def clean(self) -> None:
         """Remove what was not committed."""
         committed = set(self.numbers())
-        for number in _numbers(join(self.folder, "detections")):
+        for number in _numbers(join(self.folder, "vectors")):
             if number not in committed:
                 self.hold.check()
-                remove_file(self.detections_place(number))
-        for name in () if is_remote(self.folder) else ("parts", "detections"):
+                remove_file(self.vectors_place(number))
+        for name in () if is_remote(self.folder) else ("parts", "vectors"):
             for unfinished in Path(self.folder, name).glob(".part-*"):
                 unfinished.unlink()
 
@@ -58,9 +59,9 @@ class Parts:
         """The frames of a part."""
         return join(self.folder, "parts", f"part-{number:05d}.parquet")
 
-    def detections_place(self, number: int) -> str:
+    def vectors_place(self, number: int) -> str:
         """The detections of a part."""
-        return join(self.folder, "detections", f"part-{number:05d}.parquet")
+        return join(self.folder, "vectors", f"part-{number:05d}.parquet")
 
     def finished(self) -> set[int]:
         """Media ids of all committed frames."""
@@ -85,7 +86,7 @@ class Parts:
         """Write a part whole: rows of MEDIA, each with `detections`, a list of rows of DETECTION."""
         ordered = sorted(rows, key=lambda row: row["path"])
         detections = [detection for row in ordered for detection in row["detections"]]
-        self._write(self.detections_place(number), pa.Table.from_pylist(detections, DETECTION))
+        self._write(self.vectors_place(number), pa.Table.from_pylist(detections, DETECTION))
         self._write(self.media_place(number), pa.Table.from_pylist(ordered, MEDIA))
 
     def _write(self, place: str, table: pa.Table) -> None:
@@ -103,7 +104,7 @@ class Parts:
 
     def detections(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The detections, a table a part."""
-        return _read_all([self.detections_place(number) for number in self.numbers()], columns=columns)
+        return _read_all([self.vectors_place(number) for number in self.numbers()], columns=columns)
 
 
 class PartWriter:

@@ -10,9 +10,7 @@ from typing import Any
 import jinja2
 
 from trygon import __version__
-from trygon.archive.counts import count_events
 from trygon.archive.listing import Archive
-from trygon.archive.rows import rows_of
 from trygon.archive.run import Run
 from trygon.data.images import BadImage, decode, encode_jpeg
 from trygon.storage import join, write_text
@@ -21,12 +19,17 @@ MAX_FRAMES = 48
 MAX_BLANKS = 6
 _WIDTH_PX = 520
 _MAX_ROWS = 200
+_HOURS = """
+SELECT hour(start) AS hour, count(*) AS num FROM events
+WHERE start IS NOT NULL AND event_id IN (SELECT event_id FROM observations WHERE type = 'animal')
+GROUP BY hour
+"""
 
 
 def write_report(run: Run, archive: Archive, folder: str | Path) -> None:
     """Write `index.html`. Reads again the few frames that it shows."""
     by_media = defaultdict(list)
-    for row in rows_of(run.observations):
+    for row in run.rows("FROM sightings ORDER BY path, observation_id"):
         by_media[row["media_id"]].append(row)
     animals = [row for rows in by_media.values() for row in rows if row["type"] != "blank"]
     taxa = _taxa(run, animals)
@@ -41,7 +44,7 @@ def write_report(run: Run, archive: Archive, folder: str | Path) -> None:
         deployments=_deployments(run, by_media),
         frames=[_frame(run, archive, media_id, by_media[media_id]) for media_id in choose_frames(animals)],
         blanks=[_frame(run, archive, media_id, []) for media_id in _some_blanks(by_media)],
-        failures=[row for row in run.media_by_id.values() if row["failure"]][:_MAX_ROWS],
+        failures=list(run.rows(f"FROM failures ORDER BY path LIMIT {_MAX_ROWS}")),
     )
     write_text(join(folder, "index.html"), page)
 
@@ -79,7 +82,7 @@ def _taxa(run: Run, animals: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in animals:
         groups[row["scientific"] or row["type"]].append(row)
     largest: Counter[str] = Counter()
-    for event in count_events(run.events, run.observations):
+    for event in run.rows("FROM event_taxa"):
         name = event["scientific"] or event["type"]
         largest[name] = max(largest[name], event["count"] or 0)
     rows = [
@@ -110,21 +113,14 @@ def _rank_bars(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _hours(run: Run) -> list[dict[str, Any]]:
     """Events with animals by the hour they began; a bar's height is its share of the fullest hour."""
-    active = {row for row, kind in _columns(run, "event_id", "type") if kind == "animal"}
-    counts = Counter(
-        row["start"].hour for row in run.events_by_id.values() if row["start"] and row["event_id"] in active
-    )
+    counts = {row["hour"]: row["num"] for row in run.rows(_HOURS)}
     most = max(counts.values(), default=1)
-    return [{"hour": hour, "num": counts[hour], "share": counts[hour] / most} for hour in range(24)]
-
-
-def _columns(run: Run, *names: str) -> Iterable[tuple[Any, ...]]:
-    return zip(*(run.observations[name].to_pylist() for name in names), strict=True)
+    return [{"hour": hour, "num": counts.get(hour, 0), "share": counts.get(hour, 0) / most} for hour in range(24)]
 
 
 def _deployments(run: Run, by_media: dict[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     groups = defaultdict(list)
-    for row in run.media_by_id.values():
+    for row in run.rows("FROM media ORDER BY path"):
         groups[row["deployment"]].append(row)
     return [_deployment(name, rows, by_media) for name, rows in sorted(groups.items())][:_MAX_ROWS]
 
@@ -154,8 +150,8 @@ def _some_blanks(by_media: dict[int, list[dict[str, Any]]]) -> list[int]:
 
 
 def _frame(run: Run, archive: Archive, media_id: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    media = run.media_by_id[media_id]
-    found = [row | {"box": run.boxes[row["detection_id"]]} for row in rows if row["detection_id"] in run.boxes]
+    media = run.row(f"FROM media WHERE media_id = {media_id}")
+    found = [row | {"box": row} for row in rows if row["detection_id"]]
     found.sort(key=lambda row: -row["box"]["confidence"])
     picture, height = _picture(archive, media["path"])
     return {"media": media, "picture": picture, "height": height, "width": _WIDTH_PX, "animals": found}

@@ -1,5 +1,10 @@
-"""A finished run folder as tables."""
+"""A finished run folder: as a database that is asked in SQL and answers in batches, or as whole tables.
 
+A run may have millions of rows: what loops over them asks the database.
+"""
+
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as default
@@ -7,23 +12,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 from pyarrow.dataset import field
 
-from trygon.archive.parts import Parts, read_table
+from trygon.archive.database import TABLES, open_database
+from trygon.archive.parts import read_table
 from trygon.archive.reviews import apply, read_reviews
-from trygon.archive.rows import rows_of
 from trygon.errors import UserError
-from trygon.schemas import DETECTION
-from trygon.storage import exists, join, read_json
+from trygon.storage import exists, is_remote, join, open_input, read_json
 
 SUMMARY = "summary.json"
-_BOX_COLUMNS = [name for name in DETECTION.names if name != "vector"]
+_BATCH = 10_000
+"""Rows. While they become Python's no other thread runs, and the one that renews the lease has to."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that one labelling run wrote. Tables are read when they are asked for."""
+    """Everything that one labelling run wrote. What is asked for is read then, and reviews with the first of it."""
 
     folder: str | Path
     summary: dict[str, Any] = default(default_factory=dict)
@@ -37,6 +43,28 @@ class Run:
         return cls(folder, read_json(join(folder, SUMMARY)))
 
     @cached_property
+    def config(self) -> dict[str, Any]:
+        """The config of the job that wrote this."""
+        return read_json(join(self.folder, "config.json"))
+
+    def batches(self, sql: str, **tables: pa.Table) -> Iterator[pa.RecordBatch]:
+        """What the database answers (`open_database` has its relations); tables given by name can be asked too."""
+        with self._database.cursor() as cursor:
+            for name, table in tables.items():
+                cursor.register(name, table)
+            yield from cursor.sql(sql).to_arrow_reader(_BATCH)
+
+    def rows(self, sql: str, **tables: pa.Table) -> Iterator[dict[str, Any]]:
+        """The same, row by row."""
+        for batch in self.batches(sql, **tables):
+            yield from batch.to_pylist()
+
+    def row(self, sql: str, **tables: pa.Table) -> dict[str, Any]:
+        """The one row of an answer."""
+        (row,) = self.rows(sql, **tables)
+        return row
+
+    @cached_property
     def media(self) -> pa.Table:
         """MEDIA, sorted by path."""
         return read_table(join(self.folder, "media.parquet"))
@@ -48,8 +76,7 @@ class Run:
 
     @cached_property
     def observations(self) -> pa.Table:
-        """The predictions with what people said of them, less what is set aside: `schemas.reviewed`. This is what
-        exports are made of."""
+        """The predictions with what people said of them, less what is set aside: `schemas.reviewed`."""
         return apply(self.predictions, read_reviews(self.folder)).filter(field("set_aside").is_null())
 
     @cached_property
@@ -58,27 +85,16 @@ class Run:
         return read_table(join(self.folder, "events.parquet"))
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """The config of the job that wrote this."""
-        return read_json(join(self.folder, "config.json"))
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        folder = Path(self._fetched.name if is_remote(self.folder) else self.folder)
+        return open_database(folder, read_reviews(self.folder))
 
     @cached_property
-    def boxes(self) -> dict[int, dict[str, Any]]:
-        """DETECTION rows by detection id, without their vectors."""
-        tables = Parts(self.folder).detections(_BOX_COLUMNS)
-        return {row["detection_id"]: row for table in tables for row in rows_of(table)}
-
-    @cached_property
-    def media_by_id(self) -> dict[int, dict[str, Any]]:
-        """MEDIA rows by media id."""
-        return {row["media_id"]: row for row in rows_of(self.media)}
-
-    @cached_property
-    def events_by_id(self) -> dict[int, dict[str, Any]]:
-        """EVENT rows by event id."""
-        return {row["event_id"]: row for row in rows_of(self.events)}
-
-    def observation_rows(self) -> Iterator[dict[str, Any]]:
-        """OBSERVATION rows in the order of their frames' paths."""
-        rows = rows_of(self.observations)
-        return iter(sorted(rows, key=lambda row: (self.media_by_id[row["media_id"]]["path"], row["observation_id"])))
+    def _fetched(self) -> tempfile.TemporaryDirectory[str]:
+        """The tables of a run on S3, in a folder that goes with this object."""
+        scratch = tempfile.TemporaryDirectory(prefix="trygon-")
+        for name in TABLES:
+            file = f"{name}.parquet"
+            with open_input(join(self.folder, file)) as source, Path(scratch.name, file).open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return scratch

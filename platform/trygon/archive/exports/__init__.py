@@ -7,10 +7,10 @@ from trygon.archive.exports import camtrap_dp, csv
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.run import Run
 
-EXPORTS: dict[str, Callable[[Run, str | Path, ExportOptions], list[str]]] = {
+EXPORTS: dict[str, Callable[[Run, Path, ExportOptions], list[str]]] = {
     "camtrap-dp": camtrap_dp.write,
     "csv": csv.write,
 }
-"""Each writes into a folder and returns what a user should know of the result, a line each."""
+"""Each writes into a folder of this machine and returns what a user should know of the result, a line each."""
 
 __all__ = ["EXPORTS", "ExportOptions"]

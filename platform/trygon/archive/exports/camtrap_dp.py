@@ -17,14 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trygon import __version__
-from trygon.archive.counts import count_events
+from trygon.archive.database import columns
 from trygon.archive.exports import camtrap_schemas
-from trygon.archive.exports.csv import csv_text
+from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.listing import IMAGE_TYPES
-from trygon.archive.rows import rows_of
 from trygon.archive.run import Run
-from trygon.storage import join, write_json, write_text
+from trygon.storage import write_json
 from trygon.taxonomy.taxon import RANKS
 
 _ANYWHERE_M = 20_037_508
@@ -37,8 +36,23 @@ _TABLES = {
     "observations": camtrap_schemas.OBSERVATIONS,
 }
 
+_DEPLOYMENTS = """
+SELECT
+    deployment, min(timestamp) AS first, max(timestamp) AS last, bool_or(timestamp IS NULL) AS dateless,
+    mode(make) AS make, mode(model) AS model
+FROM media GROUP BY deployment ORDER BY deployment
+"""
+_SIGHTINGS = """
+SELECT sightings.*, events.start, events."end"
+FROM sightings JOIN events USING (event_id) ORDER BY path, observation_id
+"""
+_TAXA = f"""
+SELECT DISTINCT scientific, rank, {columns(RANKS)}, common
+FROM observations WHERE scientific IS NOT NULL ORDER BY ALL
+"""
 
-def write(run: Run, out: str | Path, options: ExportOptions) -> list[str]:
+
+def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     """Write the package; `datapackage.json` comes last."""
     package = _Package(run, options)
     rows = {
@@ -47,10 +61,9 @@ def write(run: Run, out: str | Path, options: ExportOptions) -> list[str]:
         "observations": package.observations(),
     }
     for name, schema in _TABLES.items():
-        columns = [field["name"] for field in schema["fields"]]
-        write_text(join(out, f"{name}.csv"), csv_text(columns, rows[name]))
-        write_json(join(out, camtrap_schemas.FOLDER, f"{name}-table-schema.json"), schema)
-    write_json(join(out, "datapackage.json"), package.description())
+        write_rows(out / f"{name}.csv", [field["name"] for field in schema["fields"]], rows[name])
+        write_json(out / camtrap_schemas.FOLDER / f"{name}-table-schema.json", schema)
+    write_json(out / "datapackage.json", package.description())
     return package.notes()
 
 
@@ -60,17 +73,9 @@ class _Package:
     options: ExportOptions
 
     @cached_property
-    def spans(self) -> dict[str, tuple[datetime | None, datetime | None]]:
-        """First and last date of each deployment's frames."""
-        times: dict[str, list[datetime]] = {}
-        for row in self.run.media_by_id.values():
-            times.setdefault(row["deployment"], []).extend([row["timestamp"]] if row["timestamp"] else [])
-        return {name: (min(found, default=None), max(found, default=None)) for name, found in sorted(times.items())}
-
-    @cached_property
-    def dateless(self) -> set[str]:
-        """Deployments with frames that have no date."""
-        return {row["deployment"] for row in self.run.media_by_id.values() if row["timestamp"] is None}
+    def cameras(self) -> dict[str, dict[str, Any]]:
+        """Deployments by name: first and last date, whether frames without one are among them, make and model."""
+        return {row["deployment"]: row for row in self.run.rows(_DEPLOYMENTS)}
 
     @cached_property
     def made(self) -> datetime:
@@ -78,17 +83,15 @@ class _Package:
         return datetime.fromisoformat(self.run.summary["finished"])
 
     def start(self, deployment: str) -> datetime:
-        return self.spans[deployment][0] or _NO_DATE
+        return self.cameras[deployment]["first"] or _NO_DATE
 
     def deployments(self) -> Iterator[dict[str, Any]]:
-        cameras = {row["deployment"]: row for row in self.run.media_by_id.values() if row["model"] or row["make"]}
-        for name, (_, end) in self.spans.items():
+        for name, camera in self.cameras.items():
             latitude, longitude = self.options.places.get(name, (0, 0))
-            camera = cameras.get(name, {})
             comments = []
             if name not in self.options.places:
                 comments.append("coordinates unknown: 0, 0 stands for anywhere on Earth")
-            if name in self.dateless:
+            if camera["dateless"]:
                 comments.append("some files have no date: the first date of the deployment stands in")
             yield {
                 "deploymentID": name,
@@ -97,14 +100,14 @@ class _Package:
                 "longitude": longitude,
                 "coordinateUncertainty": None if name in self.options.places else _ANYWHERE_M,
                 "deploymentStart": self.options.iso(self.start(name)),
-                "deploymentEnd": self.options.iso(end or _NO_DATE),
-                "cameraModel": "-".join(part for part in (camera.get("make"), camera.get("model")) if part),
-                "timestampIssues": "true" if name in self.dateless else "false",
+                "deploymentEnd": self.options.iso(camera["last"] or _NO_DATE),
+                "cameraModel": "-".join(part for part in (camera["make"], camera["model"]) if part),
+                "timestampIssues": "true" if camera["dateless"] else "false",
                 "deploymentComments": "; ".join(comments),
             }
 
     def media(self) -> Iterator[dict[str, Any]]:
-        for row in self.run.media_by_id.values():
+        for row in self.run.rows("FROM media ORDER BY path"):
             exif = {"Make": row["make"], "Model": row["model"]}
             comments = [f"corrupted file: {row['failure']}"] if row["failure"] else []
             comments += [] if row["timestamp"] else ["no date in the file"]
@@ -124,22 +127,21 @@ class _Package:
             }
 
     def observations(self) -> Iterator[dict[str, Any]]:
-        for row in self.run.observation_rows():
-            box = self.run.boxes.get(row["detection_id"], {})
-            yield self._observation(row["event_id"], row) | {
+        for row in self.run.rows(_SIGHTINGS):
+            yield self._observation(row) | {
                 "observationID": row["observation_id"],
                 "mediaID": row["media_id"],
                 "observationLevel": "media",
                 "count": None if row["type"] in ("blank", "unknown") else 1,
-                "bboxX": box.get("x"),
-                "bboxY": box.get("y"),
-                "bboxWidth": box.get("width"),
-                "bboxHeight": box.get("height"),
+                "bboxX": row["x"],
+                "bboxY": row["y"],
+                "bboxWidth": row["width"],
+                "bboxHeight": row["height"],
                 "classificationProbability": row["probability"],
                 "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
             }
-        for row in count_events(self.run.events, self.run.observations):
-            yield self._observation(row["event_id"], row) | {
+        for row in self.run.rows("FROM event_taxa ORDER BY deployment, start, event_id, number"):
+            yield self._observation(row) | {
                 "observationID": f"{row['event_id']}-{row['number']}",
                 "observationLevel": "event",
                 "count": row["count"] or None,
@@ -147,14 +149,13 @@ class _Package:
                 "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
             }
 
-    def _observation(self, event_id: int, row: dict[str, Any]) -> dict[str, Any]:
-        event = self.run.events_by_id[event_id]
-        start = event["start"] or self.start(event["deployment"])
+    def _observation(self, row: dict[str, Any]) -> dict[str, Any]:
+        start = row["start"] or self.start(row["deployment"])
         return {
-            "deploymentID": event["deployment"],
-            "eventID": event_id,
+            "deploymentID": row["deployment"],
+            "eventID": row["event_id"],
             "eventStart": self.options.iso(start),
-            "eventEnd": self.options.iso(event["end"] or start),
+            "eventEnd": self.options.iso(row["end"] or start),
             "observationType": row["type"],
             "scientificName": row["scientific"],
             "lifeStage": row["life_stage"],
@@ -166,8 +167,8 @@ class _Package:
 
     def description(self) -> dict[str, Any]:
         schemas = camtrap_schemas.URL if self.options.by_url else camtrap_schemas.FOLDER
-        starts = [start for start, _ in self.spans.values() if start] or [_NO_DATE]
-        ends = [end for _, end in self.spans.values() if end] or [_NO_DATE]
+        starts = [camera["first"] for camera in self.cameras.values() if camera["first"]] or [_NO_DATE]
+        ends = [camera["last"] for camera in self.cameras.values() if camera["last"]] or [_NO_DATE]
         return {
             "name": "camera-trap-archive",
             "profile": f"{camtrap_schemas.URL}/camtrap-dp-profile.json",
@@ -200,8 +201,8 @@ class _Package:
 
     def _spatial(self) -> dict[str, Any]:
         """The rectangle of all cameras; the whole Earth where one of them has no place."""
-        known = [self.options.places[name] for name in self.spans if name in self.options.places]
-        if not known or len(known) < len(self.spans):
+        known = [self.options.places[name] for name in self.cameras if name in self.options.places]
+        if not known or len(known) < len(self.cameras):
             known = [(-90.0, -180.0), (90.0, 180.0)]
         south, north = (pick(place[0] for place in known) for pick in (min, max))
         west, east = (pick(place[1] for place in known) for pick in (min, max))
@@ -210,24 +211,23 @@ class _Package:
 
     def _taxonomic(self) -> list[dict[str, Any]]:
         taxa: dict[str, dict[str, Any]] = {}
-        for row in rows_of(self.run.observations):
-            if row["scientific"]:
-                entry = {"scientificName": row["scientific"], "taxonRank": row["rank"]}
-                entry |= {rank: row[rank] for rank in RANKS[:-1] if row[rank]}
-                if row["common"]:
-                    entry["vernacularNames"] = {"eng": row["common"]}
-                taxa.setdefault(row["scientific"], entry)
-        return [taxa[name] for name in sorted(taxa)]
+        for row in self.run.rows(_TAXA):
+            entry = {"scientificName": row["scientific"], "taxonRank": row["rank"]}
+            entry |= {rank: row[rank] for rank in RANKS[:-1] if row[rank]}
+            if row["common"]:
+                entry["vernacularNames"] = {"eng": row["common"]}
+            taxa.setdefault(row["scientific"], entry)
+        return list(taxa.values())
 
     def notes(self) -> list[str]:
-        placeless = [name for name in self.spans if name not in self.options.places]
+        placeless = [name for name in self.cameras if name not in self.options.places]
         notes = []
         if placeless:
             notes.append(
-                f"{len(placeless)} of {len(self.spans)} deployments have no coordinates: they stand at 0, 0 with an "
+                f"{len(placeless)} of {len(self.cameras)} deployments have no coordinates: they stand at 0, 0 with an "
                 "uncertainty that covers the Earth. Give --deployments CSV (deployment,latitude,longitude)"
             )
-        unknown = sorted(set(self.options.places) - set(self.spans))
+        unknown = sorted(set(self.options.places) - set(self.cameras))
         if unknown:
             notes.append(f"--deployments names {unknown[0]!r}, which the archive does not have")
         return notes

@@ -1,14 +1,13 @@
 """One flat table for spreadsheets: a row an observation, and a row a file that could not be read."""
 
 import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from trygon.archive.database import columns
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.run import Run
-from trygon.storage import join, write_text
 from trygon.taxonomy.taxon import RANKS
 
 COLUMNS = [
@@ -16,44 +15,32 @@ COLUMNS = [
     *RANKS,
     *("confidence", "x", "y", "width", "height", "event_count", "life_stage", "sex", "reviewed_by", "failure"),
 ]
+_FAILURES = "SELECT path, deployment, timestamp, bytes, failure FROM media WHERE failure IS NOT NULL ORDER BY path"
 
 
-def write(run: Run, out: str | Path, options: ExportOptions) -> list[str]:
+def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     """Write `observations.csv` and `failures.csv`."""
-    write_text(join(out, "observations.csv"), csv_text(COLUMNS, rows(run, options)))
-    failures = [row for row in run.media_by_id.values() if row["failure"]]
-    columns = ["path", "deployment", "bytes", "failure"]
-    write_text(join(out, "failures.csv"), csv_text(columns, failures))
+    write_rows(out / "observations.csv", COLUMNS, rows(run, options))
+    write_rows(out / "failures.csv", ["path", "deployment", "bytes", "failure"], run.rows(_FAILURES))
     return []
 
 
 def rows(run: Run, options: ExportOptions) -> Iterator[dict[str, Any]]:
     """Rows with `COLUMNS`: all observations in the order of their files, then the failures."""
-    for row in run.observation_rows():
-        media = run.media_by_id[row["media_id"]]
-        box = run.boxes.get(row["detection_id"], {})
-        time = media["timestamp"]
-        yield {
-            **{name: row[name] for name in ("event_id", "type", "common", "scientific", "rank", *RANKS)},
-            **{name: row[name] for name in ("event_count", "life_stage", "sex", "reviewed_by")},
-            **{name: media[name] for name in ("path", "deployment", "failure")},
-            **{name: box.get(name) for name in ("confidence", "x", "y", "width", "height")},
-            "probability": row["probability"],
-            "timestamp": options.iso(time) if time else None,
-        }
-    for media in run.media_by_id.values():
-        if media["failure"]:
-            time = options.iso(media["timestamp"]) if media["timestamp"] else None
-            yield {name: media[name] for name in ("path", "deployment", "failure")} | {"timestamp": time}
+    names = columns(name for name in COLUMNS if name != "failure")
+    for row in run.rows(f"SELECT {names} FROM sightings ORDER BY path, observation_id"):
+        yield row | {"timestamp": options.iso(row["timestamp"])}
+    for row in run.rows(_FAILURES):
+        yield row | {"timestamp": options.iso(row["timestamp"])}
 
 
-def csv_text(columns: list[str], content: Any) -> str:
-    """Rows as CSV; nothing where a value is missing, six digits for fractions."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in content)
-    return buffer.getvalue()
+def write_rows(path: Path, columns: Sequence[str], content: Iterable[dict[str, Any]]) -> None:
+    """Write rows as CSV as they come; nothing where a value is missing, six digits for fractions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _plain(value) for name, value in row.items()} for row in content)
 
 
 def _plain(value: Any) -> Any:

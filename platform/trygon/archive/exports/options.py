@@ -20,9 +20,9 @@ class ExportOptions:
     title: str = "Camera-trap archive"
     by_url: bool = False
 
-    def iso(self, time: datetime) -> str:
-        """A camera's local time with its offset, as ISO 8601."""
-        return f"{time:%Y-%m-%dT%H:%M:%S}{self.time_zone}"
+    def iso(self, time: datetime | None) -> str:
+        """A camera's local time with its offset, as ISO 8601; blank where there is none."""
+        return f"{time:%Y-%m-%dT%H:%M:%S}{self.time_zone}" if time else ""
 
 
 def read_places(path: Path) -> dict[str, tuple[float, float]]:

@@ -1,0 +1,105 @@
+"""The tables of a run as a DuckDB database, with what people said of its observations put in place.
+
+Reviews are few beside predictions: the rows of the frames that they touch are judged by `reviews.apply`, all others
+come out of the Parquet files as they lie. What DuckDB sorts and cannot hold in memory goes to the disk.
+"""
+
+import glob
+import tempfile
+import uuid
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from trygon.archive.counts import count_rows
+from trygon.archive.reviews import apply
+from trygon.schemas import EVENT_TAXON, OBSERVATION, REVIEWED
+
+TABLES = ("media", "detections", "observations", "events", "failures")
+"""Each is a Parquet file of its name in the run folder, with the columns of `trygon.schemas`."""
+
+_MEMORY = "1GB"
+_TOUCHED = """
+FROM predictions WHERE media_id IN (
+    SELECT media_id FROM predictions WHERE observation_id IN (SELECT unnest(observation_ids) FROM reviews)
+)
+"""
+_OBSERVATIONS = """
+CREATE VIEW observations AS
+FROM predictions WHERE set_aside IS NULL AND media_id NOT IN (SELECT media_id FROM judged)
+UNION ALL BY NAME
+FROM judged WHERE set_aside IS NULL
+"""
+_NAMED = """
+FROM observations WHERE event_id IN (SELECT event_id FROM judged WHERE reviewed_by IS NOT NULL)
+ORDER BY event_id, observation_id
+"""
+_EVENT_TAXA = """
+CREATE VIEW event_taxa AS
+SELECT * EXCLUDE taxon, unnest(taxon) FROM (
+    SELECT * EXCLUDE taxa, unnest(taxa) AS taxon, generate_subscripts(taxa, 1) - 1 AS number
+    FROM events WHERE event_id NOT IN (SELECT event_id FROM counted)
+)
+UNION ALL BY NAME
+SELECT events.* EXCLUDE taxa, counted.* EXCLUDE event_id FROM counted JOIN events USING (event_id)
+"""
+_SIGHTINGS = """
+CREATE VIEW sightings AS
+SELECT observations.*, path, deployment, timestamp, detections.* EXCLUDE (detection_id, media_id)
+FROM observations JOIN media USING (media_id) LEFT JOIN detections USING (detection_id)
+"""
+_COUNTED = pa.schema(
+    [OBSERVATION.field("event_id"), pa.field("number", pa.int64(), nullable=False), *EVENT_TAXON, *REVIEWED]
+)
+
+
+def columns(names: Iterable[str]) -> str:
+    """Columns by their names in SQL, where `order` is a word."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def open_database(folder: Path, reviews: pa.Table) -> duckdb.DuckDBPyConnection:
+    """A database of the Parquet files in a folder of this machine and of REVIEW rows.
+
+    Its relations: `media`, `detections`, `events` and `failures` as they lie; `predictions`, which are all rows of
+    `observations.parquet`; `observations`, less what is set aside and with what people said (`schemas.reviewed`);
+    `sightings`, these with their frame's path, deployment and timestamp and their detection's columns; and
+    `event_taxa`, a row an event and taxon with `number` and the fields of EVENT_TAXON and of a review.
+    """
+    # DuckDB makes the folder when it needs it, and removes it.
+    overflow = Path(tempfile.gettempdir(), f"trygon-{uuid.uuid4().hex}")
+    database = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(overflow)})
+    for name in TABLES:
+        place = glob.escape(str(folder / f"{name}.parquet")).replace("'", "''")
+        view = "predictions" if name == "observations" else name
+        database.execute(f"CREATE VIEW {view} AS FROM read_parquet('{place}')")
+    database.execute("SET TimeZone = 'UTC'")
+    # Tables, not Arrow's memory under a name: that is of one cursor alone.
+    _keep(database, "reviews", reviews)
+    touched = database.sql(_TOUCHED).to_arrow_table().cast(OBSERVATION)
+    _keep(database, "judged", apply(touched, reviews))
+    database.execute(_OBSERVATIONS)
+    _keep(database, "counted", pa.Table.from_pylist(_counted(database), _COUNTED))
+    database.execute(_EVENT_TAXA)
+    database.execute(_SIGHTINGS)
+    return database
+
+
+def _keep(database: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    database.register("given", table)
+    database.execute(f"CREATE TABLE {name} AS FROM given")
+    database.unregister("given")
+
+
+def _counted(database: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """What the events held of which a person named something: their pooled taxa do not know of it."""
+    rows = database.sql(_NAMED).to_arrow_table().to_pylist()
+    return [
+        taxon | {"event_id": event_id, "number": number}
+        for event_id, group in groupby(rows, key=lambda row: row["event_id"])
+        for number, taxon in enumerate(count_rows(list(group)))
+    ]
