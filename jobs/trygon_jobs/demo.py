@@ -255,9 +255,9 @@ def _ask(server: subprocess.Popen[bytes], config: DemoConfig) -> None:
     photo = row.pop("image")
     request = urllib.request.Request(f"{url}/v1/classify", data=photo, headers={"Content-Type": "image/jpeg"})
     with _DIRECT.open(request, timeout=60) as response:
-        answer = json.load(response)
+        reply = json.load(response)
     write_bytes(config.out / "photo.jpg", photo)
-    write_json(config.out / "answer.json", {"photo": row, "answer": answer})
+    write_json(config.out / "answer.json", {"photo": row, "answer": {"floor": reply["floor"], **reply["answers"][0]}})
 
 
 def _becomes_ready(server: subprocess.Popen[bytes], url: str) -> bool:

@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig
 
 
 class ServeConfig(JobConfig):
@@ -16,8 +18,11 @@ class ServeConfig(JobConfig):
 
     model: str
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
-    labels: Place
-    """A LabelBank made with that model by `trygon build-labels`."""
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    """LabelBanks made with that model by `trygon build-labels`: FOLDER, or NAME=FOLDER (repeat it). The first is taken
+    where a request names none; a folder alone is called by its own name."""
+    checklist: tuple[str, ...] = ()
+    """Tables of taxa that a request can keep to, as NAME=FILE (repeat it)."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets others on the network ask."""
     port: int = Field(8000, ge=1, le=65535)
@@ -28,9 +33,36 @@ class ServeConfig(JobConfig):
 
 def main(config: Annotated[ServeConfig, Parameter(name="*")]) -> None:
     """Answer classification requests over HTTP, until Ctrl-C."""
-    command = [sys.executable, "-m", "trygon_serving", json.dumps(config.model_dump(mode="json"))]
+    command = [sys.executable, "-m", "trygon_serving", json.dumps(_settings(config))]
     if "--debug" in sys.argv:
         command.append("--debug")
     sys.stdout.flush()
     # In place of this process, so that signals reach the launcher itself.
     os.execv(sys.executable, command)
+
+
+def _settings(config: ServeConfig) -> dict[str, Any]:
+    """What the serving package is told: places by the names that requests call them."""
+    settings = config.model_dump(mode="json", exclude={"labels", "checklist"})
+    return settings | {"labels": _named("labels", config.labels), "checklists": _named("checklist", config.checklist)}
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _named(setting: str, values: Sequence[str]) -> dict[str, str]:
+    """NAME=PLACE, or a place alone, by name. `UserError` for a name that is there twice or is none."""
+    from trygon.errors import UserError
+    from trygon.storage import name_of
+
+    places: dict[str, str] = {}
+    for value in values:
+        name, equals, place = value.partition("=")
+        if not equals or "/" in name:
+            name, place = name_of(value.rstrip("/")).split(".")[0], value
+        if not _NAME.fullmatch(name):
+            raise UserError(f"--{setting} {value}: {name!r} is no name; give NAME=PLACE, in letters, digits, . _ -")
+        if name in places:
+            raise UserError(f"--{setting} {value}: {name} is there twice; give each a name of its own, as NAME=PLACE")
+        places[name] = place
+    return places

@@ -1,53 +1,144 @@
-"""The image out of a request's body: the body itself, or the `image` field of a form. Memory is limited."""
+"""The images out of a request's body: the body itself, the files of a form, or base64 in JSON. Memory is limited.
 
-from collections.abc import AsyncGenerator
+With the images come the options that stand beside them: fields of the form, or members of the JSON.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from trygon_serving.wire import MAX_BODY_BYTES, Problem
+from trygon_serving.limits import MAX_CLADES, MAX_NAMES, Limits
+from trygon_serving.problem import Problem
 
 FIELD = "image"
+LISTS = ("clade", "names")
+"""Options that a form may hold several times."""
 
-_HOW = f"send a form with the file field `{FIELD}`, or the image itself as the body with Content-Type: image/jpeg"
+_HOW = (
+    f"send a form with file fields `{FIELD}`, JSON with base64 in `images`, or one image itself as the body with "
+    "Content-Type: image/jpeg"
+)
+_MAX_FIELDS = MAX_NAMES + MAX_CLADES + 8
+_MAX_FIELD_BYTES = 4096
 
 
-async def read_image(request: Request) -> bytes:
-    """The encoded image. Raises `Problem` 413, 415 or 422."""
+@dataclass(frozen=True)
+class Body:
+    """Encoded images, and the options beside them as they were written."""
+
+    images: list[bytes]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    typed: bool = False
+    """Whether numbers among the options are numbers, as JSON has them, and not texts."""
+
+
+async def read_body(request: Request, limits: Limits) -> Body:
+    """What a request brings. Raises `Problem` 408, 413, 415 or 422."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large()
+    if declared.isdigit() and int(declared) > limits.body_bytes:
+        raise _too_large(limits)
+    try:
+        async with asyncio.timeout(limits.body_s):
+            body = await _read(request, limits)
+    except TimeoutError as error:
+        raise Problem(408, "The body did not arrive in time", f"within {limits.body_s:.0f} s") from error
+    if not body.images:
+        raise Problem(422, "There is no image", _HOW)
+    if len(body.images) > limits.images:
+        raise Problem(413, "Too many images", f"at most {limits.images} a request")
+    return body
+
+
+async def _read(request: Request, limits: Limits) -> Body:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        return await _read_form(request)
+        return await _read_form(request, limits)
+    if content_type == "application/json":
+        data = await _read_all(request, limits)
+        return await asyncio.to_thread(_parse_json, data, limits)
     if content_type.startswith("image/") or content_type == "application/octet-stream":
-        return b"".join([chunk async for chunk in _limited(request)])
+        return Body([await _read_all(request, limits)])
     raise Problem(415, "Not an image", f"Content-Type {content_type or 'is missing'}: {_HOW}")
 
 
-async def _read_form(request: Request) -> bytes:
+async def _read_form(request: Request, limits: Limits) -> Body:
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, limits),
+        max_files=limits.images,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+    parser.spool_max_size = limits.body_bytes  # nothing is written to disk
     try:
-        form = await MultiPartParser(request.headers, _limited(request), max_files=1, max_fields=8).parse()
-    except (MultiPartException, KeyError) as error:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        if "Too many files" in str(error):
+            raise Problem(413, "Too many images", f"at most {limits.images} a request") from error
         raise Problem(422, "The form cannot be read", f"{error}: {_HOW}") from error
-    file = form.get(FIELD)
-    if not isinstance(file, UploadFile):
-        raise Problem(422, "The form has no image", _HOW)
     try:
-        return await file.read()
+        images = [await file.read() for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
+        return Body(images, _fields(form))
     finally:
         await form.close()
 
 
-async def _limited(request: Request) -> AsyncGenerator[bytes, None]:
+def _fields(form: FormData) -> dict[str, Any]:
+    """The options of a form; `names` and `clade` may stand in several fields, or in the lines of one."""
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != FIELD:
+                raise Problem(422, "The form cannot be read", f"the file field {name!r} is not known: {_HOW}")
+        elif name in LISTS:
+            fields.setdefault(name, []).extend(line for line in value.splitlines() if line.strip())
+        else:
+            fields[name] = value
+    return fields
+
+
+def _parse_json(data: bytes, limits: Limits) -> Body:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Problem(422, "The JSON cannot be read", str(error)) from error
+    images = content.pop("images", None) if isinstance(content, dict) else None
+    if not isinstance(images, list):
+        raise Problem(422, "The JSON cannot be read", 'it is {"images": [base64, …], …options}')
+    if len(images) > limits.images:
+        raise Problem(413, "Too many images", f"at most {limits.images} a request")
+    return Body([_decoded(place, text) for place, text in enumerate(images)], content, typed=True)
+
+
+def _decoded(place: int, text: object) -> bytes:
+    try:
+        if isinstance(text, str):
+            return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    raise Problem(422, "The JSON cannot be read", f"images[{place}] is not base64")
+
+
+async def _read_all(request: Request, limits: Limits) -> bytes:
+    return b"".join([chunk async for chunk in _limited(request, limits)])
+
+
+async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
+        if size > limits.body_bytes:
+            raise _too_large(limits)
         yield chunk
 
 
-def _too_large() -> Problem:
-    return Problem(413, "The body is too large", f"at most {MAX_BODY_BYTES // 1_000_000} MB")
+def _too_large(limits: Limits) -> Problem:
+    return Problem(413, "The body is too large", f"at most {limits.body_bytes // 1_000_000} MB")

@@ -13,8 +13,9 @@ from rich.console import Console
 from trygon.cluster.local import inside_cluster, start_ray
 from trygon.errors import UserError, origin
 from trygon.storage import absolute
-from trygon_serving.app import AppArgs, build
+from trygon_serving.app import build
 from trygon_serving.embedded import Embedded
+from trygon_serving.service import AppArgs
 from trygon_serving.settings import Settings
 from trygon_serving.stop import interrupt_on_signals
 
@@ -61,8 +62,7 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
                 http_options={"host": settings.host, "port": settings.port, "request_timeout_s": 30},
                 logging_config=quiet,
             )
-            args = AppArgs(labels=absolute(settings.labels), triton=triton, model=settings.model)
-            serve.run(build(args), name=APP, route_prefix="/", logging_config=quiet)
+            serve.run(build(_arguments(settings, triton)), name=APP, route_prefix="/", logging_config=quiet)
         yield
     finally:
         if not own:
@@ -70,6 +70,13 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
         # A Ray of our own ends as a whole, at once: Serve's orderly shutdown waits half a minute for a controller that
         # the same signal may have ended already.
         ray.shutdown()
+
+
+def _arguments(settings: Settings, triton: str) -> AppArgs:
+    labels, checklists = (
+        {name: absolute(place) for name, place in places.items()} for places in (settings.labels, settings.checklists)
+    )
+    return AppArgs(labels=labels, triton=triton, model=settings.model, checklists=checklists)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.models.folder import describe, folder_of
+from trygon.taxonomy.tables import read_checklist
 
 
 class Settings(BaseModel):
@@ -15,7 +16,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
-    labels: str
+    labels: dict[str, str]
+    checklists: dict[str, str]
     host: str
     port: int
     triton: str | None
@@ -24,9 +26,13 @@ class Settings(BaseModel):
 def check(settings: Settings) -> None:
     """`UserError` for what would fail later: the port, the labels, the model, or labels of another model."""
     require_port(settings.host, settings.port)
-    bank = LabelBank.load(settings.labels)
+    banks = [LabelBank.load(folder) for folder in settings.labels.values()]
+    for place in settings.checklists.values():
+        read_checklist(place)
     if folder_of(settings.model) is not None:
-        bank.require_model(describe(settings.model))
+        tower = describe(settings.model)
+        for bank in banks:
+            bank.require_model(tower)
 
 
 def require_port(host: str, port: int) -> None:

@@ -1,5 +1,7 @@
-"""The image encoder behind Triton, over gRPC, from within an event loop."""
+"""The encoders behind Triton, over gRPC, from within an event loop."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,9 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from trygon.data.images import ResizeMode
-from trygon.models.export import ENCODER, INPUT, OUTPUT
+from trygon.models.export import ENCODER, INPUT, OUTPUT, TEXT_ENCODER, TEXT_INPUT, text_array
 from trygon.models.folder import ImageTower
-from trygon_serving.wire import Problem
+from trygon_serving.problem import Problem
 
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
@@ -21,23 +23,36 @@ _CHANNEL = [
     ("grpc.enable_http_proxy", 0),
 ]
 
+_LOAD_WAIT_S = 10
 _EXPIRED = "Deadline Exceeded"
 
 
 class TritonEncoder:
-    """A client of one Triton. Make it in the event loop that uses it: its channel belongs to that loop."""
+    """A client of one Triton. Its channel belongs to the event loop that first uses it."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
+        self._opened: triton.InferenceServerClient | None = None
         self._tower: ImageTower | None = None
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def _client(self) -> triton.InferenceServerClient:
+        if self._opened is None:
+            self._opened = triton.InferenceServerClient(self.address, channel_args=_CHANNEL)
+        return self._opened
 
     async def is_ready(self) -> bool:
-        """Whether the encoder would answer now."""
+        """Whether an image would be encoded now."""
         try:
             return bool(await self._client.is_model_ready(ENCODER, client_timeout=2))
         except InferenceServerException:
             return False
+
+    @property
+    def known_tower(self) -> ImageTower | None:
+        """What `tower` told last."""
+        return self._tower
 
     async def tower(self) -> ImageTower:
         """What the encoder wants and gives, as its configuration says; asked once."""
@@ -49,22 +64,48 @@ class TritonEncoder:
             self._tower = _read_config(answer.config)
         return self._tower
 
-    async def encode(self, image_CHW: np.ndarray, timeout_s: float) -> np.ndarray:
-        """One uint8 image (3, S, S) to a unit vector (1, D). Raises `Problem` 503 or 504."""
-        tensor = triton.InferInput(INPUT, [1, *image_CHW.shape], "UINT8")
-        tensor.set_data_from_numpy(image_CHW[None])
-        try:
-            answer = await self._client.infer(ENCODER, [tensor], client_timeout=timeout_s)
-        except InferenceServerException as error:
-            raise self._problem(error) from error
-        vector_BD = answer.as_numpy(OUTPUT) if answer else None
-        if vector_BD is None or vector_BD.shape != (1, (await self.tower()).dim):
-            raise Problem(502, "The encoder's answer is broken", f"{ENCODER} gave no vector of the width it declares")
-        return vector_BD
+    async def encode(self, image_BCHW: np.ndarray, timeout_s: float) -> np.ndarray:
+        """uint8 images (B, 3, S, S), at most `MAX_BATCH`, to unit vectors (B, D). Raises `Problem` 502, 503 or 504."""
+        return await self._infer(ENCODER, INPUT, image_BCHW, timeout_s)
+
+    async def encode_texts(self, texts: Sequence[str], timeout_s: float) -> np.ndarray:
+        """Captions, at most `MAX_BATCH`, to unit vectors (B, D). Raises `Problem` 502, 503 or 504."""
+        await self._require_texts()
+        return await self._infer(TEXT_ENCODER, TEXT_INPUT, text_array(texts), timeout_s)
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._client.close()
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def _require_texts(self) -> None:
+        """Have the text encoder loaded, which our own Triton leaves out when it starts. `Problem` 503 meanwhile."""
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load(TEXT_ENCODER))
+        try:
+            # Who asked goes away in the end; the loading goes on.
+            await asyncio.wait_for(asyncio.shield(self._loading), _LOAD_WAIT_S)
+        except TimeoutError as error:
+            raise Problem(503, "The text encoder is being loaded", retry_after_s=5) from error
+        except InferenceServerException as error:
+            raise self._problem(error) from error
+
+    async def _load(self, model: str) -> None:
+        if not await self._client.is_model_ready(model, client_timeout=5):
+            await self._client.load_model(model)
+
+    async def _infer(self, model: str, input_name: str, array: np.ndarray, timeout_s: float) -> np.ndarray:
+        tensor = triton.InferInput(input_name, list(array.shape), "UINT8")
+        tensor.set_data_from_numpy(array)
+        try:
+            answer = await self._client.infer(model, [tensor], client_timeout=timeout_s)
+        except InferenceServerException as error:
+            raise self._problem(error) from error
+        vector_BD = answer.as_numpy(OUTPUT) if answer else None
+        if vector_BD is None or vector_BD.shape != (len(array), (await self.tower()).dim):
+            raise Problem(502, "The encoder's answer is broken", f"{model} gave no vector of the width it declares")
+        return vector_BD
 
     def _problem(self, error: InferenceServerException) -> Problem:
         if _EXPIRED.lower() in str(error).lower() or "DEADLINE_EXCEEDED" in str(error.status()):

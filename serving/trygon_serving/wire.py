@@ -1,19 +1,49 @@
-"""What goes over HTTP: the answer to one image, what is served, and problems as RFC 9457 describes them."""
+"""What goes over HTTP: what is asked, what is answered. Knows nothing of how answers are found.
 
-from collections.abc import Mapping
+The client of this package reads the same classes, so nothing heavy is imported here.
+"""
 
-from pydantic import BaseModel
+from typing import Annotated, Literal
 
-from trygon.labelling.bank import LabelBank
-from trygon.labelling.classification import Answer
-from trygon.models.folder import ImageTower
-from trygon.taxonomy.taxon import RANKS, Taxon
+from pydantic import BaseModel, ConfigDict, Field
 
-MAX_BODY_BYTES = 20_000_000
-PROBLEM_TYPE = "application/problem+json"
+from trygon_serving.limits import MAX_CLADES, MAX_K, MAX_NAME_CHARACTERS, MAX_NAMES
+from trygon_serving.problem import ProblemDocument
 
-STATUS_OF_REASON = {"too_large": 413, "not_an_image": 415}
-"""HTTP status of a `BadImage`'s reason; 422 for all others."""
+RankName = Literal["kingdom", "phylum", "class", "order", "family", "genus", "species"]
+Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=r"\S")]
+
+
+class Options(BaseModel):
+    """How to name what is on the images: in the query, as fields of a form, or beside the images in JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(5, ge=1, le=MAX_K, description="how many taxa `top` lists")
+    rank: RankName = Field("species", description="the deepest rank that is named; `top` lists taxa of this rank")
+    floor: float = Field(0.5, ge=0, le=1, description="least probability of a rank that is named")
+    labels: Label | None = Field(None, description="a label set of `/v1/label-sets`; by default the first")
+    clade: list[Label] = Field(
+        [], max_length=MAX_CLADES, description="only taxa of these clades: names, or paths from the kingdom down (a/b)"
+    )
+    checklist: Label | None = Field(None, description="only taxa on this checklist of `/v1/label-sets`")
+    names: list[Label] = Field(
+        [], max_length=MAX_NAMES, description="these names, in any words, instead of the label set's taxa"
+    )
+
+
+class ClassifyBody(Options):
+    """Images in base64, and how to name what is on them."""
+
+    images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
+
+
+class EmbedBody(BaseModel):
+    """Images in base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
 
 
 class Clade(BaseModel):
@@ -24,12 +54,30 @@ class Clade(BaseModel):
 
 
 class Name(BaseModel):
-    """A taxon: its deepest rank, its names, and how probable it is."""
+    """A taxon: its deepest rank, its names, and how probable it is.
 
-    rank: str | None
+    `asked` is the name as the request gave it, null where it gave none. One that is no taxon of the label set, or the
+    name of several, has no rank and no other names.
+    """
+
+    rank: RankName | None
     scientific: str
     common: str
+    asked: str | None = None
     probability: float
+
+
+class Answer(BaseModel):
+    """What one image was found to be, or why it could not be used.
+
+    `lineage` is the most probable path through the tree; `taxon` is that path cut at the deepest rank whose
+    probability reaches the floor, null where not even the kingdom's does.
+    """
+
+    lineage: dict[RankName, Clade] = {}
+    taxon: Name | None = None
+    top: list[Name] = []
+    problem: ProblemDocument | None = None
 
 
 class ModelCard(BaseModel):
@@ -40,105 +88,89 @@ class ModelCard(BaseModel):
 
 
 class LabelsCard(BaseModel):
-    """Which names were to choose from: `digest` covers all lineages and common names."""
+    """Which names there were to choose from: `digest` covers all lineages and common names of the label set,
+    `num_taxa` counts those that were left by the clades, the checklist or the names of the request."""
 
+    name: str
+    digest: str
     num_taxa: int
     text_type: str
-    digest: str
 
 
 class Classification(BaseModel):
-    """The answer to one image.
+    """The answers to the images of one request, in their order."""
 
-    `lineage` is the most probable path through the tree; `taxon` is that path cut at the deepest rank whose
-    probability reaches the floor, null where not even the kingdom's does.
-    """
-
-    lineage: dict[str, Clade]
-    taxon: Name | None
-    top: list[Name]
+    answers: list[Answer]
     floor: float
-    crop: str = "whole frame"
+    rank: RankName
+    crop: Literal["whole frame"] = "whole frame"
     model: ModelCard
     labels: LabelsCard
     timings_ms: dict[str, float]
 
 
-class Served(BaseModel):
-    """One model with its labels, as `/v1/models` lists it."""
+class Embedding(BaseModel):
+    """The unit vector of one image, or why it could not be used."""
+
+    vector: list[float] | None = None
+    problem: ProblemDocument | None = None
+
+
+class Embeddings(BaseModel):
+    """The vectors of the images of one request, in their order."""
+
+    embeddings: list[Embedding]
+    model: ModelCard
+    timings_ms: dict[str, float]
+
+
+class ServedModel(BaseModel):
+    """A model, and what it wants of an image."""
 
     model: ModelCard
-    labels: LabelsCard
     side: int
     resize_mode: str
     dim: int
 
 
-def classification(
-    answer: Answer, floor: float, tower: ImageTower, bank: LabelBank, timings_ms: Mapping[str, float]
-) -> Classification:
-    """An answer as it goes over the wire."""
-    lineage = {
-        RANKS[rank]: Clade(name=taxon.scientific, probability=probability)
-        for rank, (taxon, probability) in enumerate(answer.ranks)
-        if taxon.lineage[rank]
-    }
-    return Classification(
-        lineage=lineage,
-        taxon=_name(answer.taxon, answer.probability) if answer.taxon else None,
-        top=[_name(taxon, probability) for taxon, probability in answer.top],
-        floor=floor,
-        model=model_card(tower),
-        labels=labels_card(bank),
-        timings_ms={name: round(value, 2) for name, value in timings_ms.items()},
-    )
+class LabelSet(BaseModel):
+    """A label set, with the reason why its newer version is not served, if there is one."""
+
+    name: str
+    digest: str
+    num_taxa: int
+    text_type: str
+    problem: str | None = None
 
 
-def served(tower: ImageTower, bank: LabelBank) -> Served:
-    """What `/v1/models` says of a model and its labels."""
-    return Served(
-        model=model_card(tower),
-        labels=labels_card(bank),
-        side=tower.side,
-        resize_mode=str(tower.resize_mode),
-        dim=tower.dim,
-    )
+class LabelSets(BaseModel):
+    """What `labels` and `checklist` of a request can name. The first label set is the one that is taken by default."""
+
+    label_sets: list[LabelSet]
+    checklists: list[str]
 
 
-def model_card(tower: ImageTower) -> ModelCard:
-    """The card of a model."""
-    return ModelCard(ref=tower.ref, digest=tower.digest)
+class TaxonItem(BaseModel):
+    """A clade: its rank and names, the path from its kingdom that tells it from its namesakes, and how many taxa of
+    the label set are in it."""
+
+    rank: RankName
+    scientific: str
+    common: str
+    path: str
+    num_taxa: int
 
 
-def labels_card(bank: LabelBank) -> LabelsCard:
-    """The card of a LabelBank."""
-    return LabelsCard(num_taxa=len(bank.tree), text_type=str(bank.text_type), digest=bank.tree.digest)
+class TaxaPage(BaseModel):
+    """Some of the clades that were asked for. `next` is the `offset` of those that follow; null after the last."""
+
+    taxa: list[TaxonItem]
+    total: int
+    next: int | None
+    labels: str
 
 
-def _name(taxon: Taxon, probability: float) -> Name:
-    rank = taxon.rank
-    return Name(
-        rank=None if rank is None else str(rank),
-        scientific=taxon.scientific,
-        common=taxon.common,
-        probability=probability,
-    )
+class Status(BaseModel):
+    """`live` or `ready`."""
 
-
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457
-    """A request that gets no answer: status, a title that is the same for all of its kind, and what happened here."""
-
-    def __init__(self, status: int, title: str, detail: str = "", retry_after_s: int | None = None) -> None:
-        super().__init__(f"{title}: {detail}" if detail else title)
-        self.status, self.title, self.detail, self.retry_after_s = status, title, detail, retry_after_s
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers beside the body."""
-        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-
-    @property
-    def body(self) -> dict[str, str | int]:
-        """The members of the problem document."""
-        members: dict[str, str | int] = {"type": "about:blank", "title": self.title, "status": self.status}
-        return {**members, "detail": self.detail} if self.detail else members
+    status: Literal["live", "ready"]

@@ -1,12 +1,24 @@
-"""What the serving tests share: a tiny model with labels, and a photo."""
+"""What the serving tests share: a tiny model with labels, a Triton with it, the application before it, and a photo."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
-from trygon.testing.served import Served, write_served
+from trygon.labelling.bank import LabelBank
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.tables import TAXA_SCHEMA
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.served import TAXA, Served, write_served
+from trygon_serving.api import make_api
+from trygon_serving.embedded import Embedded
+from trygon_serving.service import AppArgs, Service
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +32,45 @@ def photo() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((400, 240)).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def triton(tiny: Served) -> Iterator[Embedded]:
+    """The real server with the tiny model, shared by all tests that only ask it."""
+    server = Embedded.start(str(tiny.model_folder))
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def args(triton: Embedded, tiny: Served, tmp_path_factory: pytest.TempPathFactory) -> AppArgs:
+    """Two label sets and a checklist."""
+    folder = tmp_path_factory.mktemp("args")
+    tree = TaxonTree.from_taxa(TAXA[:2])
+    LabelBank.build(tree, tiny.model, TextType.COM).save(folder / "dogs")
+    write_checklist(folder / "island.csv", ["Vulpes vulpes", "Corvus corax"])
+    return AppArgs(
+        labels={"all": str(tiny.labels_folder), "dogs": str(folder / "dogs")},
+        triton=triton.grpc,
+        model="tiny",
+        checklists={"island": str(folder / "island.csv")},
+    )
+
+
+@pytest.fixture(scope="session")
+def api(args: AppArgs) -> Iterator[TestClient]:
+    """The application in this process, in front of the real Triton."""
+    with TestClient(make_api(Service(args))) as client:
+        yield client
+
+
+def write_checklist(path: Path, names: list[str]) -> None:
+    """A checklist with binomials alone, as they come from elsewhere."""
+    pairs = [name.split() for name in names]
+    blank = pa.array([""] * len(pairs))
+    columns = dict.fromkeys(TAXA_SCHEMA.names, blank)
+    columns |= {"genus": pa.array([genus for genus, _ in pairs]), "species": pa.array([it for _, it in pairs])}
+    pyarrow.csv.write_csv(pa.table(columns), path)

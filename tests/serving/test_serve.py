@@ -90,23 +90,22 @@ def test_answer_is_the_one_of_the_library(running: Running, photo: bytes) -> Non
     model, bank = running.tiny.model, LabelBank.load(running.tiny.labels_folder)
     vector_BD = model.encode_images(preprocess(photo, model.side, model.resize_mode)[None])
     expected = Classifier(bank, floor=0.3, k=3).classify(vector_BD)[0]
-    response = running.client.post("/v1/classify?k=3&floor=0.3", content=photo, headers=JPEG)
-    answer = response.raise_for_status().json()
-    for (taxon, probability), clade in zip(expected.ranks, answer["lineage"].values(), strict=True):
-        assert clade["name"] == taxon.scientific
-        assert clade["probability"] == pytest.approx(probability, abs=1e-3)
+    reply = running.client.post("/v1/classify?k=3&floor=0.3", content=photo, headers=JPEG).raise_for_status().json()
+    (answer,) = reply["answers"]
     assert [it["scientific"] for it in answer["top"]] == [taxon.scientific for taxon, _ in expected.top]
-    assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
-    assert answer["model"]["digest"] == model.digest
-    assert answer["labels"] == {"num_taxa": 4, "text_type": "taxon", "digest": bank.tree.digest}
-    assert set(answer["timings_ms"]) == {"decode", "encode", "classify", "total"}
+    assert answer["top"][0]["probability"] == pytest.approx(expected.top[0][1], abs=1e-3)
+    assert reply["model"]["digest"] == model.digest
+    assert reply["labels"]["digest"] == bank.tree.digest
 
 
-def test_form_and_body_give_the_same_answer(running: Running, photo: bytes) -> None:
-    form = running.client.post("/v1/classify", files={"image": ("fox.jpg", photo, "image/jpeg")}).raise_for_status()
-    body = running.client.post("/v1/classify", content=photo, headers=JPEG).raise_for_status()
-    for ours, theirs in zip(form.json()["top"], body.json()["top"], strict=True):
-        assert ours == {**theirs, "probability": pytest.approx(theirs["probability"], abs=1e-5)}
+def test_names_in_any_words_and_many_images(running: Running, photo: bytes) -> None:
+    files = [("image", ("fox.jpg", photo, "image/jpeg"))] * 3
+    form = {"names": "a tent\nred fox"}
+    while (response := running.client.post("/v1/classify", files=files, data=form)).status_code == 503:
+        assert response.headers["retry-after"]  # the text encoder is being loaded
+        time.sleep(1)
+    reply = response.raise_for_status().json()
+    assert [{it["asked"] for it in answer["top"]} for answer in reply["answers"]] == [{"a tent", "red fox"}] * 3
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,8 @@ def test_form_and_body_give_the_same_answer(running: Running, photo: bytes) -> N
     [
         ("/v1/classify", b"not a picture", JPEG, 415),
         ("/v1/classify", b"", JPEG, 422),
-        ("/v1/classify", b"{}", {"Content-Type": "application/json"}, 415),
+        ("/v1/classify", b"{}", {"Content-Type": "application/json"}, 422),
+        ("/v1/classify", b"{}", {"Content-Type": "text/plain"}, 415),
         ("/v1/classify?k=0", b"x", JPEG, 422),
         ("/v1/classify?floor=2", b"x", JPEG, 422),
         ("/v1/classify", bytes(20_000_001), JPEG, 413),
@@ -129,12 +129,6 @@ def test_problems(running: Running, path: str, content: bytes, headers: dict[str
     assert response.json()["title"]
 
 
-def test_truncated_photo_is_a_problem(running: Running, photo: bytes) -> None:
-    response = running.client.post("/v1/classify", content=photo[: len(photo) // 2], headers=JPEG)
-    assert response.status_code == 422
-    assert response.json()["detail"].startswith("truncated")
-
-
 def test_page_loads_nothing_from_elsewhere(running: Running) -> None:
     page = running.client.get("/").raise_for_status()
     assert "<h1>" in page.text
@@ -144,14 +138,19 @@ def test_page_loads_nothing_from_elsewhere(running: Running) -> None:
 
 
 def test_overload_is_refused_with_a_time_to_come_back(running: Running, photo: bytes) -> None:
-    with concurrent.futures.ThreadPoolExecutor(128) as pool:
-        limits = httpx.Limits(max_connections=128)
+    files = [("image", ("fox.jpg", photo, "image/jpeg"))] * 8
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        limits = httpx.Limits(max_connections=64)
         with httpx.Client(base_url=running.client.base_url, timeout=60, limits=limits) as client:
-            post = [pool.submit(client.post, "/v1/classify", content=photo, headers=JPEG) for _ in range(400)]
+            post = [pool.submit(client.post, "/v1/classify", files=files) for _ in range(200)]
             responses = [it.result() for it in post]
-    assert {it.status_code for it in responses} <= {200, 503}
-    assert sum(it.status_code == 200 for it in responses) >= 16
-    assert all("retry-after" in it.headers for it in responses if it.status_code == 503)
+    refused = [it for it in responses if it.status_code != 200]
+    assert {it.status_code for it in refused} == {503}
+    assert len(responses) - len(refused) >= 8
+    for response in refused:
+        assert response.headers["retry-after"]
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["status"] == 503
 
 
 def test_triton_comes_back_after_a_kill(running: Running, photo: bytes) -> None:

@@ -1,5 +1,6 @@
 """What a server that does not start says: one line, and the exit code of whose it is."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -26,9 +27,8 @@ except Exception as error:
 
 def _settings(model: Path, labels: Path, port: int) -> str:
     # No Triton is needed to see Serve fail.
-    return (
-        f'{{"model": "{model}", "labels": "{labels}", "host": "127.0.0.1", "port": {port}, "triton": "127.0.0.1:9"}}'
-    )
+    places = {"model": str(model), "labels": {"names": str(labels)}, "checklists": {}}
+    return json.dumps(places | {"host": "127.0.0.1", "port": port, "triton": "127.0.0.1:9"})
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,45 +12,49 @@ import psutil
 import pytest
 
 from trygon.errors import TrygonError, UserError
+from trygon.models.export import MAX_TEXT_BYTES
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
 from trygon_serving import embedded
 from trygon_serving.embedded import Embedded
+from trygon_serving.problem import Problem
 from trygon_serving.triton import TritonEncoder
-from trygon_serving.wire import Problem
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tiny: Served) -> Iterator[Embedded]:
-    server = Embedded.start(str(tiny.model_folder))
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        server.stop()
 
 
 async def _encode_all(address: str, image_BCHW: np.ndarray) -> np.ndarray:
     client = TritonEncoder(address)
     try:
-        return np.concatenate(await asyncio.gather(*(client.encode(image, 30) for image in image_BCHW)))
+        return np.concatenate(await asyncio.gather(*(client.encode(image[None], 30) for image in image_BCHW)))
     finally:
         await client.close()
 
 
-def test_vectors_are_those_of_the_model(server: Embedded, tiny: Served) -> None:
+def test_vectors_are_those_of_the_model(triton: Embedded, tiny: Served) -> None:
     """Also what catches numpy 2 in the backend: its own conversions would give vectors of zero bytes."""
     image_BCHW = np.random.default_rng(1).integers(0, 255, (40, 3, 32, 32), np.uint8)
-    vector_BD = asyncio.run(_encode_all(server.grpc, image_BCHW))
+    vector_BD = asyncio.run(_encode_all(triton.grpc, image_BCHW))
     np.testing.assert_allclose(vector_BD, tiny.model.encode_images(image_BCHW), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(vector_BD, axis=1), 1, atol=1e-4)
 
 
-def test_client_learns_the_model_from_the_server(server: Embedded, tiny: Served) -> None:
+@pytest.mark.parametrize("texts", [["a photo of Vulpes vulpes.", "", "Luchs, Åland, 狐"], ["x" * 5000, "a"] * 16])
+def test_vectors_of_captions_are_those_of_the_model(triton: Embedded, tiny: Served, texts: list[str]) -> None:
+    async def encode() -> np.ndarray:
+        client = TritonEncoder(triton.grpc)
+        try:
+            return await client.encode_texts(texts, 30)
+        finally:
+            await client.close()
+
+    expected = tiny.model.encode_texts([text[:MAX_TEXT_BYTES] for text in texts])
+    np.testing.assert_allclose(asyncio.run(encode()), expected, atol=1e-4)
+
+
+def test_client_learns_the_model_from_the_server(triton: Embedded, tiny: Served) -> None:
     async def ask() -> None:
-        client = TritonEncoder(server.grpc)
+        client = TritonEncoder(triton.grpc)
         tower = await client.tower()
         assert (tower.side, tower.dim, tower.digest) == (tiny.model.side, tiny.model.dim, tiny.model.digest)
         assert tower.resize_mode is tiny.model.resize_mode
@@ -61,9 +64,9 @@ def test_client_learns_the_model_from_the_server(server: Embedded, tiny: Served)
     asyncio.run(ask())
 
 
-def test_image_of_another_size_is_a_problem_and_not_a_crash(server: Embedded) -> None:
+def test_image_of_another_size_is_a_problem_and_not_a_crash(triton: Embedded) -> None:
     with pytest.raises(Problem):
-        asyncio.run(_encode_all(server.grpc, np.zeros((1, 3, 8, 8), np.uint8)))
+        asyncio.run(_encode_all(triton.grpc, np.zeros((1, 3, 8, 8), np.uint8)))
 
 
 def test_nobody_there_is_503() -> None:
@@ -98,7 +101,7 @@ def test_server_ends_with_its_guard_and_its_guard_with_us(tiny: Served) -> None:
     server = Embedded.start(str(tiny.model_folder))
     server.wait_ready()
     processes = family(server.guard.pid)
-    assert len(processes) >= 2  # the server and the model's process
+    assert len(processes) >= 2  # the server and the image encoder's process
     os.kill(server.guard.pid, signal.SIGKILL)
     server.guard.wait()
     psutil.wait_procs(processes, timeout=10)

@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from trygon.data.images import ResizeMode
 from trygon.errors import UserError
-from trygon.models.export import ENCODER, interpreter_path, write_repository
+from trygon.models.export import ENCODER, TEXT_ENCODER, interpreter_path, write_repository
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, describe
 from trygon.models.model import load_model
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
@@ -40,6 +40,11 @@ def test_repository_parses_and_says_what_a_client_needs(model_folder: Path, tmp_
     assert parameters["digest"] == tower.digest == load_model(model_folder, "cpu").digest
     assert ResizeMode(parameters["resize_mode"]) is ResizeMode.SQUASH
     compile((tmp_path / ENCODER / "1" / "model.py").read_text(), "model.py", "exec")
+    text = (tmp_path / TEXT_ENCODER / "config.pbtxt").read_text()
+    captions = text_format.Parse(text, pb.ModelConfig())  # pyright: ignore[reportAttributeAccessIssue]
+    assert captions.output == config.output
+    assert captions.parameters["digest"].string_value == tower.digest
+    assert (tmp_path / TEXT_ENCODER / "1" / "model.py").is_file()
 
 
 def test_backend_is_told_where_trygon_and_torch_lie() -> None:

@@ -155,7 +155,8 @@ def test_base_image_is_of_this_ray() -> None:
 def test_service_agrees_with_the_application() -> None:
     from ray.serve.schema import ServeDeploySchema
 
-    from trygon_serving.app import AppArgs, ClassifierApp
+    from trygon_serving.app import ClassifierApp
+    from trygon_serving.service import AppArgs
 
     config = ServeDeploySchema.model_validate(yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"]))
     (application,) = config.applications

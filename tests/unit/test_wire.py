@@ -1,22 +1,26 @@
 """The wire format: answers, problems, and bodies of all kinds read within a limit."""
 
 import asyncio
+import base64
+import json
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi import Request
 
-from trygon.data.images import ResizeMode
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
-from trygon.models.folder import ImageTower
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
-from trygon_serving.body import read_image
-from trygon_serving.wire import MAX_BODY_BYTES, Classification, Problem, classification
+from trygon_serving.answers import LabelChoice
+from trygon_serving.body import Body, read_body
+from trygon_serving.limits import Limits
+from trygon_serving.problem import Problem
+from trygon_serving.wire import Answer, LabelsCard, Options
 
-TOWER = ImageTower("starter", "ab" * 32, 224, 3, ResizeMode.SQUASH)
+LIMITS = Limits(body_bytes=100_000, images=3, body_s=0.2)
 
 
 @pytest.fixture
@@ -24,12 +28,13 @@ def bank() -> LabelBank:
     vulpes = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "Vulpes")
     taxa = [Taxon((*vulpes, "vulpes"), "Red Fox"), Taxon((*vulpes, "lagopus"), "Arctic Fox")]
     taxa.append(Taxon(("Fungi", "", "", "", "", "Amanita", "muscaria")))
-    return LabelBank(TaxonTree.from_taxa(taxa), np.eye(3, dtype=np.float16), 100.0, "starter", "ab" * 32, TextType.SCI)
+    return LabelBank(TaxonTree.from_taxa(taxa), np.eye(3, dtype=np.float16), 1.0, "starter", "ab" * 32, TextType.SCI)
 
 
-def _answer(bank: LabelBank, probabilities: list[float], floor: float) -> Classification:
-    answer = Classifier(bank, floor=floor).answers(np.asarray([probabilities], np.float32))[0]
-    return classification(answer, floor, TOWER, bank, {"total": 1.23456})
+def _answer(bank: LabelBank, probabilities: list[float], **options: Any) -> Answer:
+    """With vectors of which the softmax gives these probabilities."""
+    choice = LabelChoice(Classifier(bank), LabelsCard(name="all", digest="", num_taxa=3, text_type="sci"))
+    return choice.answers(np.log([probabilities]), Options(**options))[0]
 
 
 def test_answer_is_cut_where_trust_ends(bank: LabelBank) -> None:
@@ -40,7 +45,14 @@ def test_answer_is_cut_where_trust_ends(bank: LabelBank) -> None:
     assert answer.lineage["species"].name == "Vulpes lagopus"  # first of the two in the tree's order
     assert answer.lineage["species"].probability == pytest.approx(0.45)
     assert [name.common for name in answer.top[:2]] == ["Arctic Fox", "Red Fox"]
-    assert answer.timings_ms == {"total": 1.23}
+
+
+def test_answer_of_a_rank_goes_no_deeper(bank: LabelBank) -> None:
+    answer = _answer(bank, [0.45, 0.4, 0.15], floor=0.5, rank="family")
+    assert answer.taxon
+    assert (answer.taxon.rank, answer.taxon.scientific) == ("family", "Canidae")
+    assert list(answer.lineage) == ["kingdom", "phylum", "class", "order", "family"]
+    assert [(it.scientific, round(it.probability, 2)) for it in answer.top] == [("Canidae", 0.85)]  # Fungi has none
 
 
 def test_ranks_without_a_name_are_left_out(bank: LabelBank) -> None:
@@ -56,11 +68,11 @@ def test_no_trust_at_all_is_null(bank: LabelBank) -> None:
 
 def test_problem_document() -> None:
     problem = Problem(503, "Busy", retry_after_s=2)
-    assert problem.body == {"type": "about:blank", "title": "Busy", "status": 503}
+    assert json.loads(problem.body) == {"type": "about:blank", "title": "Busy", "status": 503}
     assert problem.headers == {"Retry-After": "2"}
 
 
-def _read(content_type: str, *chunks: bytes, length: int | None = None) -> bytes:
+def _read(content_type: str, *chunks: bytes, length: int | None = None, pause_s: float = 0) -> Body:
     headers = [(b"content-type", content_type.encode())]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
@@ -68,23 +80,35 @@ def _read(content_type: str, *chunks: bytes, length: int | None = None) -> bytes
     messages.append({"type": "http.request", "body": b"", "more_body": False})
 
     async def receive() -> dict[str, object]:
+        await asyncio.sleep(pause_s)
         return messages.pop(0)
 
-    return asyncio.run(read_image(Request({"type": "http", "method": "POST", "headers": headers}, receive)))
+    return asyncio.run(read_body(Request({"type": "http", "method": "POST", "headers": headers}, receive), LIMITS))
 
 
-def _form(field: str, data: bytes) -> bytes:
-    head = (
-        f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    )
-    return head.encode() + data + b"\r\n--b--\r\n"
+def _part(field: str, data: bytes, file: bool = True) -> bytes:
+    name = f'--b\r\nContent-Disposition: form-data; name="{field}"'
+    more = '; filename="a.jpg"\r\nContent-Type: image/jpeg' if file else ""
+    return f"{name}{more}\r\n\r\n".encode() + data + b"\r\n"
 
 
-def test_body_and_form_give_the_same_bytes() -> None:
+FORM, END = "multipart/form-data; boundary=b", b"--b--\r\n"
+
+
+def test_all_forms_give_the_same_bytes() -> None:
     data = bytes(range(256)) * 9
-    form = _form("image", data)
-    assert _read("image/jpeg", data[:99], data[99:]) == data
-    assert _read("multipart/form-data; boundary=b", form[:50], form[50:]) == data
+    form = _part("image", data) + END
+    coded = json.dumps({"images": [base64.b64encode(data).decode()]}).encode()
+    for content_type, body in (("image/jpeg", data), (FORM, form), ("application/json", coded)):
+        assert _read(content_type, body[:99], body[99:]).images == [data]
+
+
+def test_options_of_a_form_and_of_json() -> None:
+    options = [_part(name, value, file=False) for name, value in [("k", b"3"), ("names", b"a\n\nb"), ("names", b"c")]]
+    form = _read(FORM, b"".join([*options, _part("image", b"x"), _part("image", b"y"), END]))
+    assert form == Body([b"x", b"y"], {"k": "3", "names": ["a", "b", "c"]})
+    coded = _read("application/json", b'{"images": ["eA=="], "k": 3}')
+    assert coded == Body([b"x"], {"k": 3}, typed=True)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +117,16 @@ def test_body_and_form_give_the_same_bytes() -> None:
         ("text/html", b"<p>", 415),
         ("", b"", 415),
         ("multipart/form-data", b"--b--", 422),
-        ("multipart/form-data; boundary=b", _form("file", b"x"), 422),
-        ("multipart/form-data; boundary=b", b"nothing like a form", 422),
+        (FORM, _part("file", b"x") + END, 422),
+        (FORM, b"nothing like a form", 422),
+        (FORM, _part("k", b"x" * 5000, file=False) + END, 422),
+        (FORM, _part("image", b"x") * 4 + END, 413),
+        (FORM, _part("k", b"1", file=False) * 1100 + END, 422),
+        ("application/json", b'{"images": ["eA==", "eA==", "eA==", "eA=="]}', 413),
+        ("application/json", b'{"images": "eA=="}', 422),
+        ("application/json", b'{"images": [1]}', 422),
+        ("application/json", b"\xff", 422),
+        ("application/json", b"[]", 422),
     ],
 )
 def test_other_bodies_are_problems(content_type: str, body: bytes, status: int) -> None:
@@ -103,12 +135,18 @@ def test_other_bodies_are_problems(content_type: str, body: bytes, status: int) 
     assert caught.value.status == status
 
 
-@pytest.mark.parametrize("content_type", ["image/jpeg", "multipart/form-data; boundary=b"])
+@pytest.mark.parametrize("content_type", ["image/jpeg", FORM, "application/json"])
 def test_large_bodies_are_refused_declared_or_not(content_type: str) -> None:
-    chunk = _form("image", bytes(MAX_BODY_BYTES // 2)).removesuffix(b"\r\n--b--\r\n")
+    chunk = _part("image", bytes(LIMITS.body_bytes // 2)).removesuffix(b"\r\n")
     with pytest.raises(Problem) as caught:
-        _read(content_type, chunk, bytes(MAX_BODY_BYTES // 2), b"x" * 500)
+        _read(content_type, chunk, bytes(LIMITS.body_bytes // 2), b"x" * 500)
     assert caught.value.status == 413
     with pytest.raises(Problem) as caught:
-        _read(content_type, b"", length=MAX_BODY_BYTES + 1)
+        _read(content_type, b"", length=LIMITS.body_bytes + 1)
     assert caught.value.status == 413
+
+
+def test_a_body_that_comes_too_slowly_is_not_waited_for() -> None:
+    with pytest.raises(Problem) as caught:
+        _read("image/jpeg", *[b"x"] * 50, pause_s=0.02)
+    assert caught.value.status == 408

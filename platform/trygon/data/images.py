@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 MAX_PIXELS = 200_000_000
-"""A picture that claims more is refused before it is decoded."""
+"""A picture that claims more is refused before it is decoded, unless the caller says otherwise."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """What is opened, in Pillow's words, whatever a file is called: it would start Ghostscript for some others."""
@@ -35,10 +35,11 @@ class ResizeMode(StrEnum):
     LONGEST = "longest"  # long side to S, padded
 
 
-def decode(data: bytes, min_side: int = 0) -> Image.Image:
+def decode(data: bytes, min_side: int = 0, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """JPEG, PNG, WebP or another picture to an upright RGB image.
 
-    With `min_side`, a JPEG is decoded at a reduced scale whose shorter side is still at least that.
+    With `min_side`, a JPEG is decoded at a reduced scale whose shorter side is still at least that. What claims more
+    than `max_pixels` is refused before it is decoded.
     Raises `BadImage` with reason empty, not_an_image, truncated, too_large or undecodable.
     """
     if not data:
@@ -49,7 +50,7 @@ def decode(data: bytes, min_side: int = 0) -> Image.Image:
         raise BadImage("too_large", str(error)) from error
     except Exception as error:
         raise BadImage("truncated" if data.startswith(_MAGIC) else "not_an_image") from error
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels:
         raise BadImage("too_large", f"{image.width}x{image.height}")
     try:
         if min_side and image.format in ("JPEG", "MPO"):
@@ -103,9 +104,11 @@ def to_array(image: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
 
 
-def preprocess(data: bytes, side: int, mode: ResizeMode = ResizeMode.SHORTEST) -> np.ndarray:
+def preprocess(
+    data: bytes, side: int, mode: ResizeMode = ResizeMode.SHORTEST, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Encoded bytes to what a model is fed: (3, S, S) uint8. Raises `BadImage`."""
-    return to_array(square(decode(data, min_side=side), side, mode))
+    return to_array(square(decode(data, side, max_pixels), side, mode))
 
 
 def encode_jpeg(image: Image.Image, quality: int = 90) -> bytes:

@@ -76,7 +76,9 @@ class LabelBank:
         """Write the bank; its card comes last, so that a folder with a card is whole."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CARD).unlink(missing_ok=True)
-        np.save(folder / _VECTORS, self.vector_ND)
+        # In a file of its own, which then takes the name: a server may have the former vectors in its memory by map.
+        np.save(folder / f".{_VECTORS}", self.vector_ND)
+        (folder / f".{_VECTORS}").replace(folder / _VECTORS)
         self.tree.save(folder / _TAXA)
         card = {
             "model": self.model,

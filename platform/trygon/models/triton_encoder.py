@@ -1,4 +1,5 @@
-"""The image encoder inside Triton's Python backend: a copy of this file is `model.py` of the model repository.
+"""An encoder inside Triton's Python backend: a copy of this file is `model.py` in the model repository, once for
+pictures and once for captions.
 
 Nothing of trygon or torch is imported at the top: the backend's interpreter finds them only after `_extend_path`.
 Tensors travel by DLPack: with numpy 2, the backend's own numpy conversions give tensors of zero bytes and no error.
@@ -13,7 +14,7 @@ import triton_python_backend_utils as pb_utils  # pyright: ignore[reportMissingI
 
 
 class TritonPythonModel:
-    """uint8 images (B, 3, S, S) to unit vectors (B, D) float32."""
+    """uint8 images (B, 3, S, S), or texts as bytes (B, L), to unit vectors (B, D) float32."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model, check that it is what the configuration says, and warm it up."""
@@ -26,25 +27,35 @@ class TritonPythonModel:
 
         on_gpu = args["model_instance_kind"] == "GPU"
         self.model = load_model(parameters["model"], f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")
-        if hasattr(self.model.net, "text"):
-            del self.model.net.text  # only images come here, and a text tower can be the larger half
-        vector_BD = self.model.encode_images(np.zeros((1, *config["input"][0]["dims"]), np.uint8))
-        found = (self.model.digest, str(self.model.resize_mode), self.model.side, vector_BD.shape[1])
-        wanted = (parameters["digest"], parameters["resize_mode"], config["input"][0]["dims"][1])
-        wanted = (*wanted, config["output"][0]["dims"][0])
+        (entry,) = config["input"]
+        self.input, self.encode = entry["name"], self._encode_images
+        other_tower = "text"
+        if self.input == "text":
+            self.encode, other_tower = self._encode_texts, "visual"
+        if hasattr(self.model.net, other_tower):
+            delattr(self.model.net, other_tower)  # nothing for it comes here, and it can be the larger half
+        vector_BD = self.encode(np.zeros((1, *entry["dims"]), np.uint8))
+        found = (self.model.digest, str(self.model.resize_mode), str(self.model.side), vector_BD.shape[1])
+        wanted = (*(parameters[name] for name in ("digest", "resize_mode", "side")), config["output"][0]["dims"][0])
         if found != wanted:
             raise pb_utils.TritonModelException(f"the model is not the one of the configuration: {found}, {wanted}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Encode the images of all requests in one batch."""
+        """Encode what all requests hold in one batch."""
         import numpy as np
         from torch import from_dlpack
 
-        tensors = [pb_utils.get_input_tensor_by_name(request, "image") for request in requests]
-        images = [from_dlpack(tensor).cpu().numpy() for tensor in tensors]
-        vector_BD = self.model.encode_images(np.concatenate(images))
-        ends = np.cumsum([len(image_BCHW) for image_BCHW in images])[:-1]
+        tensors = [pb_utils.get_input_tensor_by_name(request, self.input) for request in requests]
+        arrays = [from_dlpack(tensor).cpu().numpy() for tensor in tensors]
+        vector_BD = self.encode(np.concatenate(arrays))
+        ends = np.cumsum([len(array) for array in arrays])[:-1]
         return [_response(part) for part in np.split(vector_BD, ends)]
+
+    def _encode_images(self, image_BCHW: Any) -> Any:
+        return self.model.encode_images(image_BCHW)
+
+    def _encode_texts(self, byte_BL: Any) -> Any:
+        return self.model.encode_texts([row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in byte_BL])
 
 
 def _response(vector_BD: Any) -> Any:

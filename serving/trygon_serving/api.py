@@ -1,0 +1,210 @@
+"""The HTTP interface: which path asks for what. Knows nothing of Ray: any ASGI server can run it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from trygon.taxonomy.taxon import Rank
+from trygon_serving import taxa, wire
+from trygon_serving.body import FIELD, Body, read_body
+from trygon_serving.gate import Gate
+from trygon_serving.limits import MAX_NAME_CHARACTERS, MAX_PAGE
+from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
+from trygon_serving.service import Service, model_card
+
+_PAGE = (Path(__file__).parent / "page" / "index.html").read_text()
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+_PROBLEM = {
+    "description": "A problem (RFC 9457)",
+    "content": {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema()}},
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
+
+
+def _bodies(options: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The forms in which images come, for the OpenAPI document: FastAPI does not read these bodies."""
+    binary = {"type": "string", "format": "binary"}
+    form = {FIELD: {"type": "array", "items": binary, "minItems": 1}, **options}
+    schemas = {
+        "multipart/form-data": {"type": "object", "properties": form, "required": [FIELD]},
+        "application/json": body,
+        "image/jpeg": binary,
+        "image/png": binary,
+        "image/webp": binary,
+    }
+    content = {content_type: {"schema": schema} for content_type, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_CLASSIFY = _bodies(wire.Options.model_json_schema()["properties"], wire.ClassifyBody.model_json_schema())
+_EMBED = _bodies({}, wire.EmbedBody.model_json_schema())
+
+router = APIRouter(responses=_PROBLEMS)
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+Serving = Annotated[Service, Depends(_service)]
+
+
+@asynccontextmanager
+async def _body_of(request: Request, service: Service) -> AsyncIterator[Body]:
+    """The images of a request while they are worked on, within all limits."""
+    declared = request.headers.get("content-length", "")
+    with service.admission.body(int(declared) if declared.isdigit() else None):
+        body = await read_body(request, service.limits)
+        try:
+            with service.admission.work(len(body.images)):
+                async with asyncio.timeout(service.limits.answer_s):
+                    yield body
+        except TimeoutError as error:
+            detail = f"within {service.limits.answer_s:.0f} s"
+            raise Problem(504, "No answer in time", detail, retry_after_s=2) from error
+
+
+@router.post("/v1/classify", openapi_extra=_CLASSIFY)
+async def classify(
+    request: Request, service: Serving, options: Annotated[wire.Options, Query()]
+) -> wire.Classification:
+    """What is on the images: files `image` of a form, base64 in JSON, or one image as the body itself.
+
+    Options stand in the query, in fields of the form or in the JSON.
+    """
+    async with _body_of(request, service) as body:
+        given = options.model_dump(exclude_unset=True) | dict(body.options)
+        try:
+            chosen = wire.Options.model_validate(given, strict=body.typed)
+        except ValidationError as error:
+            raise _invalid(error.errors()[0]) from error
+        return await service.classify(body.images, chosen)
+
+
+@router.post("/v1/embed", openapi_extra=_EMBED)
+async def embed(request: Request, service: Serving) -> wire.Embeddings:
+    """The model's unit vectors of the images, which come as for `/v1/classify`."""
+    async with _body_of(request, service) as body:
+        if body.options:
+            raise Problem(422, "The request is not valid", f"{next(iter(body.options))}: is not known here")
+        return await service.embed(body.images)
+
+
+@router.get("/v1/taxa")
+async def list_taxa(
+    service: Serving,
+    labels: Annotated[str | None, Query(max_length=MAX_NAME_CHARACTERS, description="a label set")] = None,
+    under: Annotated[
+        str, Query(max_length=8 * MAX_NAME_CHARACTERS, description="the clades right below this name or path")
+    ] = "",
+    search: Annotated[
+        str, Query(max_length=MAX_NAME_CHARACTERS, description="a part of a scientific or common name instead")
+    ] = "",
+    rank: Annotated[wire.RankName | None, Query(description="of a search: only this rank")] = None,
+    offset: Annotated[int, Query(ge=0, le=100_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+) -> wire.TaxaPage:
+    """The tree of a label set, a page at a time: what lies below a clade (the kingdoms for none), or a search."""
+    chosen = service.sets.get(labels)
+    tree = chosen.bank.tree
+
+    def page() -> wire.TaxaPage:
+        if search.strip():
+            found = taxa.search(tree, search, None if rank is None else Rank[rank.upper()])
+        else:
+            found = taxa.children(tree, under)
+        return taxa.page_of(tree, found, chosen.name, offset, limit)
+
+    return await asyncio.to_thread(page)
+
+
+@router.get("/v1/models")
+async def models(service: Serving) -> list[wire.ServedModel]:
+    """What is served."""
+    tower = await service.tower()
+    mode = str(tower.resize_mode)
+    return [wire.ServedModel(model=model_card(tower), side=tower.side, resize_mode=mode, dim=tower.dim)]
+
+
+@router.get("/v1/label-sets")
+async def label_sets(service: Serving) -> wire.LabelSets:
+    """The label sets and checklists that a request can name."""
+    return service.sets.cards()
+
+
+@router.get("/healthz")
+async def live() -> wire.Status:
+    """The process answers."""
+    return wire.Status(status="live")
+
+
+@router.get("/readyz")
+async def ready(service: Serving) -> wire.Status:
+    """An image would get an answer now; 503 otherwise."""
+    await service.require_ready()
+    return wire.Status(status="ready")
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> HTMLResponse:
+    """The page: drop a photo, see its lineage."""
+    return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
+
+
+def make_api(service: Service) -> FastAPI:
+    """The application around a service. What the service does beside requests runs as long as the application."""
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        beside = asyncio.create_task(service.run())
+        yield
+        beside.cancel()
+        with suppress(asyncio.CancelledError):
+            await beside
+        await service.encoder.close()
+
+    # FastAPI's own pages of the documentation load scripts from elsewhere.
+    api = FastAPI(title="trygon", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    api.state.service = service
+    api.include_router(router)
+    api.add_exception_handler(Problem, _problem)
+    api.add_exception_handler(HTTPException, _problem)
+    api.add_exception_handler(RequestValidationError, _problem)
+    api.add_middleware(Gate, limits=service.limits)
+    return api
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """Everything that goes wrong, in one form."""
+    more: dict[str, str] = {}
+    match error:
+        case Problem():
+            problem = error
+        case HTTPException():
+            problem = Problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}")
+            more = dict(error.headers or {})
+        case RequestValidationError():
+            problem = _invalid(error.errors()[0])
+        case _:
+            raise error
+    return Response(problem.body, problem.status, more | problem.headers, media_type=PROBLEM_TYPE)
+
+
+def _invalid(first: Any) -> Problem:
+    where = ".".join(str(part) for part in first["loc"] if part not in ("query", "body"))
+    return Problem(422, "The request is not valid", f"{where}: {first['msg']}")

@@ -1,0 +1,89 @@
+"""Which taxa a request means by its clades, checklists and names: rows of a tree, found in whole columns at once."""
+
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
+from trygon.taxonomy.tree import TaxonTree
+
+
+def clade_slices(tree: TaxonTree, text: str) -> list[slice]:
+    """The clades of a name, or the one of a path from its kingdom down (`Animalia/Chordata`, see `path_of`)."""
+    if "/" not in text:
+        return tree.find(text.strip())
+    inside, rank = slice(0, len(tree)), -1
+    for name in text.split("/"):
+        step = _below(tree, inside, rank, name)
+        if step is None:
+            return []
+        inside, rank = step
+    return [inside]
+
+
+def path_of(taxon: Taxon) -> str:
+    """The names from the kingdom down; blank ranks are left out."""
+    return "/".join(name for name in taxon.lineage if name)
+
+
+def rows_on_checklist(tree: TaxonTree, taxa: pa.Table) -> np.ndarray:
+    """Positions of the taxa that a checklist has, or of which it has a clade above.
+
+    Compared by the deepest name of each row of the checklist, a binomial at species: ranks above differ too often
+    from catalogue to catalogue.
+    """
+    found_N = np.zeros(len(tree), bool)
+    deeper = np.zeros(taxa.num_rows, bool)
+    for rank in reversed(Rank):
+        named = pc.not_equal(taxa[RANKS[rank]], "").to_numpy(zero_copy_only=False)
+        wanted = scientific_names(taxa, rank).filter(pa.array(named & ~deeper)).combine_chunks()
+        found_N |= pc.is_in(scientific_names(tree.table, rank), value_set=wanted).to_numpy(zero_copy_only=False)
+        deeper |= named
+    return np.flatnonzero(found_N)
+
+
+def taxa_of_names(tree: TaxonTree, names: Sequence[str]) -> list[Taxon | None]:
+    """For each name the one taxon that it is the scientific or common name of, whatever its case; None where there is
+    none, or several."""
+    asked = pa.array([name.strip().lower() for name in names])
+    found: list[Taxon | None] = [None] * len(names)
+    seen = np.zeros(len(names), bool)
+    for rank in (*reversed(Rank), None):
+        starts = tree.clade_starts[Rank.SPECIES if rank is None else rank]
+        column = tree.table["common"] if rank is None else scientific_names(tree.table.take(pa.array(starts)), rank)
+        index_C = pc.index_in(pc.utf8_lower(column), value_set=asked).to_numpy(zero_copy_only=False)
+        clades = np.flatnonzero(~np.isnan(index_C.astype(float)))
+        hits, counts = np.unique(index_C[clades].astype(int), return_counts=True)
+        first = dict(zip(index_C[clades[::-1]].astype(int), clades[::-1], strict=True))
+        for hit, count in zip(hits.tolist(), counts.tolist(), strict=True):
+            if not seen[hit] and count == 1:
+                taxon = tree.taxon(int(starts[first[hit]]))
+                found[hit] = taxon if rank is None else taxon.at(rank)
+            seen[hit] = True
+    # `index_in` tells the first of equal names.
+    firsts = {name: place for place, name in reversed(list(enumerate(asked.to_pylist())))}
+    return [found[firsts[name]] for name in asked.to_pylist()]
+
+
+def scientific_names(taxa: pa.Table, rank: Rank) -> pa.ChunkedArray:
+    """Scientific names at a rank: binomials at species; blank where a part is missing."""
+    if rank is not Rank.SPECIES:
+        return taxa[RANKS[rank]]
+    whole = pc.and_(pc.not_equal(taxa["genus"], ""), pc.not_equal(taxa["species"], ""))
+    return pc.if_else(whole, pc.binary_join_element_wise(taxa["genus"], taxa["species"], " "), "")
+
+
+def _below(tree: TaxonTree, inside: slice, rank: int, name: str) -> tuple[slice, int] | None:
+    """The first clade of a name within a clade, at the highest rank that has one."""
+    for deeper in range(rank + 1, len(RANKS)):
+        first, last = tree.clade_ids[deeper][inside.start], tree.clade_ids[deeper][inside.stop - 1]
+        names = tree.table[RANKS[deeper]].take(pa.array(tree.clade_starts[deeper][first : last + 1]))
+        place = pc.index(names, name).as_py()
+        if place >= 0:
+            return tree.clade_slice(Rank(deeper), int(first) + place), deeper
+    return None

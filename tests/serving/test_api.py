@@ -1,0 +1,264 @@
+"""What the endpoint answers: the application in this process, in front of a real Triton with a tiny model."""
+
+import base64
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from trygon.data.images import preprocess
+from trygon.labelling.bank import LabelBank
+from trygon.labelling.classification import Classifier
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.served import TAXA, Served
+from trygon.testing.tiny import write_tiny_model
+from trygon_serving.api import make_api
+from trygon_serving.service import AppArgs, Service
+
+pytestmark = pytest.mark.slow
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def _vector(tiny: Served, photo: bytes) -> np.ndarray:
+    return tiny.model.encode_images(preprocess(photo, tiny.model.side, tiny.model.resize_mode)[None])
+
+
+def _probabilities(tiny: Served, photo: bytes, text_ND: np.ndarray, scale: float) -> np.ndarray:
+    logits = scale * (_vector(tiny, photo) @ np.asarray(text_ND, np.float32).T)[0]
+    exponents = np.exp(logits - logits.max())
+    return exponents / exponents.sum()
+
+
+def _ask(api: TestClient, photo: bytes, **options: Any) -> dict[str, Any]:
+    body = {"images": [base64.b64encode(photo).decode()], **options}
+    while (response := api.post("/v1/classify", json=body)).status_code == 503 and "names" in options:
+        time.sleep(1)  # the text encoder is being loaded
+    return response.raise_for_status().json()
+
+
+def test_answer_is_the_one_of_the_library(api: TestClient, tiny: Served, photo: bytes) -> None:
+    bank = LabelBank.load(tiny.labels_folder)
+    expected = Classifier(bank, floor=0.3, k=3).classify(_vector(tiny, photo))[0]
+    reply = api.post("/v1/classify?k=3&floor=0.3", content=photo, headers=JPEG).raise_for_status().json()
+    (answer,) = reply["answers"]
+    for (taxon, probability), clade in zip(expected.ranks, answer["lineage"].values(), strict=True):
+        assert clade["name"] == taxon.scientific
+        assert clade["probability"] == pytest.approx(probability, abs=1e-3)
+    assert [it["scientific"] for it in answer["top"]] == [taxon.scientific for taxon, _ in expected.top]
+    assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
+    assert reply["model"] == {"ref": "tiny", "digest": tiny.model.digest}
+    labels = {"name": "all", "num_taxa": 4, "text_type": "taxon", "digest": bank.tree.digest}
+    assert reply["labels"] == labels
+    assert set(reply["timings_ms"]) == {"names", "decode", "encode", "classify", "total"}
+
+
+def test_all_forms_of_a_request_give_the_same_answer(api: TestClient, photo: bytes) -> None:
+    files = [("image", ("fox.jpg", photo, "image/jpeg")), ("image", ("again.jpg", photo, "image/jpeg"))]
+    form = api.post("/v1/classify", files=files, data={"k": "2", "clade": ["Canidae"]}).raise_for_status().json()
+    body = api.post("/v1/classify?k=2&clade=Canidae", content=photo, headers=JPEG).raise_for_status().json()
+    coded = _ask(api, photo, k=2, clade=["Canidae"])
+    assert len(form["answers"]) == 2
+    for answer in (*form["answers"], *coded["answers"]):
+        for ours, theirs in zip(answer["top"], body["answers"][0]["top"], strict=True):
+            assert ours == {**theirs, "probability": pytest.approx(theirs["probability"], abs=1e-5)}
+
+
+@pytest.mark.parametrize(
+    ("options", "species"),
+    [
+        ({"clade": ["Carnivora"]}, {"Vulpes vulpes", "Canis lupus"}),
+        ({"clade": ["Canis", "Plantae"]}, {"Canis lupus", "Quercus robur"}),
+        ({"clade": ["Animalia/Chordata/Aves"]}, {"Corvus corax"}),
+        ({"checklist": "island"}, {"Vulpes vulpes", "Corvus corax"}),
+        ({"checklist": "island", "clade": ["Mammalia"]}, {"Vulpes vulpes"}),
+        ({"labels": "dogs"}, {"Vulpes vulpes", "Canis lupus"}),
+    ],
+)
+def test_answers_keep_to_what_was_asked(
+    api: TestClient, photo: bytes, options: dict[str, Any], species: set[str]
+) -> None:
+    reply = _ask(api, photo, **options)
+    (answer,) = reply["answers"]
+    assert {it["scientific"] for it in answer["top"]} == species
+    assert sum(it["probability"] for it in answer["top"]) == pytest.approx(1, abs=1e-4)
+    assert reply["labels"]["num_taxa"] == len(species)
+    assert _ask(api, photo, **options)["answers"][0]["top"] == answer["top"]  # from what is kept of the first time
+
+
+def test_a_rank_bounds_lineage_taxon_and_top(api: TestClient, photo: bytes) -> None:
+    (answer,) = _ask(api, photo, rank="class", floor=0)["answers"]
+    assert list(answer["lineage"]) == ["kingdom", "phylum", "class"]
+    assert answer["taxon"]["rank"] == "class"
+    assert {it["scientific"] for it in answer["top"]} == {"Mammalia", "Aves", "Magnoliopsida"}
+    assert sum(it["probability"] for it in answer["top"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_names_in_any_words_are_compared_by_the_models_own_captions(
+    api: TestClient, tiny: Served, photo: bytes
+) -> None:
+    names = ["a snowmobile", "red fox", "Canis lupus", "Vulpes vulpes"]
+    bank = LabelBank.load(tiny.labels_folder)
+    text_ND = tiny.model.encode_texts([f"a photo of {name}." for name in names])
+    expected = dict(zip(names, _probabilities(tiny, photo, text_ND, bank.logit_scale), strict=True))
+    reply = _ask(api, photo, names=names, floor=0, k=4)
+    (answer,) = reply["answers"]
+    assert {it["asked"]: it["probability"] for it in answer["top"]} == pytest.approx(expected, abs=1e-3)
+    told = {it["asked"]: (it["rank"], it["scientific"], it["common"]) for it in answer["top"]}
+    assert told["a snowmobile"] == (None, "", "")
+    assert told["red fox"] == told["Vulpes vulpes"] == ("species", "Vulpes vulpes", "Red Fox")
+    # What is no taxon has no share in the tree; two names of one taxon share it.
+    canids = sum(share for name, share in expected.items() if name != "a snowmobile")
+    assert answer["lineage"]["family"]["probability"] == pytest.approx(canids, abs=1e-3)
+    first = reply["timings_ms"]["names"]
+    assert _ask(api, photo, names=names, floor=0, k=4)["timings_ms"]["names"] < max(first, 5)
+
+
+def test_names_that_are_all_unknown_have_no_lineage(api: TestClient, photo: bytes) -> None:
+    (answer,) = _ask(api, photo, names=["a tent", "a car"])["answers"]
+    assert (answer["lineage"], answer["taxon"]) == ({}, None)
+    assert {it["asked"] for it in answer["top"]} == {"a tent", "a car"}
+
+
+def test_one_bad_image_does_not_spoil_the_others(api: TestClient, photo: bytes) -> None:
+    images = [base64.b64encode(it).decode() for it in (photo, b"not a picture", photo[:2000])]
+    answers = api.post("/v1/classify", json={"images": images}).raise_for_status().json()["answers"]
+    assert answers[0]["lineage"]
+    assert answers[0]["problem"] is None
+    assert [it["problem"]["status"] for it in answers[1:]] == [415, 422]
+    assert answers[1]["lineage"] == {}
+
+
+def test_vectors_are_those_of_the_model(api: TestClient, tiny: Served, photo: bytes) -> None:
+    reply = api.post("/v1/embed", content=photo, headers=JPEG).raise_for_status().json()
+    np.testing.assert_allclose([reply["embeddings"][0]["vector"]], _vector(tiny, photo), atol=1e-4)
+    assert reply["model"]["digest"] == tiny.model.digest
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "said"),
+    [
+        ({"content": b"not a picture", "headers": JPEG}, 415, "not an image"),
+        ({"content": b"", "headers": JPEG}, 422, "empty"),
+        ({"json": {}}, 422, "images"),
+        ({"json": {"images": ["%%%"]}}, 422, "images[0] is not base64"),
+        ({"json": {"images": []}}, 422, "image"),
+        ({"json": {"images": ["eA=="] * 17}}, 413, "at most 16"),
+        ({"json": {"images": ["eA=="], "k": "5"}}, 422, "k: "),
+        ({"json": {"images": ["eA=="], "colour": "red"}}, 422, "colour: "),
+        ({"json": {"images": ["eA=="], "names": ["x" * 201]}}, 422, "names.0: "),
+        ({"json": {"images": ["eA=="], "names": ["x"] * 1001}}, 422, "names: "),
+        ({"json": {"images": ["eA=="], "names": ["x"], "clade": ["Aves"]}}, 422, "names stand alone"),
+        ({"json": {"images": ["eA=="], "labels": "none"}}, 422, "'none' is not one of all, dogs"),
+        ({"json": {"images": ["eA=="], "clade": ["Reptilia"]}}, 422, "'Reptilia' is not in the label set 'all'"),
+        ({"json": {"images": ["eA=="], "checklist": "moon"}}, 422, "'moon': not one of island"),
+        ({"json": {"images": ["eA=="], "checklist": "island", "clade": ["Plantae"]}}, 422, "'island' has none"),
+        ({"content": b"x", "headers": JPEG, "params": {"k": 0}}, 422, "k: "),
+        ({"content": b"x", "headers": JPEG, "params": {"floor": 2}}, 422, "floor: "),
+        ({"content": b"x", "headers": JPEG, "params": {"rank": "tribe"}}, 422, "rank: "),
+        ({"files": {"photo": b"x"}}, 422, "'photo' is not known"),
+        ({"files": {"image": b"x"}, "data": {"k": "many"}}, 422, "k: "),
+        ({"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 422, "JSON"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(api: TestClient, request_: dict[str, Any], status: int, said: str) -> None:
+    response = api.post("/v1/classify", **request_)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert said in problem.get("detail", "") + problem["title"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/classify", 405), ("GET", "/v1/no", 404)])
+def test_paths_and_methods_that_are_not_there(api: TestClient, method: str, path: str, status: int) -> None:
+    response = api.request(method, path)
+    assert (response.status_code, response.json()["status"]) == (status, status)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_the_tree_can_be_browsed_to_its_leaves(api: TestClient) -> None:
+    path, seen = "", []
+    while True:
+        page = api.get("/v1/taxa", params={"under": path}).raise_for_status().json()
+        if not page["taxa"]:
+            break
+        seen.append(page["taxa"][0])
+        path = seen[-1]["path"]
+    assert [it["rank"] for it in seen] == ["kingdom", "phylum", "class", "order", "family", "genus", "species"]
+    assert seen[0] == {
+        "rank": "kingdom", "scientific": "Animalia", "common": "", "path": "Animalia", "num_taxa": 3
+    }  # fmt: skip
+    assert seen[-1]["common"] == "Common Raven"
+
+
+def test_search_is_paged(api: TestClient) -> None:
+    query = {"search": "c", "limit": 3}
+    pages = [api.get("/v1/taxa", params=query).raise_for_status().json()]
+    while pages[-1]["next"] is not None:
+        pages.append(api.get("/v1/taxa", params=query | {"offset": pages[-1]["next"]}).raise_for_status().json())
+    found = [it["scientific"] for page in pages for it in page["taxa"]]
+    assert len(found) == len(set(found)) == pages[0]["total"] > 3
+    assert all("c" in name.lower() for name in found if name != "Vulpes vulpes")
+    assert found[0].startswith("C")
+
+
+def test_what_is_served_is_told(api: TestClient, tiny: Served) -> None:
+    (model,) = api.get("/v1/models").raise_for_status().json()
+    assert (model["side"], model["dim"], model["model"]["digest"]) == (32, 16, tiny.model.digest)
+    sets = api.get("/v1/label-sets").raise_for_status().json()
+    assert [(it["name"], it["num_taxa"]) for it in sets["label_sets"]] == [("all", 4), ("dogs", 2)]
+    assert sets["checklists"] == ["island"]
+    assert api.get("/readyz").json() == {"status": "ready"}
+    assert api.get("/healthz").json() == {"status": "live"}
+
+
+def test_a_label_set_is_replaced_while_it_is_asked(args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path) -> None:
+    """Written anew twice under requests: none fails, and each is answered by the old names or by the new ones."""
+    folder = tmp_path / "labels"
+    LabelBank.build(TaxonTree.from_taxa(TAXA[:2]), tiny.model, TextType.COM).save(folder)
+    with TestClient(make_api(Service(args.model_copy(update={"labels": {"names": str(folder)}})))) as api:
+        for taxa in (TAXA, TAXA[1:]):
+            bank = LabelBank.build(TaxonTree.from_taxa(taxa), tiny.model, TextType.COM)
+            bank.save(folder)
+            counts, deadline = [], time.monotonic() + 30
+            while (not counts or counts[-1] != len(taxa)) and time.monotonic() < deadline:
+                counts.append(_ask(api, photo)["labels"]["num_taxa"])
+            assert counts[-1] == len(taxa)
+        assert api.get("/v1/label-sets").json()["label_sets"][0]["digest"] == bank.tree.digest
+
+
+def test_labels_of_another_model_do_not_take_the_place(
+    args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path
+) -> None:
+    from trygon.models.model import load_model
+
+    folder = tmp_path / "labels"
+    tree = TaxonTree.from_taxa(TAXA)
+    LabelBank.build(tree, tiny.model, TextType.COM).save(folder)
+    service = Service(args.model_copy(update={"labels": {"names": str(folder)}}))
+    with TestClient(make_api(service)) as api:
+        _ask(api, photo)
+        LabelBank.build(tree, load_model(write_tiny_model(tmp_path / "other", 1), "cpu"), TextType.SCI).save(folder)
+        deadline = time.monotonic() + 30
+        while not (told := api.get("/v1/label-sets").json()["label_sets"][0])["problem"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert "were built with" in told["problem"]
+        assert _ask(api, photo)["labels"]["text_type"] == "com"
+
+
+def test_labels_of_another_model_are_never_served(args: AppArgs, photo: bytes, tmp_path: Path) -> None:
+    from trygon.models.model import load_model
+
+    other = load_model(write_tiny_model(tmp_path / "other", 1), "cpu")
+    LabelBank.build(TaxonTree.from_taxa(TAXA), other, TextType.COM).save(tmp_path / "labels")
+    service = Service(args.model_copy(update={"labels": {"names": str(tmp_path / "labels")}}))
+    with TestClient(make_api(service)) as api:
+        for response in (api.get("/readyz"), api.post("/v1/classify", content=photo, headers=JPEG)):
+            assert response.status_code == 503
+            assert response.json()["title"] == "The labels do not fit the model"

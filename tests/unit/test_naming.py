@@ -1,0 +1,81 @@
+"""What a request names, in a tree: clades, paths, checklists, and names in any words."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trygon.taxonomy.tables import TAXA_SCHEMA
+from trygon.taxonomy.taxon import Lineage, Rank, Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon_serving import taxa
+from trygon_serving.naming import clade_slices, path_of, rows_on_checklist, taxa_of_names
+
+MORUS_BIRD = Taxon(("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus", "bassanus"), "Northern Gannet")
+MORUS_TREE = Taxon(("Plantae", "Tracheophyta", "", "Rosales", "Moraceae", "Morus", "alba"), "White Mulberry")
+FOX = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "Vulpes", "vulpes"), "Red Fox")
+OTHER_FOX = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "Urocyon", "littoralis"), "Red Fox")
+TREE = TaxonTree.from_taxa([MORUS_BIRD, MORUS_TREE, FOX, OTHER_FOX])
+
+
+def _species(slices: list[slice]) -> set[str]:
+    return {TREE.taxon(row).scientific for part in slices for row in range(part.start, part.stop)}
+
+
+def test_a_name_means_all_its_namesakes_and_a_path_one_of_them() -> None:
+    assert _species(clade_slices(TREE, "Morus")) == {"Morus bassanus", "Morus alba"}
+    assert _species(clade_slices(TREE, "Plantae/Tracheophyta/Rosales/Moraceae/Morus")) == {"Morus alba"}
+    assert _species(clade_slices(TREE, path_of(MORUS_BIRD))) == {"Morus bassanus"}
+    assert clade_slices(TREE, "Plantae/Aves") == []
+    assert clade_slices(TREE, "/") == []
+
+
+def test_a_checklist_may_name_species_or_whole_clades() -> None:
+    rows = [Taxon(("", "", "", "", "", "Morus", "alba")), Taxon(("Animalia", "", "", "", "Canidae", "", ""))]
+    table = pa.Table.from_pylist(
+        [dict(zip(TAXA_SCHEMA.names, (*it.lineage, it.common), strict=True)) for it in rows], TAXA_SCHEMA
+    )
+    found = {TREE.taxon(int(row)).scientific for row in rows_on_checklist(TREE, table)}
+    assert found == {"Morus alba", "Vulpes vulpes", "Urocyon littoralis"}
+
+
+def test_names_are_known_where_they_mean_one_taxon() -> None:
+    names = ["vulpes VULPES", "Northern gannet", "Canidae", "Red Fox", "Morus", "a tent", "northern gannet"]
+    found = taxa_of_names(TREE, names)
+    assert found[0] == FOX
+    assert found[1] == found[6] == MORUS_BIRD
+    assert found[2] == FOX.at(Rank.FAMILY)
+    assert found[3:6] == [None, None, None]  # two foxes, two genera, none
+
+
+def _shown(found: list[taxa.Found], limit: int = 100) -> list[str]:
+    return [it.path for it in taxa.page_of(TREE, found, "all", 0, limit).taxa]
+
+
+def test_browsing_passes_over_blank_ranks() -> None:
+    assert _shown(taxa.children(TREE, "Plantae/Tracheophyta")) == ["Plantae/Tracheophyta/Rosales"]
+    assert _shown(taxa.children(TREE, "")) == ["Animalia", "Plantae"]
+
+
+def test_search_gives_what_is_the_text_before_what_begins_with_it_and_what_holds_it() -> None:
+    assert _shown(taxa.search(TREE, "red fox", Rank.SPECIES)) == [path_of(OTHER_FOX), path_of(FOX)]
+    assert _shown(taxa.search(TREE, "CANIDAE", None)) == ["Animalia/Chordata/Mammalia/Carnivora/Canidae"]
+    found = _shown(taxa.search(TREE, "morus", None))
+    assert [path.split("/")[-1] for path in found] == ["Morus", "Morus", "bassanus", "alba"]
+
+
+names = st.sampled_from(["", "A", "B", "C"])
+trees = st.lists(st.tuples(*[names] * 7), min_size=1, max_size=30)
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(trees)
+def test_browsing_reaches_every_taxon(lineages: list[Lineage]) -> None:
+    tree = TaxonTree.from_taxa(Taxon(it) for it in lineages)
+    everything = np.zeros(len(tree), int)
+    for rank, clades in taxa.children(tree, ""):
+        for clade in clades:
+            everything[tree.clade_slice(rank, int(clade))] += 1
+    blank = [not any(tree.taxon(row).lineage) for row in range(len(tree))]
+    assert all(everything[np.flatnonzero(~np.asarray(blank))] == 1)
