@@ -11,7 +11,7 @@ from trygon.data.images import BadImage, preprocess
 from trygon.models.folder import ImageTower
 from trygon_serving.problem import Problem
 
-_STATUS_OF_REASON = {"too_large": 413, "not_an_image": 415}
+_STATUS_OF_REASON = {"too_large": 413, "not_an_image": 415, "unsupported": 415}
 """HTTP status of a `BadImage`'s reason; 422 for all others."""
 
 _MAX_SCANS = 100

@@ -92,7 +92,11 @@ def test_other_formats(kind: str) -> None:
         (b"not a picture\n", "not_an_image"),
         (JPEG[: len(JPEG) // 2], "truncated"),
         (JPEG[:2], "not_an_image"),
-        (_encode(PHOTO, "EPS"), "not_an_image"),  # Pillow would call Ghostscript for it
+        (_encode(PHOTO, "EPS"), "unsupported"),  # Pillow would call Ghostscript for it
+        (_encode(PHOTO, "AVIF"), "unsupported"),
+        (_encode(PHOTO, "JPEG2000"), "unsupported"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported"),
+        (_encode(PHOTO, "WEBP")[:40], "truncated"),
         (_encode(PHOTO, "PNG")[:-40], "truncated"),
     ],
 )

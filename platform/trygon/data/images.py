@@ -4,6 +4,7 @@ Shapes: H height, W width, S the model's side.
 """
 
 import io
+import re
 from enum import StrEnum
 
 import numpy as np
@@ -12,11 +13,21 @@ from PIL import ExifTags, Image, ImageOps
 MAX_PIXELS = 200_000_000
 """A picture that claims more is refused before it is decoded, unless the caller says otherwise."""
 
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns of half as many: a hundred megapixels are a picture
+
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """What is opened, in Pillow's words, whatever a file is called: it would start Ghostscript for some others."""
 
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""How JPEG and PNG begin: a file that begins so and cannot be opened was cut off in its header."""
+_CUT_OFF = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP", re.DOTALL)
+"""How pictures begin: a file that begins so and cannot be opened was cut off in its header."""
+
+_UNSUPPORTED = re.compile(
+    rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis|crx )"  # HEIC, AVIF, Canon's CR3
+    rb"|\0\0\0\x0cJXL |\xff\x0a|\0\0\0\x0cjP  |\xff\x4f\xff\x51"  # JPEG XL, JPEG 2000
+    rb"|8BPS|%!PS|\xc5\xd0\xd3\xc6|%PDF|II\*\0....CR|FUJIFILMCCD-RAW|IIU\0",  # Photoshop, PostScript, raw files
+    re.DOTALL,
+)
+"""How pictures of formats begin that are not read here."""
 
 
 class BadImage(ValueError):  # noqa: N818 - it is data, not a fault of the program
@@ -40,35 +51,48 @@ def decode(data: bytes, min_side: int = 0, max_pixels: int = MAX_PIXELS) -> Imag
 
     With `min_side`, a JPEG is decoded at a reduced scale whose shorter side is still at least that. What claims more
     than `max_pixels` is refused before it is decoded.
-    Raises `BadImage` with reason empty, not_an_image, truncated, too_large or undecodable.
+    Raises `BadImage` with reason empty, not_an_image, unsupported, truncated, too_large or undecodable.
     """
-    if not data:
-        raise BadImage("empty")
+    image = opened(data, min_side, max_pixels)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise BadImage("too_large", str(error)) from error
-    except Exception as error:
-        raise BadImage("truncated" if data.startswith(_MAGIC) else "not_an_image") from error
-    if image.width * image.height > max_pixels:
-        raise BadImage("too_large", f"{image.width}x{image.height}")
-    try:
-        if min_side and image.format in ("JPEG", "MPO"):
-            scale = min(image.size) / min_side
-            image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
         image.load()
-        upright = _upright(image)
-        if upright.mode.startswith(("I", "F")):
-            upright = _eight_bit(upright)
-        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-            rgba = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return upright if upright.mode == "RGB" else upright.convert("RGB")
+        return upright_rgb(image)
     except OSError as error:
         reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
         raise BadImage(reason, str(error)) from error
     except Exception as error:
         raise BadImage("undecodable", str(error)) from error
+
+
+def opened(data: bytes, min_side: int = 0, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture of which only the header was read, set to the reduced scale that `decode` speaks of."""
+    if not data:
+        raise BadImage("empty")
+    if _UNSUPPORTED.match(data):
+        raise BadImage("unsupported")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise BadImage("too_large", str(error)) from error
+    except Exception as error:
+        raise BadImage("truncated" if _CUT_OFF.match(data) else "not_an_image") from error
+    if image.width * image.height > max_pixels:
+        raise BadImage("too_large", f"{image.width}x{image.height}")
+    if min_side and image.format in ("JPEG", "MPO"):
+        scale = min(image.size) / min_side
+        image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
+    return image
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A loaded picture as RGB with 8 bits, turned as its EXIF says, on white where it is transparent."""
+    upright = _upright(image)
+    if upright.mode.startswith(("I", "F")):
+        upright = _eight_bit(upright)
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        rgba = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
