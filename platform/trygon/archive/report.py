@@ -11,8 +11,9 @@ import jinja2
 
 from trygon import __version__
 from trygon.archive.listing import Archive
+from trygon.archive.pictures import PERSON, People, output_picture
 from trygon.archive.run import Run
-from trygon.data.images import BadImage, decode, encode_jpeg
+from trygon.data.images import encode_jpeg
 from trygon.storage import join, write_text
 
 MAX_FRAMES = 48
@@ -153,15 +154,16 @@ def _frame(run: Run, archive: Archive, media_id: int, rows: list[dict[str, Any]]
     media = run.row(f"FROM media WHERE media_id = {media_id}")
     found = [row | {"box": row} for row in rows if row["detection_id"]]
     found.sort(key=lambda row: -row["box"]["confidence"])
-    picture, height = _picture(archive, media["path"])
+    boxes = list(run.rows(f"SELECT category, x, y, width, height FROM detections WHERE media_id = {media_id}"))
+    boxes += [row | {"category": PERSON} for row in found if row["type"] == "human"]  # as somebody may have said
+    picture, height = _picture(run, archive, media, boxes)
     return {"media": media, "picture": picture, "height": height, "width": _WIDTH_PX, "animals": found}
 
 
-def _picture(archive: Archive, path: str) -> tuple[str, int]:
-    """A frame as a small data URI and its height; blank where the archive is no longer there."""
-    try:
-        image = decode(archive.read(path), min_side=_WIDTH_PX)
-    except (OSError, BadImage):
+def _picture(run: Run, archive: Archive, media: dict[str, Any], boxes: list[dict[str, Any]]) -> tuple[str, int]:
+    """A frame as a small data URI and its height; blank where the archive is no longer there, or a person is."""
+    image = output_picture(archive, media, boxes, People(run.config["people"]), _WIDTH_PX)
+    if image is None:
         return "", _WIDTH_PX * 3 // 4
     height = max(1, round(_WIDTH_PX * image.height / image.width))
     jpeg = encode_jpeg(image.resize((_WIDTH_PX, height)), quality=78)

@@ -1,0 +1,67 @@
+"""Frames as people get to see them: every picture that leaves a run goes through here, so that no person does.
+
+Boxes are rows of DETECTION. What the detector took for something else than a person is shown.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from PIL import Image
+
+from trygon.archive.listing import Archive
+from trygon.data.images import BadImage, decode
+from trygon.data.truncated import salvage
+
+PERSON = "person"
+_CELLS = 6
+"""A person is this many blots of colour along the longer side: too few for a face, and nothing brings it back."""
+
+_MARGIN = 0.1
+
+
+class People(StrEnum):
+    """What happens to people in pictures that a run gives out."""
+
+    SHOW = "show"
+    BLUR = "blur"
+    WITHHOLD = "withhold"  # there is no picture where there is a person
+
+
+def output_picture(
+    archive: Archive, media: Mapping[str, Any], boxes: Iterable[Mapping[str, Any]], people: People, min_side: int = 0
+) -> Image.Image | None:
+    """The frame of a row of MEDIA, upright RGB, its shorter side at least `min_side` pixels where it has them.
+
+    `boxes` are all of that frame. None where the archive does not give it any more, or a person is withheld.
+    Raises `TrygonError` where S3 does not answer.
+    """
+    persons = [box for box in boxes if box["category"] == PERSON]
+    if persons and people is People.WITHHOLD:
+        return None
+    try:
+        image = _decoded(archive.read(media["path"]), media, min_side)
+    except (OSError, BadImage):
+        return None
+    if people is not People.SHOW:
+        for box in persons:
+            _blur(image, box)
+    return image
+
+
+def _decoded(data: bytes, media: Mapping[str, Any], min_side: int) -> Image.Image:
+    return decode(data, min_side) if media["decoded_share"] is None else salvage(data, min_side)[0]
+
+
+def _blur(image: Image.Image, box: Mapping[str, Any]) -> None:
+    """Make blots of what is in a box, and of a margin around it, in place."""
+    spans = []
+    for start, length, limit in ((box["x"], box["width"], image.width), (box["y"], box["height"], image.height)):
+        low = max(0, math.floor((start - _MARGIN * length) * limit))
+        spans.append((low, max(low + 1, min(limit, math.ceil((start + (1 + _MARGIN) * length) * limit)))))
+    (left, right), (top, bottom) = spans
+    part = image.crop((left, top, right, bottom))
+    cell = max(part.size) / _CELLS
+    small = part.resize([max(1, round(side / cell)) for side in part.size], Image.Resampling.BOX)
+    image.paste(small.resize(part.size, Image.Resampling.BILINEAR), (left, top))
