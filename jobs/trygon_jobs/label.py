@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from pydantic import Field
@@ -47,6 +47,12 @@ class LabelConfig(JobConfig):
     """Frames that are committed together: at most that many, for each worker, are done again after a crash."""
     num_workers: int = Field(0, ge=0)
     """Workers that hold the networks; 0 fits the machine or the cluster."""
+    file_timeout: float = Field(300, gt=0)
+    """Seconds that a file may take to be read and decoded; one that takes longer is a row with that reason."""
+    label_truncated: bool = False
+    """Label what can be seen of files that were cut off, too; their rows say how much that is."""
+    people: Literal["show", "blur", "withhold"] = "blur"
+    """What happens to people in pictures of the report and the review page; withhold leaves such pictures out."""
 
 
 def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
@@ -67,6 +73,7 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
 def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
     """All that can be wrong with the command, before anything is started or written."""
     from trygon.archive.listing import Archive
+    from trygon.archive.reading import Reading
     from trygon.archive.work import Work
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
@@ -79,7 +86,8 @@ def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
     bank = LabelBank.load(config.labels)
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
-    return Work(archive, model, _detector(config.detector)), bank.within(config.clade)
+    reading = Reading(config.file_timeout, config.label_truncated)
+    return Work(archive, model, _detector(config.detector), reading), bank.within(config.clade)
 
 
 def _kept(config: LabelConfig) -> LabelConfig:
@@ -120,7 +128,8 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", 
     from trygon.archive.sessions import bind, record
     from trygon.storage import join, write_json
 
-    bind(config.out, {"model": work.model.digest or work.model.ref, "detector": _digest(work)})
+    makers = {"model": work.model.digest or work.model.ref, "detector": _digest(work)}
+    bind(config.out, makers | {"setting of --label-truncated": str(config.label_truncated)})
     write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
     parts = Parts(config.out, hold)
     parts.clean()

@@ -29,6 +29,11 @@ READ_TIMEOUT_S = 30.0
 
 Result = TypeVar("Result")
 
+
+class DeniedError(UserError):
+    """The server knows the keys, and does not let them at this object (HTTP 403: rights, or Glacier)."""
+
+
 _ADDRESS = re.compile(
     r"s3://(?P<bucket>[^/?]+)/*(?P<key>.*?)(?P<query>\?(?:(?:endpoint_override|scheme|region)=[^&?]*&?)+)?", re.DOTALL
 )
@@ -224,7 +229,7 @@ def _explained(error: Exception, code: str, status: int, address: Address) -> Ex
     if code in _WRONG_KEYS or "Unable to locate credentials" in text:
         return UserError(f"{address}: the server does not take the keys ({code}); set {_KEYS}")
     if code in _DENIED or status == 403:
-        return UserError(f"{address}: access denied; give your keys the right to it, or set others: {_KEYS}")
+        return DeniedError(f"{address}: access denied; give your keys the right to it, or set others: {_KEYS}")
     if code in _UNREACHABLE:
         endpoint = client(address).meta.endpoint_url
         return TrygonError(f"{address}: {endpoint} does not answer; see AWS_ENDPOINT_URL and the network")
@@ -293,6 +298,18 @@ def list_objects(address: Address, limit: int | None = None, begin: str = "", de
         if not page.get("IsTruncated") or (limit and len(objects) >= limit):
             return objects[:limit]
         where["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def answers(address: Address) -> bool:
+    """Whether the server answers to a question for what lies below an address, within seconds."""
+    where = {"Bucket": address.bucket, "Prefix": address.prefix, "MaxKeys": 1}
+    try:
+        persist(address, lambda: client(address, patient=False).list_objects_v2(**where), attempts=3)
+    except DeniedError:
+        return True
+    except (TrygonError, OSError):
+        return False
+    return True
 
 
 def stat(address: Address) -> Object:

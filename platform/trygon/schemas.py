@@ -68,11 +68,31 @@ MEDIA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("make", pa.string()),
         pa.field("model", pa.string()),
-        # Null where the frame was read. Else: empty, truncated, not_an_image, too_large, undecodable, unreadable.
+        pa.field("serial", pa.string()),  # of the camera's body
+        pa.field("orientation", pa.int8()),  # EXIF's 1 to 8; width and height are those of the upright frame
+        pa.field("temperature", pa.float32()),  # degrees Celsius, as the camera measured it
+        # Share of the rows that were decoded where the file was cut off; null where it is whole.
+        pa.field("decoded_share", pa.float32()),
+        # Null where the frame was read. Else what stands in FAILURES.
         pa.field("failure", pa.string()),
     ]
 )
 """One row a file in the archive, also those that cannot be read."""
+
+FAILURES = {
+    "empty": "has no bytes",
+    "truncated": "was cut off; the share that was decoded stands beside it",
+    "not_an_image": "is no picture, whatever it is called",
+    "unsupported": "is a picture of a format that is not read here, such as HEIC",
+    "too_large": "claims more than 200 megapixels",
+    "undecodable": "is a picture that the decoder gives up on",
+    "unreadable": "cannot be read from the disk",
+    "vanished": "was listed, and gone when it was to be read",
+    "denied": "S3 refuses this object: no right to it, or it lies in Glacier",
+    "s3_error": "S3 gave an error for this object, and gave it again after all retries",
+    "timeout": "took longer to read or decode than --file-timeout",
+}
+"""Why a file of an archive has no frame, in words that tables count."""
 
 DETECTION = pa.schema(
     [

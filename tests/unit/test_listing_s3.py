@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from trygon import s3
+from trygon.archive.frames import read_frame
 from trygon.archive.listing import Archive
-from trygon.archive.pipeline import read_frame
+from trygon.archive.reading import Reading
 from trygon.errors import TrygonError, UserError
 from trygon.storage import write_bytes
 from trygon.testing.s3 import Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
@@ -100,11 +101,12 @@ def test_a_server_that_says_no_is_no_broken_frame(server: str, monkeypatch: pyte
         for _ in range(8):
             assert archive.read(paths[0]) == b"first"
     assert len(faulty.met) == len(faults)
-    assert [read_frame(archive, path, 0) for path in paths[1:]] == [{"failure": "unreadable"}] * 2
+    rows = [read_frame(archive, {"path": path}, 0, Reading()) for path in paths[1:]]
+    assert rows == [{"failure": "vanished"}, {"failure": "unreadable"}]
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
     monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
     with using("http://127.0.0.1:9"), pytest.raises(TrygonError, match=r"IMG_0001.JPG: http://127.0.0.1:9 does not"):
-        read_frame(archive, paths[0], 0)
+        read_frame(archive, {"path": paths[0]}, 0, Reading())
 
 
 @pytest.mark.parametrize(

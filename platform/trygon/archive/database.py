@@ -49,7 +49,7 @@ SELECT events.* EXCLUDE taxa, counted.* EXCLUDE event_id FROM counted JOIN event
 """
 _SIGHTINGS = """
 CREATE VIEW sightings AS
-SELECT observations.*, path, deployment, timestamp, detections.* EXCLUDE (detection_id, media_id)
+SELECT observations.*, path, deployment, timestamp, decoded_share, detections.* EXCLUDE (detection_id, media_id)
 FROM observations JOIN media USING (media_id) LEFT JOIN detections USING (detection_id)
 """
 _COUNTED = pa.schema(
@@ -67,8 +67,8 @@ def open_database(folder: Path, reviews: pa.Table) -> duckdb.DuckDBPyConnection:
 
     Its relations: `media`, `detections`, `events` and `failures` as they lie; `predictions`, which are all rows of
     `observations.parquet`; `observations`, less what is set aside and with what people said (`schemas.reviewed`);
-    `sightings`, these with their frame's path, deployment and timestamp and their detection's columns; and
-    `event_taxa`, a row an event and taxon with `number` and the fields of EVENT_TAXON and of a review.
+    `sightings`, these with their frame's path, deployment, timestamp and decoded share and their detection's columns;
+    and `event_taxa`, a row an event and taxon with `number` and the fields of EVENT_TAXON and of a review.
     """
     # DuckDB makes the folder when it needs it, and removes it.
     overflow = Path(tempfile.gettempdir(), f"trygon-{uuid.uuid4().hex}")

@@ -19,8 +19,12 @@ IMAGE_TYPES = {
     ".tiff": "image/tiff",
     ".bmp": "image/bmp",
     ".webp": "image/webp",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".avif": "image/avif",
 }
-"""Extensions of frames, in lower case, and their media types."""
+"""Extensions of frames, in lower case, and their media types. The last three are not read here: they are listed, so
+that somebody is told."""
 
 # Folders that cameras start when the one before is full: Reconyx, Bushnell, Browning and others; they are no cameras.
 _OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_BTCF|MEDIA|DSCIM)", re.IGNORECASE)

@@ -3,7 +3,6 @@
 Every frame is read and decoded once. What cannot be used is a row with a reason. Nothing is written here.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -15,19 +14,15 @@ from PIL import Image
 from ray.data import DataContext
 from ray.exceptions import RayError
 
-from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop, letterbox
-from trygon.archive.exif import read_header
-from trygon.archive.listing import Archive
+from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop
+from trygon.archive.frames import FRAME, read_frame
 from trygon.archive.parts import Part
 from trygon.archive.work import Work
 from trygon.cluster.pool import map_on_pool
-from trygon.data.images import BadImage, decode, square, to_array
+from trygon.data.images import square, to_array
 from trygon.errors import origin
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import stable_id
-
-_MIN_SIDE = 1080
-"""Frames are decoded at the smallest JPEG scale whose shorter side is still this: crops keep their detail."""
 
 _BATCH = 8
 _BLOCK_BYTES = 48 << 20
@@ -64,7 +59,7 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
     workers = Workers.fit(ray.cluster_resources(), num_workers)
     read = work.detector.card.input_side if work.detector else 0
     frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
-        _read_batch(work.archive, read), batch_size=_BATCH, batch_format="pyarrow"
+        _read_batch(work, read), batch_size=_BATCH, batch_format="pyarrow"
     )
     rows = map_on_pool(
         frames,
@@ -90,47 +85,15 @@ def _listed(part: Part) -> pa.Table:
     return pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
 
 
-def _read_batch(archive: Archive, input_side: int) -> Callable[[pa.Table], pa.Table]:
+def _read_batch(work: Work, input_side: int) -> Callable[[pa.Table], pa.Table]:
     def read(batch: pa.Table) -> pa.Table:
-        rows = [row | read_frame(archive, row["path"], input_side) for row in batch.to_pylist()]
+        rows = [row | read_frame(work.archive, row, input_side, work.reading) for row in batch.to_pylist()]
         return pa.Table.from_pylist(rows, _FRAME)
 
     return read
 
 
-_FRAME = pa.schema(
-    [
-        pa.field("part", pa.int64()),
-        *MEDIA,
-        pa.field("frame", pa.large_binary()),  # (frame_height, frame_width, 3) uint8, upright
-        pa.field("frame_width", pa.int32()),
-        pa.field("frame_height", pa.int32()),
-        pa.field("input", pa.large_binary()),  # the same, letterboxed for the detector
-    ]
-)
-
-
-def read_frame(archive: Archive, path: str, input_side: int) -> dict[str, Any]:
-    """One frame's header and pixels, or the reason why there are none."""
-    try:
-        data = archive.read(path)
-    except OSError:
-        return {"failure": "unreadable"}
-    header = read_header(data)
-    row: dict[str, Any] = {
-        "digest": hashlib.sha256(data).hexdigest(),
-        "timestamp": header.timestamp,
-        "width": header.width,
-        "height": header.height,
-        "make": header.make,
-        "model": header.model,
-    }
-    try:
-        image = decode(data, min_side=_MIN_SIDE)
-    except BadImage as error:
-        return row | {"failure": error.reason}
-    row |= {"frame": image.tobytes(), "frame_width": image.width, "frame_height": image.height}
-    return row | ({"input": letterbox(image, input_side).tobytes()} if input_side else {})
+_FRAME = pa.schema([pa.field("part", pa.int64()), *MEDIA, *FRAME])
 
 
 class Finder:

@@ -1,9 +1,10 @@
 """What is done to the frames of an archive, as files: nothing is loaded here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trygon.archive.detection import DetectorFile
 from trygon.archive.listing import Archive
+from trygon.archive.reading import Reading
 from trygon.models.folder import ImageTower
 
 
@@ -14,3 +15,4 @@ class Work:
     archive: Archive
     model: ImageTower
     detector: DetectorFile | None
+    reading: Reading = field(default_factory=Reading)

@@ -9,7 +9,7 @@ _GREY = 128
 
 
 def salvage(data: bytes, min_side: int = 0) -> tuple[Image.Image, float]:
-    """What was decoded of a truncated picture, upright RGB with one colour for the missing rows; the share of rows, 0..1.
+    """What was decoded of a truncated picture, upright RGB with one colour for the missing rows, and its share (0..1).
 
     The decoder fills a canvas of noise: rows that are still noise were never reached. Of a progressive JPEG no row is
     whole before the last one: its share is 0. Raises `BadImage` where not even the header can be read.

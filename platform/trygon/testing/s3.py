@@ -4,6 +4,7 @@ Knows HTTP and nothing of what is stored.
 """
 
 import os
+import re
 import socket
 import struct
 import threading
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 _SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
+_ACCESS_DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server", "expect"}
 _UNKNOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NotImplemented</Code><Message>A header implies functionality that is not implemented.</Message></Error>"""
@@ -93,6 +96,7 @@ class Kind(StrEnum):
     """What happens to a request."""
 
     SLOW_DOWN = "slow_down"  # 503, nothing is done
+    DENY = "deny"  # 403, nothing is done
     DROP_REQUEST = "drop_request"  # the connection is reset in the middle of the request's body, nothing is done
     DROP_ANSWER = "drop_answer"  # it is reset in the middle of the answer's body
     TRUNCATE = "truncate"  # the answer ends in good order, with less than it promised
@@ -114,6 +118,8 @@ class Fault:
     kind: Kind
     every: int = 5
     methods: tuple[str, ...] = ("GET", "PUT", "POST", "HEAD", "DELETE")
+    path: str = ""
+    """A regular expression: only requests for such paths meet it."""
 
 
 @dataclass
@@ -145,11 +151,11 @@ class FaultyS3:
         self._server.shutdown()
         self._server.server_close()
 
-    def takes(self, kinds: Sequence[Kind], method: str) -> Kind | None:
+    def takes(self, kinds: Sequence[Kind], method: str, path: str) -> Kind | None:
         """The fault that this request meets now, of those that can be done to it."""
         with self._lock:
             for fault in self.faults:
-                if fault.kind in kinds and method in fault.methods:
+                if fault.kind in kinds and method in fault.methods and re.search(fault.path, path):
                     self._turns[fault] += 1
                     if self._turns[fault] % fault.every == 0:
                         self.met[fault.kind] += 1
@@ -172,16 +178,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        kinds = [Kind.SLOW_DOWN, *([Kind.DROP_REQUEST] if length > 1 else [])]
+        kinds = [Kind.SLOW_DOWN, Kind.DENY, *([Kind.DROP_REQUEST] if length > 1 else [])]
         if _CONDITIONS & {name.lower() for name in self.headers}:
             kinds += [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS]
-        fault = self.owner.takes(kinds, self.command)
+        fault = self.owner.takes(kinds, self.command, self.path.partition("?")[0])
         if fault is Kind.DROP_REQUEST:
             self.rfile.read(length // 2)
             return self._reset()
         body = self.rfile.read(length) if length else self._chunks()
         if fault is Kind.SLOW_DOWN:
             return self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, len(_SLOW_DOWN))
+        if fault is Kind.DENY:
+            return self._answer(403, [("Content-Type", "application/xml")], _ACCESS_DENIED, len(_ACCESS_DENIED))
         if fault is Kind.NO_CONDITIONS:
             return self._answer(501, [("Content-Type", "application/xml")], _UNKNOWN, len(_UNKNOWN))
         address = urlsplit(self.owner.upstream)
@@ -201,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         kinds = [Kind.LOSE_ANSWER]
         if self.command == "GET" and answer.status < 300 and len(data) > 1:
             kinds += [Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.SLOW, Kind.STALL]
-        fault = self.owner.takes(kinds, self.command)
+        fault = self.owner.takes(kinds, self.command, self.path.partition("?")[0])
         if fault is Kind.LOSE_ANSWER:
             return self._reset()
         headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP]

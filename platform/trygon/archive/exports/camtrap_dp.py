@@ -110,6 +110,8 @@ class _Package:
         for row in self.run.rows("FROM media ORDER BY path"):
             exif = {"Make": row["make"], "Model": row["model"]}
             comments = [f"corrupted file: {row['failure']}"] if row["failure"] else []
+            if row["decoded_share"] is not None:
+                comments.append(f"cut off: {row['decoded_share']:.0%} of its rows could be decoded")
             comments += [] if row["timestamp"] else ["no date in the file"]
             path = PurePosixPath(row["path"])
             yield {

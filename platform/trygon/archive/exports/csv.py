@@ -13,15 +13,18 @@ from trygon.taxonomy.taxon import RANKS
 COLUMNS = [
     *("path", "deployment", "timestamp", "event_id", "type", "common", "scientific", "rank", "probability"),
     *RANKS,
-    *("confidence", "x", "y", "width", "height", "event_count", "life_stage", "sex", "reviewed_by", "failure"),
+    *("confidence", "x", "y", "width", "height", "event_count", "life_stage", "sex", "reviewed_by"),
+    *("failure", "decoded_share"),
 ]
-_FAILURES = "SELECT path, deployment, timestamp, bytes, failure FROM media WHERE failure IS NOT NULL ORDER BY path"
+_FAILURES = """
+SELECT path, deployment, timestamp, bytes, failure, decoded_share FROM media WHERE failure IS NOT NULL ORDER BY path
+"""
 
 
 def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     """Write `observations.csv` and `failures.csv`."""
     write_rows(out / "observations.csv", COLUMNS, rows(run, options))
-    write_rows(out / "failures.csv", ["path", "deployment", "bytes", "failure"], run.rows(_FAILURES))
+    write_rows(out / "failures.csv", ["path", "deployment", "bytes", "failure", "decoded_share"], run.rows(_FAILURES))
     return []
 
 

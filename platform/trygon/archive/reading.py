@@ -1,0 +1,126 @@
+"""The bytes of one file of an archive, or the reason why there are none, within a time limit.
+
+A file that cannot be had is a row; an archive that is gone ends the run. So whatever goes wrong with a file, the
+archive itself is asked whether it still answers.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from trygon import s3
+from trygon.archive.listing import Archive
+from trygon.data.images import BadImage
+from trygon.errors import TrygonError, UserError
+from trygon.storage import address_of
+
+TIMEOUT_S = 300.0
+_PROBE_S = 60.0
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of an archive are read."""
+
+    timeout_s: float = TIMEOUT_S
+    """How long a file, or the next frame of a video, may take to be read and decoded."""
+    label_truncated: bool = False
+    """Whether what can be seen of a file that was cut off counts as a frame."""
+
+
+def read_file(archive: Archive, path: str) -> bytes:
+    """A file's content. Raises `BadImage` with reason vanished, unreadable, denied, timeout or s3_error, and
+    `TrygonError` where the archive is the reason."""
+    try:
+        return archive.read(path)
+    except (OSError, TrygonError) as error:
+        raise fault(archive, error) from error
+
+
+def fault(archive: Archive, error: Exception) -> Exception:
+    """What is to be raised for an error in reading a file: `BadImage` where the archive itself still answers."""
+    if isinstance(error, UserError) and not isinstance(error, s3.DeniedError):
+        return error
+    if not _answers(archive):
+        return error if isinstance(error, TrygonError) else _gone(archive)
+    match error:
+        case FileNotFoundError():
+            reason = "vanished"
+        case s3.DeniedError():
+            reason = "denied"
+        case TrygonError():
+            reason = "s3_error"
+        case TimeoutError():
+            reason = "timeout"
+        case _:
+            reason = "unreadable"
+    return BadImage(reason, str(error))
+
+
+def _answers(archive: Archive) -> bool:
+    try:
+        return next(within(_PROBE_S, _ask(archive)))
+    except TimeoutError:
+        return False
+
+
+def _ask(archive: Archive) -> Iterator[bool]:
+    """Whether the archive is still there: a disk that was pulled out leaves no folder, or an empty one."""
+    address = address_of(archive.uri)
+    if address:
+        yield s3.answers(address)
+        return
+    try:
+        with os.scandir(archive.uri) as entries:
+            yield next(entries, None) is not None
+    except OSError:
+        yield False
+
+
+def _gone(archive: Archive) -> TrygonError:
+    return TrygonError(f"the archive {archive.uri} cannot be read any more: bring its disk or network back, run again")
+
+
+def within(seconds: float, items: Iterator[Item]) -> Iterator[Item]:
+    """The items of an iterator that runs in a thread of its own. Raises `TimeoutError` where the next one takes longer
+    than that: the thread is then left behind, for nothing ends a read that hangs."""
+    passed: queue.Queue[tuple[str, object]] = queue.Queue(1)
+    left = threading.Event()
+
+    def put(kind: str, value: object) -> None:
+        while not left.is_set():
+            with suppress(queue.Full):
+                passed.put((kind, value), timeout=1)
+                return
+
+    def run() -> None:
+        try:
+            for item in items:
+                put("item", item)
+                if left.is_set():
+                    return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    threading.Thread(target=run, name="reading", daemon=True).start()
+    try:
+        while True:
+            try:
+                kind, value = passed.get(timeout=seconds)
+            except queue.Empty:
+                raise TimeoutError(f"nothing came for {seconds:g} s") from None
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value  # pyright: ignore[reportReturnType]
+    finally:
+        left.set()

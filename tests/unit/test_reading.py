@@ -1,0 +1,195 @@
+"""Every kind of file that an archive may hold becomes a frame or a row with its reason."""
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trygon import s3
+from trygon.archive.frames import read_frame
+from trygon.archive.listing import Archive
+from trygon.archive.reading import Reading, fault, within
+from trygon.data.images import BadImage
+from trygon.errors import TrygonError, UserError
+from trygon.schemas import FAILURES
+from trygon.storage import write_bytes
+from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+
+GRID = np.random.default_rng(0).integers(40, 215, (6, 8, 3), np.uint8)
+PHOTO = Image.fromarray(GRID).resize((320, 240), Image.Resampling.BICUBIC)
+
+
+def _encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    return _encode(PHOTO.transpose(Image.Transpose.ROTATE_270), exif=exif, quality=95)
+
+
+def _sixteen_bits() -> bytes:
+    return _encode(Image.fromarray(np.asarray(PHOTO.convert("L"), np.uint16) * 257), "PNG")
+
+
+def _with_alpha() -> bytes:
+    image = PHOTO.copy()
+    image.putalpha(255)
+    return _encode(image, "PNG")
+
+
+def _several(kind: str) -> bytes:
+    return _encode(PHOTO, kind, save_all=True, append_images=[Image.new("RGB", PHOTO.size, "red")])
+
+
+ZOO: dict[str, Callable[[], bytes]] = {
+    "cmyk.jpg": lambda: _encode(PHOTO.convert("CMYK"), quality=95),
+    "grey.jpg": lambda: _encode(PHOTO.convert("L"), quality=95),
+    "16-bit.png": _sixteen_bits,
+    "animated.gif": lambda: _several("GIF"),
+    "animated.webp": lambda: _several("WEBP"),
+    "turned.jpg": _turned,
+    "progressive.jpg": lambda: _encode(PHOTO, progressive=True, quality=95),
+    "palette.png": lambda: _encode(PHOTO.quantize(), "PNG"),
+    "alpha.png": _with_alpha,
+    "two-views.jpg": lambda: _several("MPO"),
+    "pages.tif": lambda: _several("TIFF"),
+    "upper.BMP": lambda: _encode(PHOTO, "BMP"),
+    "wrong-name.png": lambda: _encode(PHOTO, quality=95),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo_of_pictures(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(ZOO[name]())
+    row = _read(tmp_path, name)
+    assert row.get("failure") is None
+    assert (row["width"], row["height"]) == (row["frame_width"], row["frame_height"]) == PHOTO.size
+    pixels = np.frombuffer(row["frame"], np.uint8).reshape(240, 320, 3).astype(float)
+    grey = name in ("grey.jpg", "16-bit.png")
+    expected = np.asarray(PHOTO.convert("L").convert("RGB") if grey else PHOTO, float)
+    assert np.abs(pixels - expected).mean() < 12
+    assert len(row["input"]) == 64 * 64 * 3
+
+
+def _read(folder: Path, name: str, **settings: Any) -> dict[str, Any]:
+    return read_frame(Archive(str(folder)), {"path": name}, 64, Reading(**settings))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_hundred_megapixels_become_a_frame_of_bounded_size(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "huge").write_bytes(_encode(Image.new("L", (10_000, 10_000), 90), kind, compress_level=1))
+    row = _read(tmp_path, "huge")
+    assert (row["width"], row["height"], row.get("failure")) == (10_000, 10_000, None)
+    assert 1080 <= row["frame_width"] == row["frame_height"] < 2160
+    assert set(row["frame"]) == {90}
+
+
+JPEG = _encode(PHOTO)
+BROKEN = {
+    "empty": b"",
+    "truncated": JPEG[: len(JPEG) // 2],
+    "not_an_image": b"changed the batteries",
+    "unsupported": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "too_large": b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + b"\x60\xea\0\0" * 2 + b"\1\0\x18\0" + bytes(24),
+    "undecodable": _encode(PHOTO, "PNG").replace(b"IDATx", b"IDAT\0", 1),
+}
+
+
+@pytest.mark.parametrize("reason", BROKEN)
+def test_every_kind_of_broken_file_has_its_reason(reason: str, tmp_path: Path) -> None:
+    (tmp_path / "IMG.JPG").write_bytes(BROKEN[reason])
+    row = _read(tmp_path, "IMG.JPG")
+    assert row["failure"] == reason
+    assert reason in FAILURES
+    assert "frame" not in row
+    assert len(row["digest"]) == 64
+
+
+def test_truncated_file_is_a_frame_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "IMG.JPG").write_bytes(BROKEN["truncated"])
+    refused, asked = (_read(tmp_path, "IMG.JPG", label_truncated=asked) for asked in (False, True))
+    assert (refused["failure"], refused.get("frame")) == ("truncated", None)
+    assert asked.get("failure") is None
+    assert refused["decoded_share"] == asked["decoded_share"]
+    assert 0.2 < asked["decoded_share"] < 0.8
+    assert len(asked["frame"]) == 320 * 240 * 3
+    (tmp_path / "IMG.JPG").write_bytes(_encode(PHOTO, progressive=True)[:-200])
+    assert _read(tmp_path, "IMG.JPG", label_truncated=True)["failure"] == "truncated"  # no row of it is whole
+
+
+def test_file_that_is_gone_or_closed_is_a_row_and_an_archive_that_is_gone_ends_the_run(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "folder.jpg").mkdir()
+    assert _read(disk, "gone.jpg") == {"failure": "vanished"}
+    assert _read(disk, "folder.jpg") == {"failure": "unreadable"}
+    (disk / "folder.jpg").rmdir()
+    with pytest.raises(TrygonError, match="bring its disk or network back"):
+        _read(disk, "gone.jpg")  # a disk that was pulled out leaves an empty folder
+    disk.rmdir()
+    with pytest.raises(TrygonError, match="bring its disk or network back"):
+        _read(disk, "gone.jpg")
+
+
+def test_read_that_hangs_is_a_row_with_that_reason(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs.jpg")
+    try:
+        assert _read(tmp_path, "hangs.jpg", timeout_s=0.05) == {"failure": "timeout"}
+    finally:
+        os.close(os.open(tmp_path / "hangs.jpg", os.O_WRONLY | os.O_NONBLOCK))  # lets the thread end
+
+
+def test_items_come_in_order_with_the_error_that_ended_them() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("broken")
+
+    passed = within(10, items())
+    assert (next(passed), next(passed)) == (1, 2)
+    with pytest.raises(ValueError, match="broken"):
+        next(passed)
+    assert list(within(10, iter("abc"))) == ["a", "b", "c"]
+    with pytest.raises(TimeoutError):
+        list(within(0.02, (time.sleep(0.2) for _ in range(2))))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An S3 server with one frame."""
+    with s3_server("objects") as address, using(address):
+        write_bytes("s3://objects/a/IMG.JPG", JPEG)
+        yield address
+
+
+def test_object_that_s3_gives_an_error_for_is_a_row_while_the_server_answers(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
+    archive, row = Archive("s3://objects/a"), {"path": "IMG.JPG"}
+    with FaultyS3(server, [Fault(Kind.SLOW_DOWN, 1, ("GET", "HEAD"), r"IMG\.JPG$")]) as proxy, using(proxy.address):
+        assert read_frame(archive, row, 0, Reading()) == {"failure": "s3_error"}
+        proxy.faults = [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"IMG\.JPG$")]
+        assert read_frame(archive, row, 0, Reading()) == {"failure": "denied"}
+        proxy.faults = [Fault(Kind.SLOW_DOWN, 1)]
+        with pytest.raises(TrygonError, match=r"IMG\.JPG"):
+            read_frame(archive, row, 0, Reading())
+        proxy.faults = []
+        assert read_frame(archive, row, 0, Reading())["frame_width"] == 320
+
+
+def test_wrong_keys_are_no_reason_of_a_file() -> None:
+    wrong = UserError("s3://objects/a: the server does not take the keys")
+    assert fault(Archive("s3://objects/a"), wrong) is wrong
+    assert not isinstance(wrong, BadImage)
