@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,7 +42,7 @@ def test_truncated_file_still_has_its_header() -> None:
     assert header.timestamp == datetime(2024, 5, 31, 23, 59, 58)
 
 
-def _with(details: Mapping[int, object], main: Mapping[int, object] | None = None) -> Header:
+def _with(details: Mapping[Any, object], main: Mapping[Any, object] | None = None) -> Header:
     exif = Image.Exif()
     exif.update(main or {})
     exif.get_ifd(ExifTags.IFD.Exif).update(details)
