@@ -21,7 +21,7 @@ from PIL import Image
 
 from trygon.models.model import load_model
 from trygon.storage import copy_file, exists, join, list_files, read_bytes, read_json
-from trygon.testing.processes import family, kill_family
+from trygon.testing.processes import family, kill_family, living
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
 from trygon.testing.shards import write_tiny_shards
@@ -262,7 +262,9 @@ def test_workers_that_hang_end_a_run_with_a_diagnosis(tmp_path: Path) -> None:
             if len(_lines(out)) > seen and (workers := _training_workers(process)):
                 workers[0].suspend()
                 stopped.append(workers[0])
-                workers[0].wait(60)  # whoever hangs is ended
+                while living(workers[:1]):  # whoever hangs is ended
+                    assert time.monotonic() < deadline, "a worker that hangs was not ended"
+                    time.sleep(0.2)
                 seen = len(_lines(out)) + 4
             time.sleep(0.2)
         _, told = process.communicate()
