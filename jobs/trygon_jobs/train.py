@@ -331,8 +331,12 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
             progress.update(task, completed=line["step"], description=_told(line))
 
+        def tell(why: str) -> None:
+            console.print(f"interrupted: {why}; training goes on from the last checkpoint", markup=False)
+
         storage = join(absolute(config.out), "checkpoints")
-        return fit(settings, storage, (config.min_workers or config.workers, config.workers), use_gpu, show, hold)
+        num_workers = (config.min_workers or config.workers, config.workers)
+        return fit(settings, storage, num_workers, use_gpu, show, tell, hold)
 
 
 def _told(line: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -246,36 +246,35 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path:
     assert not (tmp_path / "out/provenance.json").exists()
 
 
-def test_workers_that_hang_end_a_run_with_a_diagnosis(tmp_path: Path) -> None:
-    """One worker of each group that Ray Train starts is stopped, as by a driver that hangs: the others wait for it no
-    longer than they are told to."""
+def test_workers_that_hang_are_told_of_and_training_goes_on_without_them(tmp_path: Path) -> None:
+    """One worker is stopped, as by a driver that hangs: the other waits for it no longer than it is told to."""
     shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
     write_tiny_model(tmp_path / "tiny")
     command = [*_command(shards, tmp_path / "tiny", out), "--workers", "2", "--collective-timeout-s", "10"]
     command[command.index("--epochs") + 1] = "5000"
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
-    seen, stopped = 0, []
+    told = tmp_path / "told"
+    with told.open("w") as stderr:
+        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=stderr)
     try:
-        deadline = time.monotonic() + 400
-        while process.poll() is None:
-            assert time.monotonic() < deadline, f"{len(stopped)} workers were stopped"
-            if len(_lines(out)) > seen and (workers := _training_workers(process)):
-                workers[0].suspend()
-                stopped.append(workers[0])
-                while living(workers[:1]):  # whoever hangs is ended
-                    assert time.monotonic() < deadline, "a worker that hangs was not ended"
-                    time.sleep(0.2)
-                seen = len(_lines(out)) + 4
-            time.sleep(0.2)
-        _, told = process.communicate()
+        _wait_until(process, lambda: _saved_step(out) > 0)
+        hanging = _training_workers(process)[0]
+        hanging.suspend()
+        _wait_until(process, lambda: not living([hanging]))  # whoever hangs is ended
+        done = _steps(out)[-1]
+        _wait_until(process, lambda: "interrupted" in told.read_text() and max(_steps(out), default=0) > done)
     finally:
-        if process.poll() is None:
-            kill_family(process)
-    assert process.returncode == 1
-    assert "workers waited in vain for one that hangs, or whose machine is gone" in told
-    assert len(stopped) == 3  # it was tried again twice
-    assert _saved_step(out)
+        kill_family(process)
+    assert "workers waited in vain for one that hangs, or whose machine is gone" in told.read_text()
+    assert "Traceback" not in told.read_text()
 
 
-def _training_workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def _wait_until(process: "subprocess.Popen[Any]", is_so: Callable[[], bool], timeout_s: float = 300) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert process.poll() is None, "the program ended"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def _training_workers(process: "subprocess.Popen[Any]") -> list[psutil.Process]:
     return [it for it in family(process.pid) if "RayTrainWorker" in " ".join(it.cmdline())]

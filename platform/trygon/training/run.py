@@ -1,6 +1,7 @@
 """A training run as the driver sees it: Ray Train's workers, what they tell, and the finished state."""
 
 import json
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 import ray.train
 import ray.train.torch
+from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
 from ray.train.torch import TorchTrainer
 
 from trygon.data.ingest import READER_CPUS
@@ -16,6 +18,7 @@ from trygon.errors import TrygonError, UserError, origin
 from trygon.lease import Hold, LostError
 from trygon.storage import exists, is_remote, join, list_files, open_input, read_json, remove_tree
 from trygon.training.filesystem import checkpoint_storage
+from trygon.training.interruptions import Interruptions, reason
 from trygon.training.settings import TrainSettings
 from trygon.training.validation import VALIDATION_S, validate
 from trygon.training.worker import plan_of, train_worker
@@ -24,6 +27,8 @@ _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
 _FAILURES, _ELASTIC_FAILURES = 2, 20
 _RUN = "run"
+_SHUTDOWN_S = "5"
+"""That long workers are given to leave their group before they are ended: one that hangs never does."""
 _MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 """glibc keeps what a step sets free for the next one: handing it back and asking anew takes 6 % of a step on CPUs."""
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -36,6 +41,7 @@ def fit(
     num_workers: tuple[int, int],
     use_gpu: bool,
     on_step: Callable[[dict[str, Any]], None],
+    on_interruption: Callable[[str], None],
     hold: Hold,
 ) -> ray.train.Checkpoint:
     """Train to the end, from the last checkpoint in `storage` if there is one, a whole path or an address; the final
@@ -43,8 +49,8 @@ def fit(
 
     Between the least and the most of `num_workers` take part, as many as there is room for. It ends where the `hold`
     on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU of its own, and they talk
-    through NCCL; else through gloo. `on_step` is handed each line of metrics. Raises `UserError` where the shards do
-    not fill a step.
+    through NCCL; else through gloo. `on_step` is handed each line of metrics, `on_interruption` why workers failed
+    before they are started again. Raises `UserError` where the shards do not fill a step.
     """
     if not plan_of(settings).num_steps:
         raise UserError(
@@ -52,6 +58,8 @@ def fit(
             "lower --batch-size"
         )
     _remove_orphans(join(storage, _RUN))
+    os.environ.setdefault(TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S, _SHUTDOWN_S)
+    interruptions = Interruptions(join(storage, "interruptions.jsonl"))
     least, most = num_workers
     trainer = TorchTrainer(
         train_worker,
@@ -70,10 +78,11 @@ def fit(
             failure_config=ray.train.FailureConfig(max_failures=_FAILURES if least == most else _ELASTIC_FAILURES),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             worker_runtime_env={"env_vars": _MEMORY},
+            callbacks=[interruptions],
         ),
     )
     try:
-        result = _followed(trainer, _Lines(settings.metrics), on_step, hold)
+        result = _followed(trainer, _Lines(settings.metrics), on_step, interruptions, on_interruption, hold)
     except ray.train.TrainingFailedError as error:
         raise _failure(error, storage) from error
     if result.return_value:
@@ -110,20 +119,21 @@ def _remove_orphans(place: str) -> None:
 
 
 def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:
-    """What the first worker to fail raised, in one line."""
-    failures = list(getattr(error, "worker_failures", {}).values())
-    cause = origin(failures[0]) if failures else error
-    if isinstance(cause, TrygonError):
-        return cause
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    reason = lines[-1]
-    if "timed out" in str(cause).lower():
-        reason = f"workers waited in vain for one that hangs, or whose machine is gone ({reason})"
-    return TrygonError(f"training failed: {reason} (the last checkpoint in {storage} is kept; run again)")
+    """Why workers failed for good, in one line."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", None) or {0: error}
+    cause = next((it for it in map(origin, failures.values()) if isinstance(it, TrygonError)), None)
+    return cause or TrygonError(
+        f"training failed: {reason(failures)} (the last checkpoint in {storage} is kept; run again)"
+    )
 
 
 def _followed(
-    trainer: TorchTrainer, lines: "_Lines", on_step: Callable[[dict[str, Any]], None], hold: Hold
+    trainer: TorchTrainer,
+    lines: "_Lines",
+    on_step: Callable[[dict[str, Any]], None],
+    interruptions: Interruptions,
+    on_interruption: Callable[[str], None],
+    hold: Hold,
 ) -> ray.train.Result:
     """Run the trainer in a thread of its own, and see meanwhile to what it tells. In the main thread it would answer
     to Ctrl-C itself, and end this process as if all were well."""
@@ -145,6 +155,8 @@ def _followed(
         _check(hold)
         for line in lines.new():
             on_step(line)
+        for why in interruptions.new():
+            on_interruption(why)
     (result,) = results
     if isinstance(result, BaseException):
         raise result
