@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from trygon.errors import UserError
-from trygon.storage import copy_file, digest_texts, is_remote, join
+from trygon.storage import absolute, copy_file, digest_texts, is_remote, join
 
 _LOG = logging.getLogger(__name__)
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
@@ -16,7 +16,14 @@ Track = Callable[[dict[str, Any]], None]
 """Takes a line of metrics: `step`, and numbers under their names."""
 
 
+_PROJECT = "trygon"
+_OUTPUT_TAG = "trygon.output"
 _NO_FIGURES = {"step", "num_steps", "time"}
+
+
+def _run_id(out: str) -> str:
+    """The same output is the same run: one that goes on is drawn on."""
+    return digest_texts([absolute(out)])[:16]
 
 
 def _figures(line: dict[str, Any]) -> dict[str, float]:
@@ -49,16 +56,20 @@ def _tensorboard(out: str, _: dict[str, Any]) -> Iterator[Track]:
 @contextmanager
 def _mlflow(out: str, config: dict[str, Any]) -> Iterator[Track]:
     mlflow = _imported("mlflow")
-    with mlflow.start_run(run_name=out):
-        mlflow.log_params(config)
+    experiment = mlflow.set_experiment(_PROJECT).experiment_id
+    wanted = f"tags.`{_OUTPUT_TAG}` = '{_run_id(out)}'"
+    known = mlflow.search_runs([experiment], wanted, max_results=1, output_format="list")
+    with mlflow.start_run(run_id=known[0].info.run_id if known else None, run_name=out):
+        if not known:
+            mlflow.set_tag(_OUTPUT_TAG, _run_id(out))
+            mlflow.log_params(config)
         yield lambda line: mlflow.log_metrics(_figures(line), step=line["step"])
 
 
 @contextmanager
 def _wandb(out: str, config: dict[str, Any]) -> Iterator[Track]:
     wandb = _imported("wandb")
-    # The same output is the same run: one that goes on is drawn on.
-    run = wandb.init(project="trygon", id=digest_texts([out])[:16], name=out, config=config, resume="allow")
+    run = wandb.init(project=_PROJECT, id=_run_id(out), name=out, config=config, resume="allow")
     try:
         yield lambda line: run.log(_figures(line), step=line["step"])
     finally:
@@ -79,9 +90,10 @@ _TRACKERS = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
 
 @contextmanager
 def tracked(trackers: tuple[Tracker, ...], out: str, config: dict[str, Any]) -> Iterator[Track]:
-    """Begin with all trackers; what is yielded hands a line to each. `UserError` where one is not installed."""
+    """Begin with all trackers; what is yielded hands a line to each. `UserError` where one cannot begin, or is not
+    installed."""
     with ExitStack() as stack:
-        tracks = [stack.enter_context(_TRACKERS[name](out, config)) for name in dict.fromkeys(trackers)]
+        tracks = [_begun(stack, name, out, config) for name in dict.fromkeys(trackers)]
 
         def track(line: dict[str, Any]) -> None:
             for one in list(tracks):
@@ -92,3 +104,13 @@ def tracked(trackers: tuple[Tracker, ...], out: str, config: dict[str, Any]) -> 
                     _LOG.warning("a tracker is left out from step %d on: %s", line["step"], error)
 
         yield track
+
+
+def _begun(stack: ExitStack, name: Tracker, out: str, config: dict[str, Any]) -> Track:
+    try:
+        return stack.enter_context(_TRACKERS[name](out, config))
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--trackers {name} cannot begin: {reason}") from error

@@ -1,0 +1,68 @@
+"""Where figures of training go beside the metrics file: each tracker with its own package, on this machine alone."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trygon.errors import UserError
+from trygon.training.trackers import Tracker, tracked
+
+pytestmark = pytest.mark.slow
+
+_CONFIG = {"objective": "clip", "text_types": ["taxon", "com"]}
+
+
+def _line(step: int) -> dict[str, Any]:
+    return {"step": step, "num_steps": 4, "time": 1.0, "loss": 1 / step}
+
+
+def _follow(tracker: Tracker, out: Path, steps: range) -> None:
+    with tracked((tracker,), str(out), _CONFIG) as track:
+        for step in steps:
+            track(_line(step))
+
+
+def test_a_run_that_goes_on_is_one_run_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow
+
+    for steps in (range(1, 3), range(3, 5)):
+        _follow("mlflow", tmp_path / "model", steps)
+    _follow("mlflow", tmp_path / "another", range(1, 2))
+    runs: Any = mlflow.search_runs(experiment_names=["trygon"], output_format="list")
+    one = next(run for run in runs if run.info.run_name.endswith("model"))
+    history = mlflow.MlflowClient().get_metric_history(one.info.run_id, "train/loss")
+    assert len(runs) == 2
+    assert one.data.params["objective"] == "clip"
+    assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 5)]
+
+
+def test_a_run_that_goes_on_has_one_id_at_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    for steps in (range(1, 3), range(3, 5)):
+        _follow("wandb", tmp_path / "model", steps)
+    kept = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len({file.stem for file in kept}) == 1
+    assert all(file.stat().st_size for file in kept)
+
+
+def test_tensorboards_files_hold_the_figures(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _follow("tensorboard", tmp_path, range(1, 4))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [it.step for it in events.Scalars("train/loss")] == [1, 2, 3]
+    assert [it.value for it in events.Scalars("train/loss")] == pytest.approx([1.0, 0.5, 1 / 3])
+
+
+def test_a_tracker_that_cannot_begin_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://somewhere")
+    with pytest.raises(UserError, match="--trackers mlflow cannot begin: "):
+        _follow("mlflow", tmp_path, range(1, 2))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="--trackers wandb needs the package wandb: pip install wandb"):
+        _follow("wandb", tmp_path, range(1, 2))
