@@ -20,6 +20,7 @@ RAY_ALLOWED = (
     "trygon/data/curation.py",
     "trygon/data/ingest.py",
     "trygon/training/features.py",
+    "trygon/training/interruptions.py",
     "trygon/training/run.py",
     "trygon/training/validation.py",
     "trygon/testing/",
