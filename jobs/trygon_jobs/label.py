@@ -39,6 +39,10 @@ class LabelConfig(JobConfig):
     """The least probability at which a rank is reported; below it the answer moves up the tree."""
     event_gap: float = Field(60, ge=0)
     """Seconds of pause that end an event."""
+    top: int = Field(5, ge=1, le=100)
+    """How many of the best taxa are kept for each animal."""
+    repeats: int = Field(20, ge=0)
+    """The same box in so many frames of a deployment, over several events, is set aside; 0 keeps all."""
     time_zone: str = Field("+00:00", pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")
     """Offset of the cameras' clocks from UTC, for the exports."""
     deployments: Path | None = None
@@ -176,7 +180,8 @@ def _finish(
     """Classify and write everything that follows from the parts; False where it stands already."""
     from trygon.archive.exports import EXPORTS, ExportOptions
     from trygon.archive.exports.options import read_places
-    from trygon.archive.labelling import finish
+    from trygon.archive.labelling import Naming, finish
+    from trygon.archive.parts import Parts
     from trygon.archive.report import write_report
     from trygon.archive.run import SUMMARY
     from trygon.archive.sessions import speed
@@ -207,8 +212,10 @@ def _finish(
         "num_label_taxa": len(bank.tree),
         **speed(config.out),
     }
-    classifier = Classifier(bank, config.confidence_floor)
-    run = finish(config.out, files, classifier, config.event_gap, about, hold)
+    naming = Naming(Classifier(bank, config.confidence_floor, config.top), config.event_gap, config.repeats)
+    media = Parts(config.out).media({file.media_id for file in files})
+    assert media.num_rows == len(files), "every listed file is in exactly one part"
+    run = finish(config.out, media, naming, about, hold)
     places = read_places(config.deployments) if config.deployments else {}
     options = ExportOptions(places, config.time_zone, Path(config.archive.split("?")[0]).name or "Camera-trap archive")
     with made_here(config.out, "observations.csv", hold) as folder:

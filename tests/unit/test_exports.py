@@ -15,7 +15,7 @@ from pyarrow.dataset import field
 
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.options import read_places
-from trygon.archive.labelling import finish
+from trygon.archive.labelling import Naming, finish
 from trygon.archive.listing import MediaFile
 from trygon.archive.parts import Parts
 from trygon.archive.reviews import ReviewLog
@@ -113,7 +113,8 @@ def run(tmp_path: Path) -> Run:
     ]
     Parts(folder).commit(0, rows)
     bank = LabelBank(TREE, vector_ND, 50.0, "some-model", "digest", TextType.SCI)
-    return finish(folder, FILES, Classifier(bank, floor=0.6), 60, {"model": "some-model"}, Hold())
+    media = Parts(folder).media({file.media_id for file in FILES})
+    return finish(folder, media, Naming(Classifier(bank, floor=0.6)), {"model": "some-model"}, Hold())
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

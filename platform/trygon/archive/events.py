@@ -1,5 +1,8 @@
 """Which frames belong together: an event is a run of frames of one deployment without a longer pause than the gap."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import pyarrow as pa
 from pyarrow.dataset import field
@@ -7,42 +10,72 @@ from pyarrow.dataset import field
 from trygon.schemas import EVENT
 from trygon.storage import stable_id
 
+_COLUMNS = [name for name in EVENT.names if name != "taxa"]
 
-def find_events(media: pa.Table, gap_s: float) -> tuple[pa.Table, dict[int, int]]:
-    """EVENT rows, and the event id of every frame that was read (MEDIA rows in, seconds of pause).
+
+@dataclass(frozen=True)
+class Events:
+    """The frames that were read, in the order of deployment, time and path, and the events that they are cut into.
+
+    `media_F` are their ids, `event_F` the event of each, counted from 0, and `deployment_F` a number for each
+    deployment. `table` has a row an event: EVENT without its taxa.
+    """
+
+    table: pa.Table
+    media_F: np.ndarray
+    event_F: np.ndarray
+    deployment_F: np.ndarray
+
+    @cached_property
+    def event_ids(self) -> np.ndarray:
+        """The id of each event: (E,) int64."""
+        return self.table["event_id"].to_numpy()
+
+    def frames_of(self, media_M: np.ndarray) -> np.ndarray:
+        """The frames with these ids, -1 for files that are in no event: (M,) int64."""
+        if not len(self.media_F):
+            return np.full(len(media_M), -1, np.int64)
+        place_M = np.minimum(np.searchsorted(self._sorted, media_M), len(self._sorted) - 1)
+        return np.where(self._sorted[place_M] == media_M, self._order[place_M], -1)
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.media_F)
+
+    @cached_property
+    def _sorted(self) -> np.ndarray:
+        return self.media_F[self._order]
+
+
+def find_events(media: pa.Table, gap_s: float) -> Events:
+    """The events of MEDIA rows; `gap_s` is the longest pause within one.
 
     A frame without a date is an event of its own; a file that could not be read is in none. An event is named after
     its first frame, so that frames added to the archive later leave the other events' ids alone.
     """
     frames = media.filter(field("failure").is_null()).select(["media_id", "deployment", "timestamp", "path"])
     frames = frames.sort_by([("deployment", "ascending"), ("timestamp", "ascending"), ("path", "ascending")])
+    schema = pa.schema([EVENT.field(name) for name in _COLUMNS])
     if not frames.num_rows:
-        return EVENT.empty_table(), {}
-    starts = np.flatnonzero(_begins(frames, gap_s))
-    ids = frames["media_id"].to_numpy()
-    lengths = np.diff(np.append(starts, len(ids)))
-    event_ids = [stable_id("event", str(ids[start])) for start in starts]
-    last = pa.array(starts + lengths - 1)
-    events = pa.table(
-        [
-            pa.array(event_ids, pa.int64()),
-            frames["deployment"].take(pa.array(starts)),
-            frames["timestamp"].take(pa.array(starts)),
-            frames["timestamp"].take(last),
-            pa.array(lengths, pa.int32()),
-            pa.array([[]] * len(starts), EVENT.field("taxa").type),
-        ],
-        schema=EVENT,
-    )
-    of_media = np.repeat(np.asarray(event_ids, np.int64), lengths)
-    return events, dict(zip(ids.tolist(), of_media.tolist(), strict=True))
+        none = np.empty(0, np.int64)
+        return Events(schema.empty_table(), none, none, none)
+    deployment_F = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
+    starts = np.flatnonzero(_begins(deployment_F, frames["timestamp"].combine_chunks(), gap_s))
+    media_F = frames["media_id"].to_numpy()
+    lengths = np.diff(np.append(starts, len(media_F)))
+    columns = [
+        pa.array([stable_id("event", str(first)) for first in media_F[starts].tolist()], pa.int64()),
+        frames["deployment"].take(pa.array(starts)),
+        frames["timestamp"].take(pa.array(starts)),
+        frames["timestamp"].take(pa.array(starts + lengths - 1)),
+        pa.array(lengths, pa.int32()),
+    ]
+    return Events(pa.table(columns, schema=schema), media_F, np.repeat(np.arange(len(starts)), lengths), deployment_F)
 
 
-def _begins(frames: pa.Table, gap_s: float) -> np.ndarray:
-    """Whether a frame, in order of deployment and time, begins an event: (N,) bool."""
-    deployment = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
-    time = frames["timestamp"].combine_chunks()
+def _begins(deployment_F: np.ndarray, time: pa.Array, gap_s: float) -> np.ndarray:
+    """Whether a frame, in order of deployment and time, begins an event: (F,) bool."""
     dateless = time.is_null().to_numpy(zero_copy_only=False)
     seconds = time.cast(pa.int64()).fill_null(0).to_numpy()
-    paused = (np.diff(deployment) != 0) | (np.diff(seconds) > gap_s)
+    paused = (np.diff(deployment_F) != 0) | (np.diff(seconds) > gap_s)
     return np.concatenate([[True], paused]) | dateless

@@ -1,55 +1,74 @@
 """From committed parts to the tables and counts of a run: events and observations. Reads no picture."""
 
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow.dataset import field
 
-from trygon.archive.events import find_events
-from trygon.archive.listing import MediaFile
+from trygon.archive.boxes import Boxes
+from trygon.archive.events import Events, find_events
+from trygon.archive.naming import Namer
 from trygon.archive.observations import observe
 from trygon.archive.parts import Parts
-from trygon.archive.pooling import pool_events
-from trygon.archive.run import Run
+from trygon.archive.pooling import Pool
+from trygon.archive.repeats import Repeat, find_repeats
+from trygon.archive.run import REPEATS, Run
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.mirror import made_here
 from trygon.schemas import BOX, EVENT, FAILURE, OBSERVATION
 
 _LAST = "observations.parquet"
+_NUM_EXAMPLES = 3
 
 
-def finish(
-    folder: str | Path,
-    files: Sequence[MediaFile],
-    classifier: Classifier,
-    gap_s: float,
-    about: dict[str, Any],
-    hold: Hold,
-) -> Run:
-    """Write media, events and observations of the listed files from what the parts hold.
+@dataclass(frozen=True)
+class Naming:
+    """How stored vectors become observations and events."""
+
+    classifier: Classifier
+    gap_s: float = 60
+    """The longest pause within an event."""
+    repeats: int = 20
+    """Frames of a deployment with the same box from which on it is set aside; 0 for never."""
+
+
+def finish(folder: str | Path, media: pa.Table, naming: Naming, about: dict[str, Any], hold: Hold) -> Run:
+    """Write media, events and observations of these frames (MEDIA rows) from what the parts hold of them.
 
     The summary of what is returned has their counts, and with them `about`, what the tables do not say. Its file is
     the caller's to write, when all is there.
     """
     parts = Parts(folder)
-    media = parts.media({file.media_id for file in files})
-    assert media.num_rows == len(files), "every listed file is in exactly one part"
-    events, event_of = find_events(media, gap_s)
+    events = find_events(media, naming.gap_s)
+    namer = Namer(naming.classifier)
     with made_here(folder, _LAST, hold) as here:
         _stream(here / "media.parquet", media.schema, [media])
         _stream(here / "failures.parquet", FAILURE, [_failures(media)])
         _stream(here / "detections.parquet", BOX, _boxes(parts, media))
-        _stream(here / _LAST, OBSERVATION, observe(parts, event_of, classifier))
-        pooled = dict(pool_events(pq.read_table(here / _LAST)))
-        taxa = pa.array([pooled[event_id] for event_id in events["event_id"].to_pylist()], EVENT.field("taxa").type)
-        events = events.set_column(events.column_names.index("taxa"), EVENT.field("taxa"), taxa)
-        _stream(here / "events.parquet", EVENT, [events])
+        boxes, _ = Boxes.of(pq.read_table(here / "detections.parquet"), events)
+        repeats = find_repeats(boxes, events, naming.repeats)
+        pyarrow.csv.write_csv(_repeats_table(repeats, boxes, events, media), here / REPEATS)
+        repeated = np.concatenate([np.empty(0, np.int64), *(boxes.detection_M[it.rows] for it in repeats)])
+        counting = boxes.take(np.flatnonzero(~np.isin(boxes.detection_M, repeated)))
+        del boxes, repeats
+        pool = Pool(
+            namer, events.event_F, np.bincount(events.event_F[counting.frame_M], minlength=len(events.event_ids))
+        )
+        del counting
+        _stream(here / _LAST, OBSERVATION, observe(parts, events, namer, repeated, pool))
+        _stream(here / "events.parquet", EVENT, [events.table.append_column(EVENT.field("taxa"), pool.taxa())])
     run = Run(folder)
     run.summary.update(_count(run) | about)
     return run
@@ -77,6 +96,35 @@ def _boxes(parts: Parts, media: pa.Table) -> Iterator[pa.Table]:
         yield table.filter(pa.array(known[found] == ids)) if len(ids) and len(known) else table.slice(0, 0)
 
 
+def _repeats_table(repeats: Sequence[Repeat], boxes: Boxes, events: Events, media: pa.Table) -> pa.Table:
+    """A row a repeated box, the most frequent first, with the paths of some of its frames."""
+    rows = []
+    for it in sorted(repeats, key=lambda it: -it.num_frames):
+        frames = np.unique(boxes.frame_M[it.rows])
+        some = frames[np.unique(np.linspace(0, len(frames) - 1, _NUM_EXAMPLES).astype(int))]
+        shown = [media["path"][pc.index(media["media_id"], one).as_py()].as_py() for one in events.media_F[some]]
+        left, top, right, bottom = (round(float(edge), 4) for edge in it.corner_4)
+        rows.append(
+            {
+                "deployment": events.table["deployment"][int(events.event_F[frames[0]])].as_py(),
+                "num_frames": it.num_frames,
+                "num_events": it.num_events,
+                **{"x": left, "y": top, "width": round(right - left, 4), "height": round(bottom - top, 4)},
+                "examples": "; ".join(shown),
+            }
+        )
+    return pa.Table.from_pylist(rows, _REPEATS)
+
+
+_REPEATS = pa.schema(
+    [
+        *(("deployment", pa.string()), ("num_frames", pa.int64()), ("num_events", pa.int64())),
+        *((name, pa.float64()) for name in ("x", "y", "width", "height")),
+        ("examples", pa.string()),
+    ]
+)
+
+
 _COUNTS = """
 SELECT
     (SELECT count(*) FROM media) AS num_files,
@@ -97,6 +145,7 @@ def _count(run: Run) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **run.row(_COUNTS),
         "num_observations": _tally(run, "SELECT type FROM observations"),
+        "num_decided_by": _tally(run, "SELECT decided_by FROM observations"),
         "num_animals_by_rank": _tally(run, "SELECT coalesce(rank, 'none') FROM observations WHERE type = 'animal'"),
         "failures": _tally(run, "SELECT reason FROM failures"),
     }

@@ -1,98 +1,97 @@
 """Stored vectors to observations. Reads no picture: the same detections can be named again with other labels."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
+from trygon.archive.boxes import Boxes
+from trygon.archive.events import Events
+from trygon.archive.naming import Named, Namer, vectors_of
 from trygon.archive.parts import Parts
-from trygon.labelling.classification import Answer, Classifier
+from trygon.archive.pooling import Pool
+from trygon.labelling.columns import TaxonTexts, keeps_name, reason_texts, type_texts
+from trygon.labelling.decisions import BLANK, DETECTOR
 from trygon.schemas import OBSERVATION
-from trygon.storage import stable_id
-from trygon.taxonomy.taxon import RANKS, Taxon
 
-_TYPES = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
-"""Detector categories in Camtrap DP's words. Anything else is an animal if it gets a name, and else unknown."""
+REPEATED, NOTHING_SEEN = "repeated", "blank"
+"""Why an observation is set aside."""
 
-_SCORES_PER_CHUNK = 20_000_000
-"""Probabilities held at once: vectors are named in chunks of this many divided by the number of taxa."""
+_MIN_ROWS, _MAX_ROWS = 1024, 16_384
+"""Vectors that are taken from parts together."""
 
 
-def observe(parts: Parts, event_of: dict[int, int], classifier: Classifier) -> Iterator[pa.Table]:
-    """OBSERVATION rows: one a detection, one a frame without any, none for a file that could not be read.
-
-    `event_of` maps the frames that count to their events.
-    """
-    blank = set(event_of)
-    chunk = max(1, _SCORES_PER_CHUNK // len(classifier.bank.tree))
-    for table in parts.detections():
-        for batch in table.to_batches(max_chunksize=chunk):
-            rows = [row for row in name_detections(batch, classifier) if row["media_id"] in event_of]
-            blank.difference_update(row["media_id"] for row in rows)
-            yield _table([row | {"event_id": event_of[row["media_id"]]} for row in rows])
-    yield _table([_blank(media_id, event_of[media_id]) for media_id in sorted(blank)])
-
-
-def name_detections(batch: pa.RecordBatch, classifier: Classifier) -> list[dict[str, Any]]:
-    """Rows of OBSERVATION, without their events, of rows of DETECTION."""
-    if not batch.num_rows:
-        return []
-    flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-    answers = classifier.classify(flat.reshape(batch.num_rows, -1).astype(np.float32))
-    rows = batch.select(["detection_id", "media_id", "category"]).to_pylist()
-    return [_named(row, answer) for row, answer in zip(rows, answers, strict=True)]
+def observe(parts: Parts, events: Events, namer: Namer, repeated: np.ndarray, pool: Pool) -> Iterator[pa.Table]:
+    """OBSERVATION rows: one a detection, and one a frame without any that counts; none for a file that could not be
+    read. The rest of the boxes goes to `pool`; `repeated` are the ids of detections that are set aside."""
+    texts = TaxonTexts(namer.classifier.bank.tree)
+    shown_F = np.zeros(len(events.media_F), bool)
+    for table in _gathered(parts.detections(), int(np.clip(namer.chunk, _MIN_ROWS, _MAX_ROWS))):
+        boxes, rows = Boxes.of(table, events)
+        if not len(boxes):
+            continue
+        column = table["vector"].combine_chunks()
+        column = column if len(rows) == len(column) else column.take(pa.array(rows))
+        named = namer.name(boxes, vectors_of(column, namer.classifier.bank.vector_ND.shape[1]))
+        repeated_M = np.isin(boxes.detection_M, repeated)
+        shown_F[boxes.frame_M[~repeated_M & (named.type_M != BLANK)]] = True
+        yield _table(named, repeated_M, events, texts)
+        pool.add(named.take(np.flatnonzero(~repeated_M)))
+    yield _blanks(np.flatnonzero(~shown_F), events)
 
 
-def _named(row: dict[str, Any], answer: Answer) -> dict[str, Any]:
-    kind = _TYPES.get(row["category"]) or ("animal" if answer.taxon else "unknown")
-    ids = {
-        "observation_id": stable_id("observation", str(row["detection_id"])),
-        "media_id": row["media_id"],
-        "detection_id": row["detection_id"],
-        "type": kind,
-        "decided_by": _decided_by(kind, answer),
+def _gathered(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """The rows of small tables in larger ones, whose columns are of one piece each."""
+    waiting, count = [], 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count >= num_rows:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, count = [], 0
+    if count:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _table(named: Named, repeated_M: np.ndarray, events: Events, texts: TaxonTexts) -> pa.Table:
+    names, keeps_M = named.names, keeps_name(named.type_M)
+    rank_M = np.where(keeps_M, names.rank_B, -1)
+    at_M = np.maximum(rank_M, 0)[:, None]
+    clade_M, probability_M = (
+        np.take_along_axis(column, at_M, axis=1)[:, 0] for column in (names.clade_BR, names.probability_BR)
+    )
+    aside = np.where(repeated_M, 0, np.where(named.type_M == BLANK, 1, 2))
+    columns = texts.clades(rank_M, clade_M) | {
+        # A detection's observation has its id, and a blank frame's the frame's: whatever the labels.
+        "observation_id": pa.array(named.boxes.detection_M),
+        "media_id": pa.array(events.media_F[named.boxes.frame_M]),
+        "detection_id": pa.array(named.boxes.detection_M),
+        "event_id": pa.array(events.event_ids[events.event_F[named.boxes.frame_M]]),
+        "type": type_texts(named.type_M),
+        "probability": pa.array(probability_M, mask=rank_M < 0),
+        "rank_probabilities": _lists(pa.array(names.probability_BR.reshape(-1)), names.probability_BR, keeps_M),
+        "top_scientific": _lists(texts.taxa(names.top_BK.reshape(-1)), names.top_BK, keeps_M),
+        "top_probability": _lists(pa.array(names.top_probability_BK.reshape(-1)), names.top_BK, keeps_M),
+        "decided_by": reason_texts(named.decided_M),
+        "set_aside": pa.array([REPEATED, NOTHING_SEEN, None]).take(pa.array(aside)),
     }
-    return ids if kind in ("human", "vehicle") else ids | _names(answer)
+    return pa.table([columns[field.name].cast(field.type) for field in OBSERVATION], schema=OBSERVATION)
 
 
-def _decided_by(kind: str, answer: Answer) -> str:
-    if kind in ("human", "vehicle") or answer.taxon is None:
-        return "detector"
-    return "classifier" if answer.rank == answer.ranks[-1][0].rank else "rollup"
-
-
-def _names(answer: Answer) -> dict[str, Any]:
-    scores = {
-        "rank_probabilities": [probability for _, probability in answer.ranks],
-        "top_scientific": [taxon.scientific for taxon, _ in answer.top],
-        "top_probability": [probability for _, probability in answer.top],
+def _blanks(frames: np.ndarray, events: Events) -> pa.Table:
+    media = pa.array(events.media_F[frames], pa.int64())
+    known = {
+        "observation_id": media,
+        "media_id": media,
+        "event_id": pa.array(events.event_ids[events.event_F[frames]], pa.int64()),
+        "type": type_texts(np.full(len(frames), BLANK)),
+        "decided_by": reason_texts(np.full(len(frames), DETECTOR)),
     }
-    if answer.taxon is None or answer.rank is None:
-        return scores
-    taxon = answer.taxon
-    return scores | {
-        "rank": str(answer.rank),
-        **_lineage(taxon),
-        "scientific": taxon.scientific,
-        "common": taxon.common or None,
-        "probability": answer.probability,
-    }
+    columns = [known.get(it.name, pa.nulls(len(frames), it.type)) for it in OBSERVATION]
+    return pa.table(columns, schema=OBSERVATION)
 
 
-def _lineage(taxon: Taxon) -> dict[str, str | None]:
-    return {rank: name or None for rank, name in zip(RANKS, taxon.lineage, strict=True)}
-
-
-def _blank(media_id: int, event_id: int) -> dict[str, Any]:
-    return {
-        "observation_id": stable_id("observation", "blank", str(media_id)),
-        "media_id": media_id,
-        "event_id": event_id,
-        "type": "blank",
-        "decided_by": "detector",
-    }
-
-
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, OBSERVATION)
+def _lists(values: pa.Array, shape_MK: np.ndarray, present_M: np.ndarray) -> pa.Array:
+    """A list a row, null where the row has none; `values` are those of all rows."""
+    offsets = np.arange(len(shape_MK) + 1, dtype=np.int32) * shape_MK.shape[1]
+    return pa.ListArray.from_arrays(offsets, values, mask=pa.array(~present_M))

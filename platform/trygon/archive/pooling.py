@@ -1,19 +1,182 @@
-"""What an event held, from its observations. Reads no reviews."""
+"""What an event held: the scores of each animal pooled over the frames that show it, named again, and counted.
+
+Pooled is the mean of the log-probabilities of all taxa: frames of a burst are not independent, so that their number
+makes no name surer, and a frame that says little changes little. It is also the name of the mean vector, since scores
+are linear in vectors: no frame's scores have to be kept, only its vector. Memory is that of the events of which some
+boxes are still to come.
+
+Shapes: M boxes, A animals, F the width of features, K rows of taxa.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 
-from trygon.archive.counts import count_rows
-from trygon.archive.rows import rows_of
+from trygon.archive.naming import Named, Namer
+from trygon.archive.tracks import link
+from trygon.labelling.columns import TaxonTexts, keeps_name, reason_texts, type_texts
+from trygon.labelling.decisions import ANIMAL, BLANK, DETECTOR, UNKNOWN
+from trygon.schemas import EVENT_TAXON
 
 
-def pool_events(observations: pa.Table) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Of every event its id and what it held (EVENT's `taxa`), from OBSERVATION rows."""
-    events = defaultdict(list)
-    for row in rows_of(observations):
-        events[row["event_id"]].append({"event_count": None, "reviewed_by": None} | row)
-    for event_id, rows in events.items():
-        yield event_id, count_rows(rows)
+@dataclass(frozen=True)
+class _Animals:
+    """What the events of a batch show, and which of them each box is."""
+
+    event_A: np.ndarray
+    type_A: np.ndarray
+    rank_A: np.ndarray
+    path_AR: np.ndarray
+    probability_A: np.ndarray
+    decided_A: np.ndarray
+    animal_M: np.ndarray
+    frame_M: np.ndarray
+
+
+class Pool:
+    """Takes named boxes in any order and pools each event with its last one. `missing_E` are the boxes of each event
+    that are still to come."""
+
+    def __init__(self, namer: Namer, event_F: np.ndarray, missing_E: np.ndarray) -> None:
+        self._namer, self._event_F, self._missing_E = namer, event_F, missing_E.copy()
+        self._open: list[Named] = []
+        self._found: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, named: Named) -> None:
+        """Take boxes that count, and pool the events that they complete."""
+        if not len(named.boxes):
+            return
+        np.subtract.at(self._missing_E, self._event_F[named.boxes.frame_M], 1)
+        waiting = Named.concat([*self._open, named])
+        event_M = self._event_F[waiting.boxes.frame_M]
+        complete_M = self._missing_E[event_M] == 0
+        self._open = [waiting.take(np.flatnonzero(~complete_M))] if not complete_M.all() else []
+        rows = np.flatnonzero(complete_M & (waiting.type_M != BLANK))
+        rows = rows[np.lexsort((waiting.boxes.detection_M[rows], waiting.boxes.frame_M[rows]))]
+        if len(rows):
+            self._found.append(_count(self._animals(waiting.take(rows))))
+
+    def _animals(self, named: Named) -> _Animals:
+        """Boxes in the order of frames to animals: those that have a name pooled, each person and vehicle as it is."""
+        event_M, keeps_M = self._event_F[named.boxes.frame_M], keeps_name(named.type_M)
+        some = np.flatnonzero(keeps_M)
+        animal_M = np.arange(len(event_M))
+        boxes = named.boxes.take(some)
+        animal_M[some] = some[
+            link(event_M[some], boxes.frame_M, boxes.corner_M4, named.names.take(some), named.feature_MF[some])
+        ]
+        first_A, animal_M, count_A = np.unique(animal_M, return_inverse=True, return_counts=True)
+        pooled = self._pooled(named, animal_M, first_A, count_A)
+        rank_A = np.where(keeps_name(pooled.type_M), pooled.names.rank_B, -1)
+        surest_A = np.take_along_axis(pooled.names.probability_BR, np.maximum(rank_A, 0)[:, None], axis=1)[:, 0]
+        return _Animals(
+            *(event_M[first_A], pooled.type_M, rank_A, pooled.names.clade_BR),
+            *(np.where(rank_A >= 0, surest_A, np.float32(np.nan)), pooled.decided_M, animal_M, named.boxes.frame_M),
+        )
+
+    def _pooled(self, named: Named, animal_M: np.ndarray, first_A: np.ndarray, count_A: np.ndarray) -> Named:
+        """A row an animal: of those seen once their own, of the others the name of the mean of their features."""
+        several = np.flatnonzero(count_A > 1)
+        if not len(several):
+            return named.take(first_A)
+        order = np.argsort(animal_M, kind="stable")
+        starts = np.cumsum(count_A) - count_A
+        wide = np.zeros((len(several), named.feature_MF.shape[1]), np.float32)
+        place = np.full(len(count_A), -1)
+        place[several] = np.arange(len(several))
+        rows = order[place[animal_M[order]] >= 0]
+        of_wide = place[animal_M[rows]]
+        np.add.reduceat(named.feature_MF[rows], np.flatnonzero(np.diff(of_wide, prepend=-1)), axis=0, out=wide)
+        wide /= count_A[several, None]
+        # The surest box stands for the animal before the rules.
+        by_confidence = np.lexsort((-named.boxes.confidence_M, animal_M))
+        surest = by_confidence[starts[several]]
+        pooled = self._namer.name_features(named.boxes.take(surest), wide)
+        result = Named.concat([named.take(first_A), pooled])
+        pick = np.arange(len(first_A))
+        pick[several] = len(first_A) + np.arange(len(several))
+        return result.take(pick)
+
+    def taxa(self) -> pa.Array:
+        """EVENT's `taxa`, a list for each event. An event without any is blank."""
+        assert not self._open, "every box of an event was given"
+        num_events = len(self._missing_E)
+        found = [np.concatenate(columns) for columns in zip(_NOTHING, *self._found, strict=True)]
+        blank = np.setdiff1d(np.arange(num_events), found[0])
+        blanks = (
+            *(blank, np.full(len(blank), BLANK), np.full(len(blank), -1), np.zeros(len(blank), int)),
+            *(np.full(len(blank), np.nan), np.zeros(len(blank), int), np.full(len(blank), DETECTOR)),
+        )
+        found = [np.concatenate([column, more]) for column, more in zip(found, blanks, strict=True)]
+        order = np.lexsort((found[1], np.nan_to_num(-found[4], nan=1.0), found[0]))
+        event, kind, rank, clade, probability, count, decided = (column[order] for column in found)
+        texts = TaxonTexts(self._namer.classifier.bank.tree).clades(rank, clade)
+        columns = texts | {
+            "type": type_texts(kind),
+            "probability": pa.array(probability, pa.float32(), mask=np.isnan(probability)),
+            "count": pa.array(count, pa.int32(), mask=count == 0),
+            "decided_by": reason_texts(decided),
+        }
+        fields = list(EVENT_TAXON)
+        rows = pa.StructArray.from_arrays([columns[it.name].cast(it.type) for it in fields], fields=fields)
+        return pa.ListArray.from_arrays(np.searchsorted(event, np.arange(num_events + 1)).astype(np.int32), rows)
+
+
+_NOTHING = tuple(np.empty(0, kind) for kind in (int, int, int, int, np.float32, int, int))
+
+
+def _count(animals: _Animals) -> tuple[np.ndarray, ...]:
+    """Event, type, rank, clade, probability, count and decision of every taxon (K,): the count is the largest number
+    in one frame, and the probability that of the surest animal."""
+    clade_A = np.where(
+        animals.rank_A >= 0, animals.path_AR[np.arange(len(animals.rank_A)), np.maximum(animals.rank_A, 0)], 0
+    )
+    key_A4 = np.stack([animals.event_A, animals.type_A, animals.rank_A, clade_A], axis=1)
+    # Blank: each frame said something else, and all of them together that there is nothing.
+    key_K4, taxon_A = np.unique(key_A4, axis=0, return_inverse=True)
+    taxon_A = taxon_A.reshape(-1)
+    order = np.lexsort((-np.nan_to_num(animals.probability_A), taxon_A))
+    surest_K = order[np.searchsorted(taxon_A[order], np.arange(len(key_K4)))]
+    probability_K = animals.probability_A[surest_K]
+    meant_K = _meant(key_K4, animals.path_AR[surest_K], probability_K)
+    pair, number = np.unique(
+        np.stack([meant_K[taxon_A[animals.animal_M]], animals.frame_M]), axis=1, return_counts=True
+    )
+    count_K = np.zeros(len(key_K4), np.int64)
+    np.maximum.at(count_K, pair[0], number)
+    kept = (meant_K == np.arange(len(key_K4))) & (key_K4[:, 1] != BLANK)
+    columns = (*key_K4.T, probability_K, count_K, animals.decided_A[surest_K])
+    return tuple(column[kept] for column in columns)
+
+
+def _meant(key_K4: np.ndarray, path_KR: np.ndarray, probability_K: np.ndarray) -> np.ndarray:
+    """Which taxon each stands for: a name that is only an ancestor of others in its event for the surest of the
+    deepest of them, every other for itself."""
+    meant_K = np.arange(len(key_K4))
+    is_animal = np.isin(key_K4[:, 1], (ANIMAL, UNKNOWN))
+    group = key_K4[:, 0] * 8 + key_K4[:, 1]
+    cuts = [*np.flatnonzero(np.diff(group, prepend=-1)).tolist(), len(group)]
+    for low, high in pairwise(cuts):
+        if high - low > 1 and is_animal[low]:
+            meant_K[low:high] = low + _meant_in_event(
+                key_K4[low:high, 2], path_KR[low:high], np.nan_to_num(probability_K[low:high])
+            )
+    return meant_K
+
+
+def _meant_in_event(rank_K: np.ndarray, path_KR: np.ndarray, probability_K: np.ndarray) -> np.ndarray:
+    below = defaultdict(list)
+    for row, rank in enumerate(rank_K.tolist()):
+        for other, deeper in enumerate(rank_K.tolist()):
+            if deeper > rank and (rank < 0 or path_KR[other, rank] == path_KR[row, rank]):
+                below[row].append(other)
+    ends = [
+        max((other for other in below[row] if not below[other]), key=lambda other: float(probability_K[other]))
+        if below[row]
+        else row
+        for row in range(len(rank_K))
+    ]
+    return np.asarray(ends)

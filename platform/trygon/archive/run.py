@@ -23,6 +23,9 @@ from trygon.errors import UserError
 from trygon.storage import exists, is_remote, join, open_input, read_json
 
 SUMMARY = "summary.json"
+REPEATS = "repeats.csv"
+"""Boxes that were found in so many frames that they are set aside, a line each."""
+
 _BATCH = 10_000
 """Rows. While they become Python's no other thread runs, and the one that renews the lease has to."""
 

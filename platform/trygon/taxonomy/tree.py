@@ -125,12 +125,12 @@ class TaxonTree:
         distinct, so every taxon is a clade of its own at species: the last is `scores_BN` itself.
         """
         sums = [scores_BN]
-        for starts in self._nested_starts[::-1]:
+        for starts in self.nested_starts[::-1]:
             sums.append(np.add.reduceat(sums[-1], starts, axis=-1))
         return tuple(sums[::-1])
 
     @cached_property
-    def _nested_starts(self) -> list[np.ndarray]:
+    def nested_starts(self) -> list[np.ndarray]:
         """For each rank above species, which clade of the rank below is the first in each of its clades: (C,)."""
         return [self.clade_ids[rank + 1][self.clade_starts[rank]] for rank in list(Rank)[:-1]]
 
@@ -182,6 +182,11 @@ class TaxonTree:
         deepest = np.full((len(RANKS) + 1, len(self)), -1, np.int8)
         np.maximum.accumulate(ranks, axis=0, out=deepest[1:])
         return deepest
+
+    @property
+    def deepest(self) -> np.ndarray:
+        """The deepest named rank of each taxon, -1 where none is: (N,) int8."""
+        return self._deepest_named[-1]
 
     @property
     def _named(self) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""All boxes of a run as columns, without their vectors: a few dozen bytes each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from trygon.archive.events import Events
+from trygon.archive.parts import Parts
+from trygon.labelling.decisions import CATEGORIES, UNKNOWN
+
+COLUMNS = ["detection_id", "media_id", "category", "confidence", "x", "y", "width", "height"]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Detections in frames that count: `frame_M` points into `Events`, `corner_M4` are left, top, right and bottom,
+    `category_M` a type of `decisions.CATEGORIES`."""
+
+    detection_M: np.ndarray
+    frame_M: np.ndarray
+    category_M: np.ndarray
+    confidence_M: np.ndarray
+    corner_M4: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table | pa.RecordBatch, events: Events) -> tuple["Boxes", np.ndarray]:
+        """From rows of DETECTION, and which rows those are: those of files that are gone are left out."""
+        frame_M = events.frames_of(_numbers(table, "media_id"))
+        rows = np.flatnonzero(frame_M >= 0)
+        x, y, width, height = (_numbers(table, name)[rows] for name in ("x", "y", "width", "height"))
+        boxes = cls(
+            _numbers(table, "detection_id")[rows],
+            frame_M[rows],
+            _categories(table)[rows],
+            _numbers(table, "confidence")[rows],
+            np.stack([x, y, x + width, y + height], axis=1),
+        )
+        return boxes, rows
+
+    @classmethod
+    def read(cls, parts: Parts, events: Events) -> "Boxes":
+        """Those of a run folder."""
+        found = [cls.of(table, events)[0] for table in parts.detections(COLUMNS)]
+        return cls.concat([_NONE, *found])
+
+    @classmethod
+    def concat(cls, parts: "list[Boxes]") -> "Boxes":
+        """The boxes of all parts."""
+        return cls(*(np.concatenate(columns) for columns in zip(*(part._columns for part in parts), strict=True)))
+
+    def take(self, rows: np.ndarray) -> "Boxes":
+        """Some of the boxes, or all in another order."""
+        return Boxes(*(column[rows] for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return self.detection_M, self.frame_M, self.category_M, self.confidence_M, self.corner_M4
+
+    def __len__(self) -> int:
+        return len(self.detection_M)
+
+
+_NONE = Boxes(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32), np.empty((0, 4), "f4")
+)
+
+
+def _numbers(table: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:
+    return table[name].to_numpy() if isinstance(table, pa.Table) else table[name].to_numpy(zero_copy_only=False)
+
+
+def _categories(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    column = table["category"]
+    encoded = (column.combine_chunks() if isinstance(table, pa.Table) else column).dictionary_encode()
+    codes = [CATEGORIES.get(name, UNKNOWN) for name in encoded.dictionary.to_pylist()]
+    return np.asarray(codes, np.int8)[encoded.indices.to_numpy()]
