@@ -79,8 +79,14 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     _kill_after_a_checkpoint(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path), out)
     before = _lines(out)
     saved = _saved_step(out)
+    # What a kill in the middle of bringing a checkpoint to its place leaves there.
+    whole = next(out.glob("checkpoints/run/*/state.pt")).read_bytes()
+    half = out / "checkpoints/run/leg-000099/state.pt"
+    half.parent.mkdir()
+    half.write_bytes(whole[: len(whole) // 2])
 
     subprocess.run(command, env=environment, check=True, timeout=400, cwd=tmp_path)
+    assert not half.parent.exists()
     assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
     # A line holds the seconds that its step took: a step done again would have another.
     assert _lines(out)[:saved] == before[:saved]

@@ -78,7 +78,11 @@ def _samples(model: Model) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "precision": "bf16", "gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ema_decay": 0.9, "precision": "bf16", "gradient_checkpointing": True}, {"precision": "fp16"}],
+    ids=["fp32", "bf16", "fp16"],
+)
 def test_steps_lower_the_loss_and_a_checkpoint_goes_on(
     tiny: Path, tmp_path: Path, objective: str, changes: dict[str, Any]
 ) -> None:
@@ -93,6 +97,16 @@ def test_steps_lower_the_loss_and_a_checkpoint_goes_on(
     assert load_state(tmp_path, other) == Position(2, 8)
     for step in (8, 9):
         assert learner.step(batch, step, 20) == pytest.approx(other.step(batch, step, 20), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_tower_learns_the_same(tiny: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        learner = Learner(load_model(tiny, "cpu"), _settings(tiny, compile=compiled))
+        batch = _samples(learner.model)
+        losses.append([learner.step(batch, step, 20)["loss"] for step in range(3)])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
 def test_the_model_of_a_checkpoint_is_the_average_where_there_is_one(tiny: Path, tmp_path: Path) -> None:
