@@ -28,6 +28,11 @@ def bind(folder: str | Path, makers: dict[str, str]) -> None:
             raise UserError(f"{folder} holds a run with another {what}; give another --out, or remove it")
 
 
+def makers(folder: str | Path) -> dict[str, str]:
+    """What `bind` tied a run folder to."""
+    return read_json(join(folder, _BOUND))
+
+
 @contextmanager
 def record(folder: str | Path) -> Iterator[Callable[[], None]]:
     """Note a session that came to its end. Call what it gives at every image that is done."""
