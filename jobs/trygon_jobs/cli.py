@@ -23,6 +23,8 @@ JOBS = {
     "build-labels": "Encode the names of taxa once, as a LabelBank.",
     "label": "Label a camera-trap archive.",
     "export": "Export a labelled archive as Camtrap DP or CSV.",
+    "search": "Find observations of a labelled archive that look like a picture, a text or another one.",
+    "review": "Confirm or correct the names of a labelled archive in a browser.",
     "serve": "Answer classification requests over HTTP.",
     "submit": "Run a job on a Ray cluster.",
     "demo": "Run the whole chain here, from sample data to an answering endpoint.",

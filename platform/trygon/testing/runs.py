@@ -56,7 +56,13 @@ def write_tiny_run(root: Path, num_frames: int = 6) -> Run:
     media = Parts(folder).media({file.media_id for file in files})
     run = finish(folder, media, Naming(Classifier(bank(), floor=0.6)), about, Hold())
     config = {"archive": str(root / "archive"), "labels": str(root / "labels"), "model": "some-model"}
-    defaults = {"deployments": None, "time_zone": "+00:00", "event_gap": 60.0, "confidence_floor": 0.6}
+    defaults = {
+        "deployments": None,
+        "time_zone": "+00:00",
+        "people": "blur",
+        "event_gap": 60.0,
+        "confidence_floor": 0.6,
+    }
     write_json(join(folder, "config.json"), config | defaults)
     write_json(join(folder, SUMMARY), run.summary)
     return Run.open(folder)

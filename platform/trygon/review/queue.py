@@ -1,0 +1,143 @@
+"""Which events of a run are left to be looked at: filters, orders and progress, over columns and what people said.
+
+A few dozen bytes an observation are held, and every page is made from them anew. Not safe for several threads.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from trygon.review.columns import NAMES, Columns
+from trygon.review.said import Review, Said
+
+_SHOWN = ("type", "scientific", "common", "rank")
+
+
+@dataclass(frozen=True)
+class View:
+    """Which events, and in what order. `state` is unreviewed, reviewed, all or set_aside; `sure` keeps events with a
+    name less probable than it; `order` is time or unsure."""
+
+    state: str = "unreviewed"
+    name: str = ""
+    deployment: str = ""
+    sure: float = 1.0
+    order: str = "time"
+
+
+class Queue:
+    """The events with what each observation is called by now."""
+
+    def __init__(self, columns: Columns, said: Said) -> None:
+        self.columns, self._said = columns, said
+        self._labels: list[dict[str, Any]] = []
+        self._number: dict[tuple[str, str], int] = {}
+        self.label_M = self._predicted()
+        self.decided_M = np.zeros(len(columns), bool)
+        self.refresh(said.observations())
+
+    def label(self, at: int) -> dict[str, Any]:
+        """What an observation is called: type, scientific, common, rank; blank where unknown."""
+        return self._labels[self.label_M[at]]
+
+    def word(self, at: int) -> Review | None:
+        """A person's word on an observation."""
+        if not self.decided_M[at]:
+            return None
+        return self._said.of(self.columns.table["observation_id"][at].as_py())
+
+    def refresh(self, observation_ids: Iterable[int]) -> None:
+        """Take in that people said something else of some observations."""
+        for one in observation_ids:
+            at = self.columns.observation_ids.position(one)
+            if at is not None:  # else its frame left the archive
+                said = self._said.of(one)
+                self.decided_M[at] = said is not None
+                names = said or self.columns.row(at, NAMES)
+                self.label_M[at] = self._label_number(*(names.get(name) or "" for name in _SHOWN))
+
+    def _predicted(self) -> np.ndarray:
+        """The number of each observation's label: (M,) int32."""
+        key_M = np.zeros(len(self.columns), np.int64)
+        for name in _SHOWN:
+            column = self.columns.table[name].fill_null("").combine_chunks().dictionary_encode()
+            key_M = key_M * max(1, len(column.dictionary)) + column.indices.to_numpy()
+        _, first, label_M = np.unique(key_M, return_index=True, return_inverse=True)
+        rows = (self.columns.row(int(at), list(_SHOWN)) for at in first)
+        numbers = [self._label_number(*(row[name] or "" for name in _SHOWN)) for row in rows]
+        return np.asarray(numbers, np.int32)[label_M.reshape(-1)]
+
+    def _label_number(self, kind: str, scientific: str, common: str, rank: str) -> int:
+        key = (kind, scientific)
+        if key not in self._number:
+            self._number[key] = len(self._labels)
+            self._labels.append({"type": kind, "scientific": scientific, "common": common, "rank": rank})
+        return self._number[key]
+
+    @cached_property
+    def _orders(self) -> dict[str, np.ndarray]:
+        """The events in the order of cameras and times, and with the least sure names first."""
+        columns = self.columns
+        table = columns.events.select(["deployment", "start"]).append_column(
+            "place", [np.arange(columns.events.num_rows)]
+        )
+        by_time = table.sort_by([("deployment", "ascending"), ("start", "ascending")])["place"].to_numpy()
+        return {"time": by_time, "unsure": by_time[np.argsort(self._sureness[by_time], kind="stable")]}
+
+    @cached_property
+    def _sureness(self) -> np.ndarray:
+        """The least probability of an animal's name in each event as predicted; 1 where it has none: (E,)."""
+        animal_M = self.columns.table["type"].combine_chunks().dictionary_encode()
+        names = animal_M.dictionary.to_pylist()
+        is_animal = np.isin(animal_M.indices.to_numpy(), [at for at, name in enumerate(names) if name == "animal"])
+        value_M = np.where(is_animal & ~self.columns.aside_M, self.columns.probability_M, np.float32(1))
+        return np.minimum.reduceat(value_M, self.columns.first_E) if len(value_M) else value_M
+
+    def reviewed_E(self) -> np.ndarray:
+        """Which events have a person's word on all that counts in them."""
+        columns = self.columns
+        if not len(columns):
+            return np.zeros(0, bool)
+        done = np.logical_and.reduceat(self.decided_M | columns.aside_M, columns.first_E)
+        return done & np.logical_or.reduceat(self.decided_M | ~columns.aside_M, columns.first_E)
+
+    def _wanted_E(self, view: View) -> np.ndarray:
+        columns, reviewed_E = self.columns, self.reviewed_E()
+        wanted_E = {"unreviewed": ~reviewed_E, "reviewed": reviewed_E}.get(view.state, np.ones(len(reviewed_E), bool))
+        if not len(columns):
+            return wanted_E
+        if view.state == "set_aside":
+            wanted_E = np.logical_or.reduceat(columns.aside_M & ~self.decided_M, columns.first_E)
+        if view.name:
+            kind, _, scientific = view.name.partition(":")
+            has_M = (self.label_M == self._number.get((kind, scientific), -1)) & ~columns.aside_M
+            wanted_E = wanted_E & np.logical_or.reduceat(has_M, columns.first_E)
+        if view.deployment:
+            wanted_E = wanted_E & np.asarray(columns.events["deployment"].to_numpy() == view.deployment)
+        if view.sure < 1:
+            wanted_E = wanted_E & (self._sureness < view.sure)
+        return wanted_E
+
+    def page(self, view: View, after: int = -1, limit: int = 10, back: bool = False) -> dict[str, Any]:
+        """The next events of a view behind a place in its order, or those before it, and how many are left."""
+        order = self._orders.get(view.order, self._orders["time"])
+        wanted = np.flatnonzero(self._wanted_E(view)[order])
+        found = wanted[wanted < after][::-1] if back else wanted[wanted > after]
+        events = [{"id": str(self.columns.event_id(int(order[at]))), "place": int(at)} for at in found[:limit]]
+        return {"events": events, "left": len(wanted)} | self.progress()
+
+    def progress(self) -> dict[str, int]:
+        """How many events there are, and how many of them are reviewed."""
+        return {"num_events": len(self.columns.first_E), "num_reviewed": int(self.reviewed_E().sum())}
+
+    def names(self) -> list[dict[str, Any]]:
+        """All labels with the number of events that have them, the most frequent first."""
+        keep = ~self.columns.aside_M
+        num_events = max(1, len(self.columns.first_E))
+        pairs = np.sort(self.label_M[keep].astype(np.int64) * num_events + self.columns.event_of_M[keep])
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # numpy's own `unique` takes seconds for a million
+        counts = np.bincount(pairs // num_events, minlength=len(self._labels))
+        return [self._labels[at] | {"num_events": int(counts[at])} for at in np.argsort(-counts) if counts[at]]

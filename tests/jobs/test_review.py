@@ -1,0 +1,186 @@
+"""`trygon review` and `trygon search` as people use them: a real server, a real browser, the keyboard."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from trygon.archive.reviews import ReviewLog, read_reviews
+from trygon.archive.run import Run
+from trygon.lease import Hold
+from trygon.review.columns import Columns
+from trygon.review.desk import Desk
+from trygon.review.taxa import TaxonSearch
+from trygon.testing.browser import browser
+from trygon.testing.runs import TREE, write_tiny_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with browser(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return write_tiny_run(tmp_path, 12)
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "trygon_jobs", *words]
+
+
+def _trygon(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(*words), capture_output=True, text=True, timeout=120, check=False)
+
+
+@contextmanager
+def _reviewing(run: Run) -> Iterator[str]:
+    """The address of a review of the run; it ends as with Ctrl-C, in good order."""
+    words = _command("review", str(run.folder), "--no-open", "--by", "Ana")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        for line in process.stdout:
+            if line.startswith("http://127.0.0.1:"):
+                yield line.strip()
+                break
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (0, "")
+        assert "trygon export" in out
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class _Page:
+    """What a person sees and does."""
+
+    def __init__(self, chrome: webdriver.Chrome) -> None:
+        self.chrome = chrome
+
+    def text(self, name: str) -> str:
+        return self.chrome.find_element(By.ID, name).text
+
+    def press(self, *keys: str) -> None:
+        self.chrome.switch_to.active_element.send_keys(*keys)
+
+    def until(self, name: str, pattern: str) -> None:
+        """Wait for a text; a page that does not come to show it fails with what it shows."""
+        try:
+            WebDriverWait(self.chrome, 20, 0.02).until(lambda _: re.search(pattern, self.text(name)))
+        except Exception as error:
+            raise AssertionError(f"{name}: {self.text(name)!r}, {self.text('message')!r}") from error
+
+
+def test_events_are_named_with_the_keyboard(run: Run, chrome: webdriver.Chrome) -> None:
+    page = _Page(chrome)
+    with _reviewing(run) as address:
+        chrome.get(address)
+        page.until("progress-text", "0 of 10")
+        assert "token" not in chrome.current_url
+        page.until("where", "a · 2024-05-31 12:00:00 · 3 frames")
+        assert "red fox" in page.text("labels")
+        assert len(chrome.find_elements(By.CSS_SELECTOR, "#boxes .box")) == 1
+        loaded = "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
+        WebDriverWait(chrome, 20, 0.02).until(lambda chrome: chrome.execute_script(loaded))
+        page.press(Keys.ENTER)
+        page.until("progress-text", "1 of 10")
+        page.until("where", "12:10:03")
+        page.press("/")
+        page.press("wol")
+        page.until("found", "wolf")
+        page.press(Keys.ENTER)
+        page.until("progress-text", "2 of 10")
+        page.until("where", "12:20:06")
+        page.press("+", "h")
+        page.until("progress-text", "3 of 10")
+        page.press("z")
+        page.until("progress-text", "2 of 10")
+        page.until("where", "12:20:06")
+        page.press("s")
+        page.until("where", "12:30:10")
+        page.press("b")
+        page.until("progress-text", "3 of 10")
+        page.until("where", "no date")
+        _choose_one_box_and_more_like_it(page)
+        wrong = [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]
+        assert not wrong
+    rows = {row["scientific"] or row["type"]: row for row in Run.open(run.folder).observations.to_pylist()
+            if row["reviewed_by"] == "Ana"}  # fmt: skip
+    assert set(rows) == {"Vulpes vulpes", "Canis lupus", "Lynx lynx", "blank"}
+    assert rows["Canis lupus"]["family"] == "Canidae"
+
+
+def _choose_one_box_and_more_like_it(page: _Page) -> None:
+    """A box alone becomes a lynx, by the keyboard; then those of other events that look like it do."""
+    box = page.chrome.find_element(By.CSS_SELECTOR, "#boxes .box")
+    page.chrome.execute_script("arguments[0].focus()", box)
+    page.press(" ")
+    page.until("scope", "the 1 chosen only")
+    assert page.chrome.switch_to.active_element.get_attribute("aria-checked") == "true"
+    page.press("/")
+    page.press("eurasian")
+    page.until("found", "Eurasian lynx")
+    page.press(Keys.ENTER)
+    page.until("labels", "Eurasian lynx[\\s\\S]*by Ana")
+    page.press("m")
+    page.until("alike-text", "the most alike first")
+    page.chrome.find_element(By.CSS_SELECTOR, "#alike-grid input").click()
+    page.until("alike-apply", "Name the 1 chosen: Eurasian lynx")
+    page.chrome.find_element(By.ID, "alike-apply").click()
+    WebDriverWait(page.chrome, 20, 0.02).until(
+        lambda _: not page.chrome.find_element(By.ID, "alike-dialog").is_displayed()
+    )
+
+
+def test_two_browsers_do_not_speak_past_each_other(run: Run, chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    with _reviewing(run) as address, browser(tmp_path / "second") as other:
+        pages = [_Page(chrome), _Page(other)]
+        for page in pages:
+            page.chrome.get(address)
+            page.until("where", "12:00:00")
+        pages[0].press(Keys.ENTER)
+        pages[0].until("progress-text", "1 of 10")
+        pages[1].press("b")
+        pages[1].until("message", "somebody else reviewed this event")
+        assert "by Ana" in pages[1].text("labels")
+        refused = _trygon("review", str(run.folder), "--no-open")
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "is being written by another process" in refused.stderr
+    assert set(Run.open(run.folder).observations["reviewed_by"].to_pylist()) == {"Ana", None}
+
+
+def test_what_was_said_becomes_examples_and_is_exported_and_searched(run: Run, tmp_path: Path) -> None:
+    folder, out = str(run.folder), tmp_path / "examples"
+    empty = _trygon("review", folder, "--examples", str(out))
+    assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
+    assert "nobody named an animal" in empty.stderr
+    desk = Desk(Columns.of(run), read_reviews(folder).to_pylist(), TaxonSearch(TREE), ReviewLog(folder, Hold()))
+    event = desk.event(run.events["event_id"][0].as_py())
+    desk.confirm(int(event["id"]), "Ana", event["version"])
+    written = _trygon("review", folder, "--examples", str(out))
+    assert "2 pictures of 1 taxa" in written.stdout, written.stderr
+    exported = _trygon("export", folder, "--out", str(tmp_path / "dp"))
+    assert exported.returncode == 0, exported.stderr
+    assert "human,Ana" in (tmp_path / "dp/observations.csv").read_text()
+    some_id = event["frames"][0]["observations"][0]["id"]
+    found = _trygon("search", folder, "--observation", some_id, "--num", "3")
+    assert found.stdout.splitlines()[1].split()[0] == "1.000", found.stderr
+    assert some_id in found.stdout
+    for name, expected in (("found.csv", "cosine,observation_id"), ("found.html", "data:image/jpeg")):
+        result = _trygon("search", folder, "--observation", some_id, "--out", str(tmp_path / name))
+        assert result.returncode == 0, result.stderr
+        assert expected in (tmp_path / name).read_text()

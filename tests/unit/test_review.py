@@ -1,0 +1,349 @@
+"""The review without a browser: the queue, what is said, what is refused, and the server's door."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.testclient import TestClient
+
+from trygon.archive.reviews import ReviewLog, read_reviews
+from trygon.archive.run import Run
+from trygon.archive.search import RunSearch
+from trygon.lease import Hold
+from trygon.review.columns import Columns
+from trygon.review.desk import Desk, Overtaken, Refused, Word
+from trygon.review.examples import write_examples
+from trygon.review.pictures import Pictures
+from trygon.review.queue import View
+from trygon.review.said import Said
+from trygon.review.server import About, Review, application
+from trygon.review.taxa import TaxonSearch
+from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.runs import TREE, write_tiny_run
+
+TAXA = TaxonSearch(TREE)
+WOLF = {"type": "animal", "scientific": "Canis lupus", "common": "wolf", "rank": "species", "genus": "Canis"}
+HOST = {"host": "127.0.0.1:80"}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(write_tiny_run(tmp_path_factory.mktemp("template"), 12).folder).parent
+
+
+@pytest.fixture
+def run(template: Path, tmp_path: Path) -> Run:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    run = Run.open(tmp_path / "run")
+    run.config["archive"] = str(tmp_path / "archive")
+    return run
+
+
+def _desk(run: Run) -> Desk:
+    reviews = read_reviews(run.folder).to_pylist()
+    return Desk(Columns.of(run), reviews, TAXA, ReviewLog(run.folder, Hold()))
+
+
+def _events(desk: Desk, **view: Any) -> list[dict[str, Any]]:
+    return [desk.event(int(row["id"])) for row in desk.page(View(**view), limit=100)["events"]]
+
+
+def _names(event: dict[str, Any]) -> list[tuple[str, str, int]]:
+    return [(label["type"], label["common"], label["count"]) for label in event["labels"]]
+
+
+def _standing(run: Run) -> dict[int, dict[str, Any]]:
+    return {row["observation_id"]: row for row in Run.open(run.folder).observations.to_pylist()}
+
+
+def test_events_come_in_order_with_their_frames(run: Run) -> None:
+    events = _events(_desk(run))
+    assert [event["deployment"] for event in events] == ["a"] * 5 + ["b"] * 5
+    assert [event["start"] for event in events[:3]] == [
+        "2024-05-31 12:00:00",
+        "2024-05-31 12:10:03",
+        "2024-05-31 12:20:06",
+    ]
+    first = events[0]
+    assert [frame["path"][-6:-4] for frame in first["frames"]] == ["00", "01", "02"]
+    assert [len(frame["observations"]) for frame in first["frames"]] == [1, 1, 1]
+    assert first["frames"][0]["observations"][0]["box"] == pytest.approx([0.3125, 0.33333, 0.25, 0.33333], abs=0.01)
+    assert first["frames"][2]["observations"][0]["box"] is None
+    assert _names(first) == [("animal", "red fox", 1)]
+    assert {label for label, _, _ in _names(events[5])} == {"human", "animal"}
+    assert [taxon["scientific"] for taxon in first["lineage"]][-3:] == ["Canidae", "Vulpes", "Vulpes vulpes"]
+    assert "red fox" not in {taxon["common"] for taxon in first["alternatives"]}
+
+
+def test_pages_follow_each_other_and_filters_hold(run: Run) -> None:
+    desk = _desk(run)
+    first = desk.page(View(), limit=4)
+    rest = desk.page(View(), after=first["events"][-1]["place"], limit=100)
+    assert (len(first["events"]), len(rest["events"]), rest["left"]) == (4, 6, 10)
+    back = desk.page(View(), after=rest["events"][0]["place"], limit=1, back=True)
+    assert back["events"] == first["events"][-1:]
+    assert {event["deployment"] for event in _events(desk, deployment="b")} == {"b"}
+    assert len(_events(desk, name="human:")) == 1
+    assert (
+        len(_events(desk, name="animal:Vulpes vulpes")) + len(_events(desk, name="animal:Capreolus capreolus")) == 10
+    )
+    assert _events(desk, name="animal:Nobody") == _events(desk, state="reviewed") == _events(desk, sure=0.3) == []
+    unsure = [event["labels"][0]["probability"] or 1 for event in _events(desk, order="unsure")]
+    assert len(unsure) == 10
+    assert {name["common"]: name["num_events"] for name in desk.names() if name["common"]} == {
+        "red fox": 4,
+        "roe deer": 6,
+    }
+
+
+def test_confirmed_event_is_done_and_survives_a_restart(run: Run) -> None:
+    desk = _desk(run)
+    event = _events(desk)[0]
+    said = desk.confirm(int(event["id"]), "Ana", event["version"])
+    assert [(row["type"], row.get("scientific")) for row in said] == [
+        ("animal", "Vulpes vulpes"),
+        ("blank", None),
+    ]
+    for again in (desk, _desk(run)):
+        assert again.progress() == {"num_events": 10, "num_reviewed": 1}
+        assert event["id"] not in {other["id"] for other in _events(again)}
+        assert [other["id"] for other in _events(again, state="reviewed")] == [event["id"]]
+    assert {row["reviewed_by"] for row in _standing(run).values()} == {"Ana", None}
+    assert desk.confirm(int(event["id"]), "Ana", desk.event(int(event["id"]))["version"]) == []
+
+
+def test_a_name_is_given_to_the_animals_and_people_stay_people(run: Run) -> None:
+    desk = _desk(run)
+    event = _events(desk)[5]
+    said = desk.name_event(int(event["id"]), Word("Ana", "animal", WOLF, 3, "adult", "male"), event["version"])
+    assert [row["type"] for row in said] == ["animal", "human", "blank"]
+    after = desk.event(int(event["id"]))
+    assert set(_names(after)) == {("animal", "wolf", 3), ("human", "", 1)}
+    assert after["reviewed"]
+    rows = [row for row in _standing(run).values() if row["event_id"] == int(event["id"])]
+    wolf = next(row for row in rows if row["scientific"] == "Canis lupus")
+    assert (wolf["event_count"], wolf["life_stage"], wolf["sex"], wolf["genus"]) == (3, "adult", "male", "Canis")
+
+
+def test_blank_takes_all_boxes_and_a_blank_event_can_get_an_animal(run: Run) -> None:
+    desk = _desk(run)
+    event = _events(desk)[0]
+    desk.name_event(int(event["id"]), Word("Ana", "blank"), event["version"])
+    assert _names(desk.event(int(event["id"]))) == [("blank", "", 1)]
+    rows = [row for row in _standing(run).values() if row["event_id"] == int(event["id"])]
+    assert [(row["type"], row["detection_id"]) for row in rows] == [("blank", None)] * 3
+    desk.name_event(int(event["id"]), Word("Bo", "animal", WOLF), desk.event(int(event["id"]))["version"])
+    assert _names(desk.event(int(event["id"]))) == [("animal", "wolf", 1)]
+
+
+def test_some_boxes_of_several_events_are_named_and_all_is_taken_back(run: Run) -> None:
+    desk = _desk(run)
+    before = _standing(run)
+    events = _events(desk)
+    ids = [int(event["frames"][0]["observations"][0]["id"]) for event in (events[0], events[1])]
+    said = desk.name_some(ids, Word("Ana", "animal", WOLF))
+    for event, other in zip(events, ("red fox", "roe deer"), strict=False):
+        assert {name for _, name, _ in _names(desk.event(int(event["id"])))} == {"wolf", other}
+    assert desk.progress()["num_reviewed"] == 0
+    assert len(desk.undo([row["review_id"] for row in said], "Bo")) == 2
+    assert desk.undo([row["review_id"] for row in said], "Bo") == []
+    assert _standing(run) == before
+    with pytest.raises(Refused, match="not in the run"):
+        desk.name_some([ids[0], 5], Word("Ana", "blank"))
+
+
+def test_last_animals_of_an_event_complete_it(run: Run) -> None:
+    desk = _desk(run)
+    event = _events(desk)[0]
+    ids = [int(one["id"]) for frame in event["frames"] for one in frame["observations"] if one["box"]]
+    desk.name_some(ids, Word("Ana", "animal", WOLF))
+    assert desk.event(int(event["id"]))["reviewed"]
+
+
+def test_second_of_two_reviewers_is_told(run: Run) -> None:
+    desk = _desk(run)
+    event = _events(desk)[0]
+    desk.confirm(int(event["id"]), "Ana", event["version"])
+    with pytest.raises(Overtaken, match="somebody else"):
+        desk.name_event(int(event["id"]), Word("Bo", "blank"), event["version"])
+    assert {row["reviewed_by"] for row in read_reviews(run.folder).to_pylist()} == {"Ana"}
+
+
+def test_what_the_run_set_aside_is_shown_and_confirmed_as_nothing(run: Run) -> None:
+    table = run.predictions
+    aside = ["repeated" if kind == "animal" and at < 3 else None for at, kind in enumerate(table["type"].to_pylist())]
+    at = table.column_names.index("set_aside")
+    object.__setattr__(run, "predictions", table.set_column(at, table.schema.field(at), [aside]))
+    columns = Columns.of(run)
+    desk = Desk(columns, [], TAXA, ReviewLog(run.folder, Hold()))
+    assert columns.aside_M.sum() == sum(one is not None for one in aside) > 0
+    events = _events(desk, state="set_aside")
+    assert events
+    one = next(one for frame in events[0]["frames"] for one in frame["observations"] if one["set_aside"])
+    desk.name_some([int(one["id"])], Word("Ana", "animal", WOLF))
+    assert "wolf" in {name for _, name, _ in _names(desk.event(int(events[0]["id"])))}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 3), max_size=3)), max_size=10), st.data())
+def test_the_last_word_that_was_not_taken_back_stands(words: list[tuple[str, list[int]]], data: st.DataObject) -> None:
+    reviews = [{"review_id": str(at), "observation_ids": ids, "type": kind} for at, (kind, ids) in enumerate(words)]
+    undone = data.draw(st.sets(st.sampled_from([row["review_id"] for row in reviews]))) if reviews else set()
+    said = Said([*reviews, *({"review_id": f"u{one}", "undoes": one} for one in undone)])
+    for one in range(4):
+        left = [row for row in reviews if one in row["observation_ids"] and row["review_id"] not in undone]
+        assert said.of(one) == (left[-1] if left else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("red fox", "Vulpes vulpes"), ("FOX", "Vulpes vulpes"), ("vulpes l", "Vulpes lagopus"), ("canid", "Canidae"),
+        ("Canis", "Canis"), ("lup", "Canis lupus"), ("mamm", "Mammalia"), ("  roe   deer ", "Capreolus capreolus"),
+    ],
+)  # fmt: skip
+def test_taxa_are_found_as_people_type_them(text: str, first: str) -> None:
+    found = TAXA.find(text)
+    assert found[0]["scientific"] == first
+    taxon = TAXA.taxon(found[0]["key"])
+    assert taxon is not None
+    assert taxon.scientific == first
+
+
+def test_keys_that_are_none_are_no_taxa() -> None:
+    assert [TAXA.taxon(key) for key in ("", "7:0", "5:99", "x", "5:", "-1:0", "²:0")] == [None] * 7
+    assert TAXA.find("") == TAXA.find("xyzzy") == []
+    assert TAXA.called("Canidae") == TAXA.find("canidae")[0]
+    assert TAXA.called("Nobody") is None
+
+
+def test_homonyms_are_told_apart_by_their_lineage() -> None:
+    animal = Taxon(("Animalia", "Chordata", "Aves", "A", "B", "Prunella", "modularis"), "dunnock")
+    plant = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "C", "D", "Prunella", "vulgaris"), "selfheal")
+    taxa = TaxonSearch(TaxonTree.from_taxa([animal, plant]))
+    assert len([taxon for taxon in taxa.find("prunella") if taxon["rank"] == "genus"]) == 2
+    for taxon in (animal, plant):
+        names = dict(zip(RANKS, taxon.at(5).lineage, strict=True))  # pyright: ignore[reportArgumentType]
+        assert taxa.lineage(names)[0]["scientific"] == taxon.lineage[0]
+
+
+def test_people_are_not_recognisable_unless_the_run_says_so(run: Run) -> None:
+    columns = Columns.of(run)
+    person = next(row for row in columns.media.to_pylist() if row["path"].endswith("b/100EK113/IMG_0000.JPG"))
+    path = Path(run.config["archive"], person["path"])
+    striped = np.asarray(Image.open(path)).copy()
+    striped[80:160, 100:180:8] = 0
+    Image.fromarray(striped).save(path)
+
+    def contrast() -> float:
+        shown = Image.open(io.BytesIO(Pictures.of(run, columns).frame(person["media_id"], 320)))
+        return float(np.asarray(shown, np.float32)[100:140, 110:170].std())
+
+    assert contrast() < 25
+    run.config["people"] = "show"
+    assert contrast() > 50
+    run.config["people"] = "withhold"
+    with pytest.raises(FileNotFoundError):
+        contrast()
+
+
+def test_examples_are_crops_of_what_people_named(run: Run, tmp_path: Path) -> None:
+    desk = _desk(run)
+    for event in _events(desk)[:3]:
+        desk.confirm(int(event["id"]), "Ana", event["version"])
+    columns, again = Columns.of(run), Run.open(run.folder)
+    num, num_taxa, unread = write_examples(again, columns, Pictures.of(run, columns), tmp_path / "examples", 2)
+    assert (num, num_taxa, unread) == (4, 2, 0)
+    assert {path.parent.name for path in tmp_path.glob("examples/*/*.jpg")} == {"Vulpes vulpes", "Capreolus capreolus"}
+
+
+@pytest.fixture
+def client(run: Run) -> Iterator[TestClient]:
+    desk = _desk(run)
+    pictures = Pictures.of(run, desk.columns)
+    review = Review(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
+    with TestClient(application(review, "secret", 80), base_url="http://127.0.0.1:80") as client:
+        client.headers.update(HOST)
+        assert client.get("/?token=secret").status_code == 200
+        yield client
+
+
+def test_door_is_shut_without_token_and_for_other_names(client: TestClient) -> None:
+    assert client.get("/api/run").json()["title"] == "north"
+    page = client.get("/")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "secret" not in page.text
+    for host in ("evil.example", "127.0.0.1", "127.0.0.1:81", "127.0.0.1.evil.example:80"):
+        assert client.get("/api/run", headers={"host": host}).status_code == 421
+    assert client.get("/api/run", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post("/api/undo", content="{}", headers={"content-type": "text/plain"}).status_code == 422
+    client.cookies.clear()
+    for path in ("/", "/api/run", "/?token=", "/?token=wrong", "/review.js", "/?token=sécret"):
+        assert client.get(path).status_code == 403, path
+
+
+def test_an_event_is_reviewed_and_taken_back_over_http(client: TestClient, run: Run) -> None:
+    first = client.get("/api/events?limit=1").json()["events"][0]
+    event = client.get(f"/api/events/{first['id']}").json()
+    key = client.get("/api/taxa?q=wolf").json()[0]["key"]
+    body = {"event": event["id"], "version": event["version"], "type": "animal", "taxon": key, "count": 2, "by": "Bo"}
+    answer = client.post("/api/reviews", json=body).json()
+    assert answer["num_reviewed"] == 1
+    assert client.post("/api/reviews", json=body).status_code == 409
+    assert _names(client.get(f"/api/events/{first['id']}").json()) == [("animal", "wolf", 2)]
+    undone = client.post("/api/undo", json={"reviews": answer["reviews"]}).json()
+    assert undone == {"events": [event["id"]], "num_events": 10, "num_reviewed": 0}
+    observation = event["frames"][0]["observations"][0]["id"]
+    hits = client.get(f"/api/alike/{observation}").json()
+    assert hits[0]["label"]["common"] == "red fox"
+    assert event["id"] not in hits
+    some = [hit["id"] for hit in hits[:3]]
+    assert client.post("/api/reviews", json={"observations": some, "as": observation}).status_code == 200
+    assert {row["reviewed_by"] for row in _standing(run).values() if str(row["observation_id"]) in some} == {"Ana"}
+    for path in (f"/frames/{event['frames'][0]['media']}.jpg?width=240", f"/crops/{observation}.jpg"):
+        assert client.get(path).content.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"event": "1", "type": "animal", "version": "x"}, {"event": 1, "type": "blank"}, {"event": "9" * 30},
+        {"observations": []}, {"observations": ["1"] * 3000, "type": "blank"},
+        {"observations": ["-1"], "type": "blank"},
+        {"observations": ["1"], "type": "beast"}, {"observations": ["1"], "type": "animal", "taxon": "9:9"},
+        {"observations": ["1"], "type": "animal", "count": 0}, {"observations": ["1"], "type": "animal", "sex": "yes"},
+        {"observations": ["1"], "type": "blank", "by": "x" * 300}, {"observations": ["1"], "as": "7"},
+        {"observations": ["1"], "type": "blank", "by": "a\nb"}, {"observations": ["1"], "type": "blank", "by": 3},
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_and_leaves_nothing(client: TestClient, run: Run, body: dict[str, Any]) -> None:
+    answer = client.post("/api/reviews", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["problem"]
+    assert read_reviews(run.folder).num_rows == 0
+
+
+def test_other_requests_that_make_no_sense_are_refused(client: TestClient) -> None:
+    for path in ("/api/events?after=x", "/api/events?limit=0", "/api/events?sure=nan", f"/api/events/{2**70}"):
+        assert client.get(path).status_code == 422, path
+    for path in ("/frames/5.jpg", f"/crops/{2**70}.jpg", "/nothing", "/..%2freview.js"):
+        assert client.get(path).status_code == 404, path
+    big = b'{"observations": ["' + b"1" * (300 << 10) + b'"]}'
+    assert client.post("/api/reviews", content=big, headers={"content-type": "application/json"}).status_code == 422
+    assert client.post("/api/reviews", content=b"[", headers={"content-type": "application/json"}).status_code == 422
+
+
+def test_a_broken_archive_leaves_the_names(client: TestClient, run: Run) -> None:
+    event = client.get("/api/events?limit=1").json()["events"][0]["id"]
+    frame = client.get(f"/api/events/{event}").json()["frames"][0]
+    Path(run.config["archive"], frame["path"]).unlink()
+    answer = client.get(f"/frames/{frame['media']}.jpg")
+    assert answer.status_code == 404
+    assert "cannot be read" in answer.json()["problem"]
