@@ -5,36 +5,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    import pyarrow as pa
 
     from trygon.archive.detection import DetectorFile
     from trygon.archive.listing import MediaFile
     from trygon.archive.parts import Part, Parts
+    from trygon.archive.run import Run
     from trygon.archive.work import Work
-    from trygon.labelling.bank import LabelBank
+    from trygon.labelling.choice import Choice
     from trygon.lease import Hold
 
 
 class LabelConfig(JobConfig):
     """One labelling run."""
 
-    archive: str
-    """The folder with the cameras' files, or an s3:// prefix."""
-    model: str
-    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
-    labels: Place
-    """A LabelBank made with the same model (trygon build-labels)."""
+    archive: str = ""
+    """The folder with the cameras' files, or an s3:// prefix; not needed with --from-run."""
+    model: str = ""
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME; not needed with --from-run."""
+    labels: Place = ""
+    """A LabelBank made with the same model (trygon build-labels). With --from-run, by default those of that run."""
     out: Place
     """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
+    from_run: Annotated[Place, Parameter(name=("--from", "--from-run"))] = ""
+    """Name the stored vectors of this finished run anew, into --out: no picture is read and no model loaded."""
     detector: str | None = None
     """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
     clade: tuple[str, ...] = ("Animalia",)
     """Name only taxa of these clades, of any rank (repeat it)."""
+    names: Place | None = None
+    """Name only these taxa: common or scientific names of any rank, one a line or in a CSV."""
+    checklist: Place | None = None
+    """A CSV of the taxa that may be reported, as of a country: any other name moves up to what they allow."""
     confidence_floor: float = Field(0.5, gt=0, le=1)
     """The least probability at which a rank is reported; below it the answer moves up the tree."""
     event_gap: float = Field(60, ge=0)
@@ -58,29 +68,82 @@ class LabelConfig(JobConfig):
     people: Literal["show", "blur", "withhold"] = "blur"
     """What happens to people in pictures of the report and the review page; withhold leaves such pictures out."""
 
+    @model_validator(mode="after")
+    def _has_pictures_or_vectors(self) -> "LabelConfig":
+        if self.from_run and self.archive:
+            raise ValueError("--from names a run's stored vectors anew: leave the archive away, or leave out --from")
+        if not self.from_run and not (self.archive and self.model and self.labels):
+            raise ValueError("give an archive with --model and --labels, or --from RUN for the vectors of a run")
+        return self
+
 
 def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
     """Label a camera-trap archive: detections, names at the rank that can be trusted, events, exports, a page."""
     from trygon.archive.exports.options import read_places
+    from trygon.archive.parts import Parts
     from trygon.disk import only_writer, writing_to
 
     read_places(config.deployments) if config.deployments else None
-    work, bank = _prepare(config)
-    with writing_to(config.out), only_writer(config.out) as hold:
-        files, num_ignored = work.archive.list(skip=config.out)
-        hold.check()
-        _label_missing(config, work, files, hold)
-        done = _finish(config, work, bank, files, num_ignored, hold)
+    if config.from_run:
+        config, done = _relabel(config)
+    else:
+        work, choice = _prepare(config)
+        with writing_to(config.out), only_writer(config.out) as hold:
+            files, num_ignored = work.archive.list(skip=config.out)
+            hold.check()
+            _label_missing(config, work, files, hold)
+            media = Parts(config.out).media({file.media_id for file in files})
+            assert media.num_rows == len(files), "every listed file is in exactly one part"
+            detector = work.detector.card.name if work.detector else None
+            about = {
+                "num_ignored": num_ignored,
+                "archive": config.archive,
+                "model": config.model,
+                "detector": detector,
+            }
+            done = _finish(config, choice, media, about, hold)
     _tell(config.out, done)
 
 
-def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
+def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
+    """Name the vectors of a finished run; the config with what it takes over from there."""
+    from trygon.archive.relabelling import carry_over, require_labels
+    from trygon.archive.run import Run
+    from trygon.disk import only_writer, writing_to
+    from trygon.errors import UserError
+    from trygon.labelling.bank import LabelBank
+    from trygon.labelling.choice import choose
+    from trygon.storage import is_same, join, write_json
+
+    if is_same(config.out, config.from_run):
+        raise UserError(f"--out {config.out} is the run itself: give the command that made it, or another --out")
+    run = Run.open(config.from_run)
+    taken = {name: run.config[name] for name in _OF_THE_RUN if name not in config.model_fields_set}
+    deployments = taken.get("deployments")
+    taken |= {"deployments": Path(deployments)} if deployments else {}
+    config = config.model_copy(update=taken)
+    bank = LabelBank.load(config.labels)
+    require_labels(config.from_run, bank)
+    choice = choose(bank, config.clade, config.names, config.checklist)
+    with writing_to(config.out), only_writer(config.out) as hold:
+        carry_over(config.from_run, config.out, hold)
+        write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
+        about = {name: run.summary[name] for name in ("num_ignored", "archive", "model", "detector")}
+        return config, _finish(config, choice, run.media, about, hold)
+
+
+_OF_THE_RUN = ("archive", "model", "labels", "detector", "time_zone", "deployments", "label_truncated", "people")
+"""What a run that is named anew takes over, unless the command says otherwise."""
+
+
+def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     """All that can be wrong with the command, before anything is started or written."""
     from trygon.archive.listing import Archive
     from trygon.archive.reading import Reading
     from trygon.archive.work import Work
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
+    from trygon.labelling.choice import choose
     from trygon.models.folder import absolute_ref, describe
     from trygon.storage import absolute
 
@@ -91,7 +154,8 @@ def _prepare(config: LabelConfig) -> "tuple[Work, LabelBank]":
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
     reading = Reading(config.file_timeout, config.label_truncated)
-    return Work(archive, model, _detector(config.detector), reading), bank.within(config.clade)
+    choice = choose(bank, config.clade, config.names, config.checklist)
+    return Work(archive, model, _detector(config.detector), reading), choice
 
 
 def _kept(config: LabelConfig) -> LabelConfig:
@@ -107,6 +171,7 @@ def _kept(config: LabelConfig) -> LabelConfig:
         "out": absolute(config.out),
         "detector": detector if detector in (None, "none") else absolute(detector),
         "deployments": deployments.absolute() if deployments else None,
+        **{name: absolute(place) for name in ("names", "checklist", "from_run") if (place := getattr(config, name))},
     }
     return config.model_copy(update=paths)
 
@@ -174,29 +239,26 @@ def _run_plan(
     assert not writer.num_open, "the pipeline returned every frame"
 
 
-def _finish(
-    config: LabelConfig, work: "Work", bank: "LabelBank", files: "list[MediaFile]", num_ignored: int, hold: "Hold"
-) -> bool:
+def _finish(config: LabelConfig, choice: "Choice", media: "pa.Table", about: "dict[str, Any]", hold: "Hold") -> bool:
     """Classify and write everything that follows from the parts; False where it stands already."""
-    from trygon.archive.exports import EXPORTS, ExportOptions
-    from trygon.archive.exports.options import read_places
     from trygon.archive.labelling import Naming, finish
-    from trygon.archive.parts import Parts
-    from trygon.archive.report import write_report
     from trygon.archive.run import SUMMARY
     from trygon.archive.sessions import speed
     from trygon.labelling.classification import Classifier
-    from trygon.mirror import made_here
-    from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file, write_json
+    from trygon.labelling.lists import report
+    from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file, write_json, write_text
 
+    bank = choice.bank
+    for note in choice.notes:
+        print(f"note: {note}; see names.csv and checklist.csv in {config.out}", file=sys.stderr)
     stamp = digest_texts(
         [
             _kept(config).model_dump_json(),
             # The table is edited where it lies: its path says nothing of what is in it.
             digest_file(config.deployments) if config.deployments else "",
-            bank.tree.digest,
+            choice.digest,
             *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),
-            *(str(file.media_id) for file in files),
+            digest_texts(map(str, media["media_id"].to_pylist())),
         ]
     )
     known = join(config.out, SUMMARY)
@@ -204,18 +266,26 @@ def _finish(
         return False
     hold.check()
     remove_file(known)
-    about = {
-        "num_ignored": num_ignored,
-        "archive": config.archive,
-        "model": config.model,
-        "detector": work.detector.card.name if work.detector else None,
-        "num_label_taxa": len(bank.tree),
-        **speed(config.out),
-    }
-    naming = Naming(Classifier(bank, config.confidence_floor, config.top), config.event_gap, config.repeats)
-    media = Parts(config.out).media({file.media_id for file in files})
-    assert media.num_rows == len(files), "every listed file is in exactly one part"
-    run = finish(config.out, media, naming, about, hold)
+    for kind, matches in choice.matches.items():
+        write_text(join(config.out, f"{kind}.csv"), report(matches))
+    classifier = Classifier(bank, config.confidence_floor, config.top, choice.allowed_N)
+    about = about | {"num_label_taxa": len(bank.tree), **speed(config.out)}
+    run = finish(config.out, media, Naming(classifier, config.event_gap, config.repeats), about, hold)
+    _export(config, run, hold)
+    hold.check()
+    write_json(known, run.summary | {"stamp": stamp})
+    return True
+
+
+def _export(config: LabelConfig, run: "Run", hold: "Hold") -> None:
+    """What other tools and people read."""
+    from trygon.archive.exports import EXPORTS, ExportOptions
+    from trygon.archive.exports.options import read_places
+    from trygon.archive.listing import Archive
+    from trygon.archive.report import write_report
+    from trygon.mirror import made_here
+    from trygon.storage import absolute, join
+
     places = read_places(config.deployments) if config.deployments else {}
     options = ExportOptions(places, config.time_zone, Path(config.archive.split("?")[0]).name or "Camera-trap archive")
     with made_here(config.out, "observations.csv", hold) as folder:
@@ -224,10 +294,7 @@ def _finish(
         for note in EXPORTS["camtrap-dp"](run, folder, options):
             print(f"note: {note}", file=sys.stderr)
     with made_here(join(config.out, "report"), "index.html", hold) as folder:
-        write_report(run, work.archive, folder)
-    hold.check()
-    write_json(known, run.summary | {"stamp": stamp})
-    return True
+        write_report(run, Archive(absolute(config.archive)), folder)
 
 
 def _tell(out: str, done: bool) -> None:

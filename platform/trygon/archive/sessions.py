@@ -9,7 +9,7 @@ from pathlib import Path
 from trygon.errors import UserError
 from trygon.storage import exists, is_remote, join, read_bytes, read_json, write_json, write_text
 
-_BOUND, _LOG = "made-with.json", "sessions.jsonl"
+BOUND, _LOG = "made-with.json", "sessions.jsonl"
 _TOGETHER_S = 0.5
 """Images that are done within this time of the first one came in one block with it."""
 
@@ -18,7 +18,7 @@ def bind(folder: str | Path, makers: dict[str, str]) -> None:
     """Tie a run folder to the digests of its model and detector: vectors of two models are not to be mixed."""
     if not is_remote(folder):
         Path(folder, "parts").mkdir(parents=True, exist_ok=True)
-    place = join(folder, _BOUND)
+    place = join(folder, BOUND)
     if not exists(place):
         write_json(place, makers)
         return

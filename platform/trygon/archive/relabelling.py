@@ -1,0 +1,60 @@
+"""A run's detections and vectors in another run folder, to be named anew. Reads no picture, loads no model."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from trygon.archive.reviews import FOLDER as REVIEWS
+from trygon.archive.sessions import BOUND
+from trygon.errors import UserError
+from trygon.labelling.bank import LabelBank
+from trygon.lease import Hold
+from trygon.storage import copy_file, exists, is_remote, join, list_folder, name_of, read_bytes, read_json, write_bytes
+
+_FIXED = ("parts", "vectors")
+"""Folders whose files are never changed once they are written: they can be shared."""
+
+
+def require_labels(run_folder: str | Path, bank: LabelBank) -> None:
+    """`UserError` unless the labels were built with the model that made the run's vectors."""
+    made_with = read_json(join(run_folder, BOUND))["model"]
+    if (bank.model_digest or bank.model) != made_with:
+        raise UserError(
+            f"the labels were built with {bank.model}, and the vectors in {run_folder} were made by another model; "
+            "build labels with the model of that run"
+        )
+
+
+def carry_over(run_folder: str | Path, out: str | Path, hold: Hold) -> None:
+    """Bring what a run found, and what people said of it, into another folder; what is there already stays.
+
+    On one disk files are linked and take no room twice. Reviews, which grow, are copied.
+    """
+    for source, target, shared in _files(run_folder, out):
+        if not exists(target):
+            hold.check()
+            _bring(source, target, shared)
+
+
+def _files(run_folder: str | Path, out: str | Path) -> Iterator[tuple[str, str, bool]]:
+    # The commit of a part comes after its detections, as it did there.
+    for folder in (*_FIXED[::-1], REVIEWS):
+        there = {file.name for file in list_folder(join(out, folder))}
+        for file in list_folder(join(run_folder, folder)):
+            if file.name not in there:
+                yield file.place, join(out, folder, name_of(file.place)), folder in _FIXED
+    yield join(run_folder, BOUND), join(out, BOUND), False
+
+
+def _bring(source: str, target: str, shared: bool) -> None:
+    if is_remote(source):
+        write_bytes(target, read_bytes(source))
+        return
+    if shared and not is_remote(target):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+            return
+        except OSError:  # another disk, or one that knows no links
+            pass
+    copy_file(Path(source), target)

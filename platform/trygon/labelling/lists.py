@@ -1,0 +1,232 @@
+"""Lists of names that people write: which taxa of a tree they mean. Nothing is dropped in silence.
+
+A name is common or scientific, in any case, of any rank; a clade stands for all taxa below it. Higher ranks beside a
+name settle which of several is meant. Knows nothing of vectors.
+"""
+
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trygon.errors import UserError
+from trygon.storage import name_of, read_bytes
+from trygon.taxonomy.names import clean_lineages
+from trygon.taxonomy.resolution import Backbone, Resolution
+from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist
+from trygon.taxonomy.taxon import RANKS, Rank
+from trygon.taxonomy.tree import TaxonTree
+
+EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambiguous", "unmatched"
+
+_SCIENTIFIC = ("scientific", "scientificname", "scientific_name", "latin", "canonicalname", "taxon", "name")
+_COMMON = ("common", "commonname", "common_name", "vernacularname", "english")
+_MAX_NAMES = 200_000
+_MAX_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Given:
+    """One name as it was written: its line, the name, other names of the same line, and higher ranks beside it."""
+
+    line: int
+    name: str
+    others: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ("",) * len(RANKS)
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a name means: `positions` of its taxa in the tree, none where it is ambiguous or unmatched; `meant` says
+    which taxon that is, or which ones it may be."""
+
+    given: Given
+    status: str
+    positions: np.ndarray
+    meant: str = ""
+
+
+def read_names(place: str | Path, flag: str) -> list[Given]:
+    """The names of a file: one a line, or a CSV (comma, semicolon or tab) with a column for them.
+
+    Columns are known by their names: `scientific`, `common` and the like, and the seven ranks. `UserError` names the
+    flag and the file where there is none.
+    """
+    try:
+        text = read_bytes(place).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{flag} {place} is not a text file in UTF-8: {error}") from error
+    lines = text.splitlines()
+    delimiter = max("\t;,", key=lines[0].count) if lines else ","
+    header = [_plain(cell) for cell in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+    known = {*_SCIENTIFIC, *_COMMON, *RANKS}
+    names = list(_of_table(text, delimiter, header) if known & set(header) else _of_lines(lines))
+    if not names:
+        raise UserError(
+            f"{flag} {place} holds no name: give one a line, or a CSV with a column `scientific` or `common`"
+        )
+    if len(names) > _MAX_NAMES:
+        raise UserError(f"{flag} {place} holds {len(names)} names, and {_MAX_NAMES} at most are looked up")
+    return names
+
+
+def _plain(cell: str) -> str:
+    return cell.strip().lower().replace(" ", "_")
+
+
+def _of_lines(lines: Sequence[str]) -> Iterator[Given]:
+    for number, line in enumerate(lines, 1):
+        name = line.strip().strip('",;').strip()
+        if name and not name.startswith("#"):
+            yield Given(number, name)
+
+
+def _of_table(text: str, delimiter: str, header: list[str]) -> Iterator[Given]:
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    next(reader)
+    for cells in reader:
+        row = {column: cell.strip() for column, cell in zip(header, cells, strict=False)}
+        lineage = tuple(row.get(rank, "") for rank in RANKS)
+        ranked = _of_lineage(lineage)
+        names = [row.get(column, "") for column in (*_SCIENTIFIC, *_COMMON)]
+        names = list(dict.fromkeys(name for name in (*names[: len(_SCIENTIFIC)], ranked, *names) if name))
+        if names:
+            yield Given(reader.line_num, names[0], tuple(names[1:]), lineage)
+
+
+def _of_lineage(lineage: Sequence[str]) -> str:
+    if lineage[Rank.SPECIES]:
+        epithet = lineage[Rank.SPECIES]
+        return epithet if " " in epithet else f"{lineage[Rank.GENUS]} {epithet}".strip()
+    return next((name for name in reversed(lineage) if name), "")
+
+
+class Matcher:
+    """Looks names up in a tree."""
+
+    def __init__(self, tree: TaxonTree) -> None:
+        self._tree = tree
+
+    def match(self, names: Sequence[Given]) -> list[Match]:
+        """What each name means, in order.
+
+        Scientific names come before common ones. What is neither is tried again with another gender or an edit or two,
+        if it is a binomial.
+        """
+        texts = list(dict.fromkeys(text.lower() for given in names for text in (given.name, *given.others)))
+        clades, commons = self._clades(texts), self._commons(texts)
+        found = [self._one(given, clades, commons) for given in names]
+        missing = [place for place, match in enumerate(found) if match.status == UNMATCHED]
+        for place, match in zip(missing, self._fuzzy([found[place].given for place in missing]), strict=True):
+            found[place] = match or found[place]
+        return found
+
+    def _one(self, given: Given, clades: dict[str, list[slice]], commons: dict[str, list[slice]]) -> Match:
+        for known, status in ((clades, EXACT), (commons, COMMON)):
+            for text in (given.name, *given.others):
+                slices = known.get(text.lower(), [])
+                fitting = [it for it in slices if self._fits(it, given.lineage)] or slices
+                if len(fitting) == 1:
+                    return self._found(given, status, fitting[0])
+                if fitting:
+                    meant = "; ".join(self._tree.taxon(it.start).taxonomic for it in fitting[:_MAX_TOLD])
+                    return Match(given, AMBIGUOUS, np.empty(0, np.int64), meant)
+        return Match(given, UNMATCHED, np.empty(0, np.int64))
+
+    def _found(self, given: Given, status: str, where: slice) -> Match:
+        shared = int(self._tree.shared_ranks(np.asarray(where.start), np.asarray(where.stop - 1)))
+        meant = self._tree.taxon(where.start)
+        meant = meant if where.stop - where.start == 1 else meant.at(Rank(max(shared - 1, 0)))
+        return Match(given, status, np.arange(where.start, where.stop), meant.label)
+
+    def _fits(self, where: slice, lineage: Sequence[str]) -> bool:
+        """Whether no higher rank that was given beside the name is another one's."""
+        own = self._tree.taxon(where.start).lineage
+        pairs = zip(lineage[: Rank.GENUS], own[: Rank.GENUS], strict=True)
+        return not any(one and other and one.lower() != other.lower() for one, other in pairs)
+
+    def _clades(self, texts: list[str]) -> dict[str, list[slice]]:
+        """The clades that carry each name, at the highest rank that has it; of species the binomial."""
+        found: dict[str, list[slice]] = {}
+        for rank in Rank:
+            taxa = self._tree.table.take(pa.array(self._tree.clade_starts[rank]))
+            column = taxa[RANKS[rank]]
+            if rank is Rank.SPECIES:
+                column = pc.binary_join_element_wise(taxa["genus"], taxa["species"], " ")
+            at_rank = _places(column, texts)
+            for text, clades in at_rank.items():
+                found.setdefault(text, [self._tree.clade_slice(rank, clade) for clade in clades])
+        return found
+
+    def _commons(self, texts: list[str]) -> dict[str, list[slice]]:
+        places = _places(self._tree.table["common"], texts)
+        return {text: [slice(place, place + 1) for place in some] for text, some in places.items()}
+
+    def _fuzzy(self, names: Sequence[Given]) -> list[Match | None]:
+        """Binomials that the tree has nearly."""
+        rows = [dict.fromkeys(TAXA_SCHEMA.names, "") for _ in names]
+        for row, given in zip(rows, names, strict=True):
+            row |= dict(zip(RANKS[: Rank.GENUS], given.lineage, strict=False))
+            words = given.name.split()
+            if len(words) > 1:
+                row |= {"genus": words[0].capitalize(), "species": words[1].lower()}
+        if not any(row["species"] for row in rows):
+            return [None] * len(names)
+        table = clean_lineages(pa.Table.from_pylist(rows, TAXA_SCHEMA))
+        resolved = self._backbone().resolve(table).to_pylist()
+        matches: list[Match | None] = []
+        for given, row in zip(names, resolved, strict=True):
+            near = row["species"] and row["resolution"] in (Resolution.FUZZY, Resolution.EXACT)
+            slices = self._tree.find(f"{row['genus']} {row['species']}") if near else []
+            matches.append(self._found(given, FUZZY, slices[0]) if len(slices) == 1 else None)
+        return matches
+
+    def _backbone(self) -> Backbone:
+        return Backbone.from_checklist(Checklist(self._tree.table, SYNONYM_SCHEMA.empty_table()))
+
+
+def _places(column: pa.ChunkedArray, texts: list[str]) -> dict[str, list[int]]:
+    """Where each of some lower-case texts stands in a column, whatever its case."""
+    index = pc.index_in(pc.utf8_lower(column), value_set=pa.array(texts, pa.string())).combine_chunks()
+    rows = np.flatnonzero(index.is_valid().to_numpy(zero_copy_only=False))
+    found: dict[str, list[int]] = {}
+    for row, text in zip(rows.tolist(), index.drop_null().to_pylist(), strict=True):
+        found.setdefault(texts[text], []).append(row)
+    return found
+
+
+def positions_of(matches: Sequence[Match]) -> np.ndarray:
+    """The taxa that a list means, each once, in tree order."""
+    return np.unique(np.concatenate([np.empty(0, np.int64), *(match.positions for match in matches)]))
+
+
+def report(matches: Sequence[Match]) -> str:
+    """A CSV of what became of each name."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["line", "name", "status", "num_labels", "meant"])
+    writer.writerows([it.given.line, it.given.name, it.status, len(it.positions), it.meant] for it in matches)
+    return buffer.getvalue()
+
+
+def told(matches: Sequence[Match], place: str | Path) -> str:
+    """What a user has to know of a list in one line; blank where every name has its label."""
+    parts = []
+    for status, words in (
+        (UNMATCHED, "in no label"),
+        (AMBIGUOUS, "may mean several taxa"),
+        (FUZZY, "nearly in a label"),
+    ):
+        some = [match.given.name for match in matches if match.status == status]
+        if some:
+            more = ", …" if len(some) > _MAX_TOLD else ""
+            parts.append(f"{len(some)} {words} ({', '.join(some[:_MAX_TOLD])}{more})")
+    return f"{name_of(place)}: of {len(matches)} names {'; '.join(parts)}" if parts else ""

@@ -1,0 +1,118 @@
+"""A finished run named anew into another folder, as the command line does it: without pictures, model or Ray."""
+
+import csv
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from trygon.archive.labelling import Naming, finish
+from trygon.archive.parts import Parts
+from trygon.archive.run import Run
+from trygon.errors import UserError
+from trygon.labelling.bank import LabelBank
+from trygon.labelling.classification import Classifier
+from trygon.lease import Hold
+from trygon.storage import write_json
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon_jobs.label import LabelConfig, main
+
+_CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
+TREE = TaxonTree.from_taxa(
+    [
+        Taxon((*_CARNIVORE, "Felidae", "Panthera", "leo"), "lion"),
+        Taxon((*_CARNIVORE, "Felidae", "Panthera", "onca"), "jaguar"),
+        Taxon((*_CARNIVORE, "Canidae", "Canis", "lupus"), "wolf"),
+    ]
+)
+BANK = LabelBank(TREE, np.eye(3, dtype=np.float16), 20.0, "some-model", "digest", TextType.SCI)
+
+
+def _config(**settings: Any) -> LabelConfig:
+    return LabelConfig.model_validate(settings)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with labels/ and run/: three frames, each of which shows one of the taxa, and a blank."""
+    BANK.save(tmp_path / "labels")
+    parts, rows = Parts(tmp_path / "run"), []
+    for number in range(4):
+        box = {"x": 0.1, "y": 0.2, "width": 0.2, "height": 0.2, "category": "animal", "confidence": 0.9}
+        box |= {"detection_id": 100 + number, "media_id": number}
+        row = {"media_id": number, "path": f"{number}.jpg", "deployment": "a", "bytes": 9, "digest": f"{number}"}
+        row |= {"timestamp": datetime(2024, 5, 31) + timedelta(hours=number)}
+        rows.append(
+            row | {"detections": [box | {"vector": np.eye(3, dtype=np.float16)[number]}] if number < 3 else []}
+        )
+    for number in range(2):
+        parts.commit(number, rows[2 * number : 2 * number + 2])
+    run = finish(tmp_path / "run", parts.media(set(range(4))), Naming(Classifier(BANK)), {}, Hold())
+    config = _config(
+        archive=str(tmp_path / "gone"), model="gone", labels=str(tmp_path / "labels"), out=str(tmp_path / "run")
+    )
+    write_json(tmp_path / "run/config.json", config.model_dump(mode="json"))
+    write_json(tmp_path / "run/made-with.json", {"model": "digest", "detector": "none"})
+    about = {"num_ignored": 2, "archive": "gone", "model": "some-model", "detector": None}
+    write_json(tmp_path / "run/summary.json", run.summary | about)
+    return tmp_path
+
+
+def _names(folder: Path) -> list[str | None]:
+    rows = pq.read_table(folder / "observations.parquet").sort_by("media_id").to_pylist()
+    return [row["scientific"] for row in rows]
+
+
+def test_other_names_other_checklist_other_floor(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = str(place / "run"), place / "new"
+    assert _names(place / "run") == ["Canis lupus", "Panthera leo", "Panthera onca", None]
+    (place / "mine.txt").write_text("lion\nwolf\ntiger\n")
+    main(_config(from_run=run, out=str(out), names=str(place / "mine.txt"), confidence_floor=0.6))
+    assert set(_names(out)) == {"Canis lupus", "Panthera leo", "Carnivora", None}
+    with (out / "names.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["common", "common", "unmatched"]
+    said = capsys.readouterr()
+    assert "mine.txt: of 3 names 1 in no label (tiger)" in said.err
+    assert "4 images of 1 cameras: 3 with animals, 1 blank" in said.out
+
+    (place / "country.csv").write_text("scientificName\nPanthera onca\n")
+    main(_config(from_run=run, out=str(place / "country"), checklist=str(place / "country.csv")))
+    assert _names(place / "country") == ["Carnivora", "Panthera", "Panthera onca", None]
+    rows = pq.read_table(place / "country/observations.parquet").sort_by("media_id").to_pylist()
+    assert [row["decided_by"] for row in rows] == ["geofence", "geofence", "classifier", "detector"]
+    assert Run.open(place / "country").summary["num_ignored"] == 2
+    assert (place / "country/export/camtrap-dp/datapackage.json").is_file()
+
+
+def test_vectors_are_shared_and_reviews_are_brought(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "run/reviews").mkdir()
+    (place / "run/reviews/one.jsonl").write_text("")
+    config = _config(from_run=str(place / "run"), out=str(place / "new"), confidence_floor=0.9)
+    main(config)
+    assert os.path.samefile(place / "run/vectors/part-00000.parquet", place / "new/vectors/part-00000.parquet")
+    assert not os.path.samefile(place / "run/reviews/one.jsonl", place / "new/reviews/one.jsonl")
+    capsys.readouterr()
+    main(config)
+    assert "all of it stood here already" in capsys.readouterr().out
+
+
+def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
+    run = str(place / "run")
+    with pytest.raises(UserError, match="is the run itself"):
+        main(_config(from_run=run, out=run))
+    with pytest.raises(ValueError, match="leave the archive away"):
+        _config(from_run=run, archive="archive", out="new")
+    with pytest.raises(ValueError, match="give an archive with --model and --labels, or --from RUN"):
+        _config(out="new")
+    write_json(place / "run/made-with.json", {"model": "other", "detector": "none"})
+    with pytest.raises(UserError, match="made by another model"):
+        main(_config(from_run=run, out=str(place / "new")))
+    (place / "run/summary.json").unlink()
+    with pytest.raises(UserError, match="not a finished run"):
+        main(_config(from_run=run, out=str(place / "new")))
