@@ -174,6 +174,9 @@ def test_second_of_two_reviewers_is_told(run: Run) -> None:
     desk.confirm(int(event["id"]), "Ana", event["version"])
     with pytest.raises(Overtaken, match="somebody else"):
         desk.name_event(int(event["id"]), Word("Bo", "blank"), event["version"])
+    one = int(event["frames"][0]["observations"][0]["id"])
+    with pytest.raises(Overtaken):
+        desk.name_some([one], Word("Bo", "blank"), (int(event["id"]), event["version"]))
     assert {row["reviewed_by"] for row in read_reviews(run.folder).to_pylist()} == {"Ana"}
 
 

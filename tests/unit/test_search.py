@@ -17,8 +17,9 @@ from trygon.disk import only_writer
 from trygon.errors import UserError
 from trygon.labelling import search
 from trygon.labelling.search import VectorIndex
-from trygon.storage import list_files
+from trygon.storage import copy_file, join, list_files
 from trygon.testing.runs import DIM, write_tiny_run
+from trygon.testing.s3 import s3_server, using
 
 
 def _vectors(num: int, dim: int, seed: int = 0) -> np.ndarray:
@@ -155,3 +156,20 @@ def test_a_run_without_vectors_is_told(tmp_path: Path) -> None:
     Parts(run.folder).commit(0, [row | {"detections": []} for row in run.media.to_pylist()])
     with pytest.raises(UserError, match="no vectors to search in"):
         open_index(run)
+
+
+def test_a_run_on_s3_is_searched_and_its_index_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+    folder = Path(write_tiny_run(tmp_path).folder)
+    with s3_server("field") as server, using(server):
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            copy_file(path, join("s3://field/run", path.relative_to(folder).as_posix()))
+        run = Run.open("s3://field/run")
+        made: list[int] = []
+        for _ in range(2):
+            found = RunSearch(run, run.observations, lambda done, total: made.append(done))
+            some_id = next(row["observation_id"] for row in run.observations.to_pylist() if row["detection_id"])
+            hits = found.nearest(found.vector_of(some_id), 3, found.allowed(Filters()))
+            assert hits[0].observation_id == some_id
+        assert len(made) == 1
+        assert "s3://field/run/search/index.json" in list_files("s3://field/run/search")

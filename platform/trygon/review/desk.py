@@ -190,14 +190,18 @@ class Desk:
             kinds = {at: self._queue.label(at)["type"] for at in rows}
             named = [at for at in rows if kinds[at] not in (*_KEPT, "blank")]
             named = named or [at for at in rows if kinds[at] in _KEPT] or rows
-            rest = [at for at in rows if at not in set(named) and not self._queue.decided_M[at]]
+            rest = [at for at in sorted(set(rows) - set(named)) if not self._queue.decided_M[at]]
             kept = [self._kept(group, event_id, word.by) for group in self._by_label(rest)]
             return self._write([self._row(named, event_id, word), *kept])
 
-    def name_some(self, observation_ids: Sequence[int], word: Word) -> list[Review]:
+    def name_some(
+        self, observation_ids: Sequence[int], word: Word, shown: tuple[int, str] | None = None
+    ) -> list[Review]:
         """Say what some observations are, of any events. Where only frames without anything are left of an event then,
-        they stay blank."""
+        they stay blank. `shown`: the event in which they were chosen, and its version."""
         with self._mutex:
+            if shown:
+                self._require_version(*shown)
             places = [self.columns.observation_ids.position(one) for one in observation_ids]
             rows = sorted({at for at in places if at is not None})
             if len(rows) < len(set(observation_ids)) or not rows:

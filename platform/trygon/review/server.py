@@ -236,7 +236,8 @@ class _Api:
         by = _text(body, "by") or self._about.reviewer
         if "observations" in body:
             word = desk.word_of(_id(body["as"]), by) if "as" in body else self._word(body, by)
-            said = desk.name_some(_ids(body["observations"]), word)
+            shown = (_id(body["event"]), _text(body, "version")) if "event" in body else None
+            said = desk.name_some(_ids(body["observations"]), word, shown)
         elif body.get("confirm"):
             said = desk.confirm(_id(body.get("event")), by, _text(body, "version"))
         else:

@@ -287,8 +287,9 @@ function name(type, taxon = "") {
   close();
   const body = { type, taxon, ...details() };
   if (type === "blank") delete body.count;
-  if (chosen.size) return say({ ...body, observations: [...chosen] }, false);
-  return say({ ...body, event: now.id, version: now.version }, true);
+  const shown = { event: now.id, version: now.version };
+  if (chosen.size) return say({ ...body, ...shown, observations: [...chosen] }, false);
+  return say({ ...body, ...shown }, true);
 }
 
 function confirm() {
