@@ -16,12 +16,16 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from trygon.archive.reviews import ReviewLog, read_reviews
 from trygon.archive.run import Run
+from trygon.archive.sessions import bind
 from trygon.lease import Hold
+from trygon.models.folder import describe
 from trygon.review.columns import Columns
 from trygon.review.desk import Desk
 from trygon.review.taxa import TaxonSearch
+from trygon.storage import write_json
 from trygon.testing.browser import browser
 from trygon.testing.runs import TREE, write_tiny_run
+from trygon.testing.tiny import write_tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -184,3 +188,20 @@ def test_what_was_said_becomes_examples_and_is_exported_and_searched(run: Run, t
         result = _trygon("search", folder, "--observation", some_id, "--out", str(tmp_path / name))
         assert result.returncode == 0, result.stderr
         assert expected in (tmp_path / name).read_text()
+
+
+def test_run_is_searched_by_text_and_picture_with_its_own_model_alone(run: Run, tmp_path: Path) -> None:
+    model = str(write_tiny_model(tmp_path / "model"))
+    bind(run.folder, {"model": describe(model).digest})
+    write_json(tmp_path / "run/config.json", run.config | {"model": model})
+    frame = next(path for path in sorted((tmp_path / "archive").rglob("*.JPG")) if path.stat().st_size)
+    for query in (["--text", "a photo of a fox"], ["--like", str(frame)]):
+        found = _trygon("search", str(run.folder), *query, "--num", "4", "--taxon", "roe deer")
+        assert found.returncode == 0, found.stderr
+        assert [line.split()[1:3] for line in found.stdout.splitlines()[1:]] == [["roe", "deer"]] * 4
+    write_tiny_model(tmp_path / "model", seed=1)
+    refused = _trygon("search", str(run.folder), "--text", "a fox")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "is not the model any more" in refused.stderr
+    refused = _trygon("search", str(run.folder), "--like", str(tmp_path / "none.jpg"))
+    assert "none.jpg cannot be read" in refused.stderr

@@ -30,7 +30,7 @@ def bind(folder: str | Path, makers: dict[str, str]) -> None:
 
 def makers(folder: str | Path) -> dict[str, str]:
     """What `bind` tied a run folder to."""
-    return read_json(join(folder, _BOUND))
+    return read_json(join(folder, BOUND))
 
 
 @contextmanager

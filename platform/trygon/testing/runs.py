@@ -35,7 +35,7 @@ TREE = TaxonTree.from_taxa(
         Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Corvidae", "Corvus", "corax"), "raven"),
     ]
 )
-DIM = 8
+DIM = 16
 
 
 def bank() -> LabelBank:
