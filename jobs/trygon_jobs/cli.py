@@ -26,6 +26,7 @@ JOBS = {
     "search": "Find observations of a labelled archive that look like a picture, a text or another one.",
     "review": "Confirm or correct the names of a labelled archive in a browser.",
     "serve": "Answer classification requests over HTTP.",
+    "keys": "Say who may ask the online classifier.",
     "submit": "Run a job on a Ray cluster.",
     "demo": "Run the whole chain here, from sample data to an answering endpoint.",
 }

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -24,11 +25,19 @@ class ServeConfig(JobConfig):
     checklist: tuple[str, ...] = ()
     """Tables of taxa that a request can keep to, as NAME=FILE (repeat it)."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets others on the network ask."""
+    """Address to listen on. All but loopback need --keys."""
     port: int = Field(8000, ge=1, le=65535)
     """Port to listen on."""
     triton: str | None = None
     """HOST:PORT of the gRPC of a running Triton; without it one is started here."""
+    keys: Path | None = None
+    """A file of API keys that `trygon keys` made; only they may ask then. It is read again when it changes."""
+    tls_certificate: Path | None = None
+    """A PEM file with the server's certificate: answer by HTTPS."""
+    tls_key: Path | None = None
+    """The certificate's key, as PEM."""
+    log: Path | None = None
+    """A file for the log of requests, a JSON object a line; without it, Ray's log of the replica."""
 
 
 def main(config: Annotated[ServeConfig, Parameter(name="*")]) -> None:

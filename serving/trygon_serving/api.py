@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -17,6 +17,7 @@ from trygon_serving import taxa, wire
 from trygon_serving.body import FIELD, Body, read_body
 from trygon_serving.gate import Gate
 from trygon_serving.limits import MAX_NAME_CHARACTERS, MAX_PAGE
+from trygon_serving.metrics import CONTENT_TYPE
 from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
 from trygon_serving.service import Service, model_card
 
@@ -160,6 +161,12 @@ async def ready(service: Serving) -> wire.Status:
     return wire.Status(status="ready")
 
 
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(service: Serving) -> Response:
+    """Figures of this process, for Prometheus."""
+    return Response(service.figures(), media_type=CONTENT_TYPE)
+
+
 @router.get("/", include_in_schema=False)
 async def page() -> HTMLResponse:
     """The page: drop a photo, see its lineage."""
@@ -185,7 +192,7 @@ def make_api(service: Service) -> FastAPI:
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(HTTPException, _problem)
     api.add_exception_handler(RequestValidationError, _problem)
-    api.add_middleware(Gate, limits=service.limits)
+    api.add_middleware(Gate, limits=service.limits, keys=service.keys, metrics=service.metrics)
     return api
 
 

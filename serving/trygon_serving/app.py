@@ -6,6 +6,7 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 
 from trygon_serving.api import make_api
+from trygon_serving.journal import set_up
 from trygon_serving.service import AppArgs, Service
 
 
@@ -23,6 +24,7 @@ class ClassifierApp:
     """Answers requests with the label sets of its arguments and the model behind one Triton."""
 
     def __init__(self, args: AppArgs) -> None:
+        set_up(args.log)
         self.service = Service(args)
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -1,58 +1,102 @@
-"""What every request passes before it is answered: a name, a limit on its headers, one form for what goes wrong."""
+"""What every request passes before it is answered: a name, a limit on its headers, a key, one form of what goes wrong.
+
+What passed is counted and logged.
+"""
 
 import logging
 import re
+import time
 import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trygon_serving.journal import LOGGER
+from trygon_serving.keys import Keys
 from trygon_serving.limits import Limits
+from trygon_serving.metrics import Metrics
 from trygon_serving.problem import PROBLEM_TYPE, Problem
 
 REQUEST_ID = "x-request-id"
+OPEN_PATHS = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
+"""What needs no key: the page, which asks for one, and what says nothing but that the server is there."""
+
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-log = logging.getLogger("trygon.serving")
+log = logging.getLogger(LOGGER)
 
 
 class Gate:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, keys: Keys | None, metrics: Metrics) -> None:
         self._app = app
-        self._limits = limits
+        self._limits, self._keys, self._metrics = limits, keys, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _id_of(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-        started = False
-
-        async def send_named(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), request_id.encode())]
-            await send(message)
-
+        passage = Passage(scope, send)
         try:
-            self._check(scope)
-            await self._app(scope, receive, send_named)
+            self._check(scope, passage)
+            await self._app(scope, receive, passage.send)
         except Problem as problem:
-            await send_problem(problem, send_named)
+            await send_problem(problem, passage.send)
         except Exception:
-            log.exception("request %s failed", request_id)
-            if not started:
-                await send_problem(Problem(500, "The server failed", f"request {request_id}"), send_named)
+            log.exception("request failed", extra={"fields": {"request": passage.id}})
+            if passage.status is None:
+                await send_problem(Problem(500, "The server failed", f"request {passage.id}"), passage.send)
+        finally:
+            self._record(scope, passage)
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope, passage: "Passage") -> None:
         size = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
         size += sum(len(name) + len(value) for name, value in scope["headers"])
         if size > self._limits.header_bytes:
             raise Problem(431, "The headers are too large", f"at most {self._limits.header_bytes} bytes")
+        if self._keys and scope["path"] not in OPEN_PATHS:
+            passage.key = self._keys.admit(header(scope, b"authorization").decode("latin-1")).id
+
+    def _record(self, scope: Scope, passage: "Passage") -> None:
+        seconds = time.perf_counter() - passage.start_s
+        # Only paths that exist: what else is asked for must not become a figure of its own.
+        path = getattr(scope.get("route"), "path", "other")
+        self._metrics.asked(path, passage.status or 499, seconds)
+        fields = {
+            "request": passage.id,
+            "key": passage.key,
+            "method": scope["method"],
+            "path": path,
+            "status": passage.status,
+            "ms": round(1000 * seconds, 1),
+            "bytes": header(scope, b"content-length").decode("latin-1")[:20],
+        }
+        log.info("request", extra={"fields": fields})
+
+
+class Passage:
+    """One request on its way: its name, whose key it came with, and the status of its answer."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        given = header(scope, REQUEST_ID.encode())
+        self.id = given.decode() if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        self.key: str | None = None
+        self.status: int | None = None
+        self.start_s = time.perf_counter()
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Pass on a part of the answer; its head gets the request's name."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (REQUEST_ID.encode(), self.id.encode())]
+        await self._send(message)
+
+
+def header(scope: Scope, wanted: bytes) -> bytes:
+    """The first header of a name; blank where there is none."""
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
 async def send_problem(problem: Problem, send: Send) -> None:
@@ -61,9 +105,3 @@ async def send_problem(problem: Problem, send: Send) -> None:
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": raw})
     await send({"type": "http.response.body", "body": problem.body})
-
-
-def _id_of(scope: Scope) -> str:
-    """The client's own name for the request where it gives a sane one, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == REQUEST_ID.encode()), b"")
-    return given.decode() if _SANE_ID.fullmatch(given) else uuid.uuid4().hex

@@ -23,6 +23,7 @@ from trygon.taxonomy.tables import read_checklist
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import wire
 from trygon_serving.answers import LabelChoice, NameChoice
+from trygon_serving.journal import LOGGER
 from trygon_serving.naming import clade_slices, rows_on_checklist, taxa_of_names
 from trygon_serving.problem import Problem
 
@@ -30,7 +31,7 @@ _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
 _KEPT_TAXA = 200_000
 """In parts of a label set that are kept for the next request, beside as many as the set itself has."""
 
-log = logging.getLogger("trygon.serving")
+log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import ray
 from ray import serve
@@ -16,7 +17,7 @@ from trygon.storage import absolute
 from trygon_serving.app import build
 from trygon_serving.embedded import Embedded
 from trygon_serving.service import AppArgs
-from trygon_serving.settings import Settings
+from trygon_serving.settings import Settings, is_loopback
 from trygon_serving.stop import interrupt_on_signals
 
 APP = "trygon"
@@ -59,7 +60,13 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
         with _silenced("ray.serve"), _port_named(settings):
             serve.start(
                 proxy_location="HeadOnly",
-                http_options={"host": settings.host, "port": settings.port, "request_timeout_s": 30},
+                http_options={
+                    "host": settings.host,
+                    "port": settings.port,
+                    "request_timeout_s": 30,
+                    "ssl_certfile": settings.tls_certificate,
+                    "ssl_keyfile": settings.tls_key,
+                },
                 logging_config=quiet,
             )
             serve.run(build(_arguments(settings, triton)), name=APP, route_prefix="/", logging_config=quiet)
@@ -76,7 +83,8 @@ def _arguments(settings: Settings, triton: str) -> AppArgs:
     labels, checklists = (
         {name: absolute(place) for name, place in places.items()} for places in (settings.labels, settings.checklists)
     )
-    return AppArgs(labels=labels, triton=triton, model=settings.model, checklists=checklists)
+    keys, log = (str(Path(place).absolute()) if place else "" for place in (settings.keys, settings.log))
+    return AppArgs(labels=labels, triton=triton, model=settings.model, checklists=checklists, keys=keys, log=log)
 
 
 @contextmanager
@@ -104,8 +112,14 @@ def _silenced(name: str) -> Iterator[None]:
 
 def _announce(settings: Settings, embedded: Embedded | None) -> None:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    lines = [f"ready: {url}/ in a browser, or", f"  curl -F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}"]
+    scheme = "https" if settings.tls_certificate else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    key = "-H 'Authorization: Bearer KEY' " if settings.keys else ""
+    curl = f"curl {key}-F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}"
+    lines = [f"ready: {url}/ in a browser, or", f"  {curl}"]
+    if settings.keys and not settings.tls_certificate and not is_loopback(settings.host):
+        lines.append("keys and pictures travel in the clear: give --tls-certificate and --tls-key, or let this one")
+        lines.append("  listen on loopback behind a proxy with TLS")
     if embedded:
         lines.append(f"metrics of Triton: {embedded.metrics}")
     print("\n".join(lines), flush=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,8 +18,10 @@ from trygon.models.folder import ImageTower
 from trygon_serving import wire
 from trygon_serving.admission import Admission
 from trygon_serving.answers import LabelChoice, NameChoice
+from trygon_serving.keys import Keys
 from trygon_serving.labels import LabelSet, LabelSets
 from trygon_serving.limits import Limits
+from trygon_serving.metrics import Metrics
 from trygon_serving.pictures import Pictures
 from trygon_serving.problem import Problem
 from trygon_serving.triton import TritonEncoder
@@ -38,6 +41,10 @@ class AppArgs(BaseModel):
     """How the model is named in answers; by default as Triton's configuration names it."""
     checklists: dict[str, str] = {}
     """Tables of taxa by the name that requests call them."""
+    keys: str = ""
+    """A file of API keys; without it everyone who reaches the server may ask."""
+    log: str = ""
+    """A file for the log of requests; by default standard error."""
     limits: Limits = Limits()
 
 
@@ -73,6 +80,10 @@ class Service:
         self.sets = LabelSets(args.labels, args.checklists)
         self.encoder = TritonEncoder(args.triton)
         self.admission = Admission(self.limits)
+        self.keys = Keys(Path(args.keys)) if args.keys else None
+        self.metrics = Metrics()
+        self.metrics.in_work.set_function(lambda: self.admission.images)
+        self.metrics.held.set_function(lambda: self.admission.bytes)
         self._vocabulary = Vocabulary(self.encoder)
         self._pictures = Pictures(self.limits.pixels)
 
@@ -103,7 +114,7 @@ class Service:
         found = [it for it in vectors if not isinstance(it, Problem)]
         with watch.stage("classify"):
             answers = iter(await asyncio.to_thread(choice.answers, np.stack(found), options))
-        return wire.Classification(
+        reply = wire.Classification(
             answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(answers) for it in vectors],
             floor=options.floor,
             rank=options.rank,
@@ -111,6 +122,14 @@ class Service:
             labels=choice.card,
             timings_ms=watch.timings_ms,
         )
+        self.metrics.answered(reply)
+        return reply
+
+    def figures(self) -> bytes:
+        """What Prometheus is told."""
+        for labels in self.sets.cards().label_sets:
+            self.metrics.taxa.labels(labels.name).set(labels.num_taxa)
+        return self.metrics.text()
 
     async def embed(self, images: Sequence[bytes]) -> wire.Embeddings:
         """The unit vector of each image. Raises `Problem` where none of them can be used."""

@@ -1,12 +1,18 @@
 """What the endpoint answers: the application in this process, in front of a real Triton with a tiny model."""
 
 import base64
+import io
+import re
+import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from trygon.data.images import preprocess
@@ -17,6 +23,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.served import TAXA, Served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.embedded import Embedded
 from trygon_serving.service import AppArgs, Service
 
 pytestmark = pytest.mark.slow
@@ -262,3 +269,101 @@ def test_labels_of_another_model_are_never_served(args: AppArgs, photo: bytes, t
         for response in (api.get("/readyz"), api.post("/v1/classify", content=photo, headers=JPEG)):
             assert response.status_code == 503
             assert response.json()["title"] == "The labels do not fit the model"
+
+
+def _png(side: int) -> bytes:
+    """A picture that is small as a file and large in memory."""
+    buffer = io.BytesIO()
+    Image.new("1", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _many_scans(photo: bytes) -> bytes:
+    """A progressive JPEG whose last scan is there two hundred times: each costs a pass over all pixels."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(photo)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * 200 + data[-2:]
+
+
+def _archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("run.html", "<script>alert(1)</script>")
+    return buffer.getvalue()
+
+
+def _hostile(photo: bytes) -> dict[str, tuple[bytes, int]]:
+    return {
+        "decompression bomb": (_png(8000), 413),
+        "bomb that Pillow itself refuses": (_png(14_000), 413),
+        "bomb of scans": (_many_scans(photo), 422),
+        "truncated": (photo[: len(photo) // 2], 422),
+        "header alone": (photo[:20], 422),
+        "picture behind a page": (b"<html><script>1</script>" + photo, 415),
+        "picture behind a document": (b"%PDF-1.7\n" + photo, 415),
+        "gif that is a script": (b"GIF89a/*" + b" " * 100 + b"*/=1;alert(1)", 415),
+        "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415),
+        "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", 415),
+        "archive": (_archive(), 415),
+        "noise with a picture's magic": (b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, 422),
+        "webp of nothing": (b"RIFF\x04\x00\x00\x00WEBP", 415),
+    }
+
+
+def test_hostile_files_are_refused_with_the_right_status(api: TestClient, photo: bytes) -> None:
+    for name, (data, status) in _hostile(photo).items():
+        response = api.post("/v1/classify", content=data, headers=JPEG)
+        assert response.status_code == status, f"{name}: {response.text}"
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_what_hides_behind_a_picture_is_not_looked_at(api: TestClient, photo: bytes) -> None:
+    (plain,) = api.post("/v1/classify", content=photo, headers=JPEG).raise_for_status().json()["answers"]
+    reply = api.post("/v1/classify", content=photo + _archive(), headers=JPEG).raise_for_status()
+    assert [it["scientific"] for it in reply.json()["answers"][0]["top"]] == [it["scientific"] for it in plain["top"]]
+    assert "script" not in reply.text
+
+
+def test_figures_tell_of_answers_and_of_triton(api: TestClient, triton: Embedded, photo: bytes) -> None:
+    before = _figures(api.get("/metrics").text)
+    images = [base64.b64encode(it).decode() for it in (photo, b"no")]
+    api.post("/v1/classify", json={"images": images, "floor": 1}).raise_for_status()
+    after = _figures(api.get("/metrics").text)
+    for figure in (
+        'trygon_images_total{outcome="answered"}',
+        'trygon_images_total{outcome="unusable"}',
+        'trygon_answers_total{rank="none"}',
+        'trygon_requests_total{path="/v1/classify",status="200"}',
+        'trygon_stage_seconds_count{stage="encode"}',
+        "trygon_confidence_count",
+    ):
+        assert after[figure] == before.get(figure, 0) + 1, figure
+    told = set(re.findall(r"^# TYPE (nv_\w+)", httpx.get(triton.metrics).text, re.MULTILINE))
+    dashboard = (Path(__file__).parents[2] / "infra/monitoring/grafana.json").read_text()
+    assert set(re.findall(r"\bnv_\w+", dashboard)) <= told
+
+
+def _figures(text: str) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_no_picture_is_stored(api: TestClient, photo: bytes) -> None:
+    """A large form, which the parser would spool to disk by itself: the process opens no file for it."""
+    spooled = photo + bytes(2_000_000)
+    opened: list[str] = []
+
+    def listen(event: str, values: tuple[Any, ...]) -> None:
+        if event == "open" and listening:
+            opened.append(str(values[0]))
+
+    listening = False
+    sys.addaudithook(listen)
+    listening = True
+    try:
+        api.post("/v1/classify", files={"image": spooled}).raise_for_status()
+    finally:
+        listening = False
+    assert [path for path in opened if not path.endswith((".py", ".pyc", ".so"))] == []

@@ -1,0 +1,107 @@
+"""The package's client and the application, over real HTTP; and the application against its own description."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import given, settings
+from pydantic import ValidationError
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from trygon.testing.served import Served
+from trygon_serving.api import make_api
+from trygon_serving.client import Client
+from trygon_serving.keys import add_key
+from trygon_serving.problem import Problem
+from trygon_serving.service import AppArgs, Service
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(args: AppArgs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The application on a port of its own: its address, and a key that may ask six times a minute."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    key, spent = add_key(keys, "tests"), add_key(keys, "spent", per_day=1)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        api = make_api(Service(args.model_copy(update={"keys": str(keys)})))
+        server = uvicorn.Server(uvicorn.Config(api, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", f"{key} {spent}"
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture
+def client(served: tuple[str, str]) -> Iterator[Client]:
+    address, keys = served
+    with Client(address, keys.split()[0]) as client:
+        deadline = time.monotonic() + 20
+        while not client.is_ready():
+            assert time.monotonic() < deadline
+        yield client
+
+
+def test_client_asks_for_everything(client: Client, tiny: Served, photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "fox.jpg").write_bytes(photo)
+    reply = client.classify([photo, tmp_path / "fox.jpg"], clade=["Canidae"], k=1, floor=0)
+    assert len(reply.answers) == 2
+    assert [len(answer.top) for answer in reply.answers] == [1, 1]
+    assert reply.answers[0].taxon
+    assert reply.model.digest == tiny.model.digest
+    assert len(client.embed([photo]).embeddings[0].vector or []) == 16
+    assert [it.scientific for it in client.children().taxa] == ["Animalia", "Plantae"]
+    assert client.search("raven").taxa[0].scientific == "Corvus corax"
+    assert [it.name for it in client.label_sets().label_sets] == ["all", "dogs"]
+    assert client.models()[0].dim == 16
+
+
+def test_client_says_what_was_wrong(client: Client, served: tuple[str, str], photo: bytes) -> None:
+    with pytest.raises(Problem, match="'Reptilia' is not in the label set"):
+        client.classify([photo], clade=["Reptilia"])
+    with pytest.raises(ValidationError):
+        client.classify([photo], colour="red")
+    address, keys = served
+    with Client(address, "trygon_00000000_x") as stranger, pytest.raises(Problem) as caught:
+        stranger.models()
+    assert caught.value.status == 401
+    with Client(address, keys.split()[1], attempts=1) as spent:
+        spent.models()
+        with pytest.raises(Problem, match="1 a day"):
+            spent.models()
+
+
+CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+
+
+def test_application_does_what_its_description_says(client: Client, served: tuple[str, str]) -> None:
+    """Requests of all kinds, made from the OpenAPI document; bounded, and the same every time."""
+    address, keys = served
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    headers = {"Authorization": f"Bearer {keys.split()[0]}"}
+    asked = set()
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
+        operation = result.ok()
+
+        @given(operation.as_strategy())
+        @settings(max_examples=12, deadline=None, derandomize=True, database=None)
+        def ask(case: schemathesis.Case) -> None:
+            asked.add(case.path)
+            case.call_and_validate(headers=headers, checks=list(CHECKS))
+
+        ask()
+    assert {"/v1/classify", "/v1/embed", "/v1/taxa", "/v1/models", "/v1/label-sets", "/metrics"} <= asked

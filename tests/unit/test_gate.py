@@ -1,0 +1,131 @@
+"""What requests pass before anything is asked of a model: no Triton and no Ray here."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from trygon.errors import UserError
+from trygon.labelling.bank import LabelBank
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.served import TAXA
+from trygon_serving.api import make_api
+from trygon_serving.journal import set_up
+from trygon_serving.keys import add_key
+from trygon_serving.limits import Limits
+from trygon_serving.service import AppArgs, Service
+from trygon_serving.settings import Settings, require_safety
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def args(tmp_path: Path) -> AppArgs:
+    bank = LabelBank(TaxonTree.from_taxa(TAXA), np.eye(4, dtype=np.float16), 1.0, "m", "ab" * 32, TextType.SCI)
+    bank.save(tmp_path / "labels")
+    limits = Limits(held_bytes=100_000, body_bytes=60_000)
+    return AppArgs(labels={"all": str(tmp_path / "labels")}, triton="127.0.0.1:1", limits=limits)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    logger = set_up(str(tmp_path / "log.jsonl"))
+    yield tmp_path / "log.jsonl"
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+
+
+def _client(args: AppArgs) -> TestClient:
+    return TestClient(make_api(Service(args)))
+
+
+def test_only_keys_may_ask_where_there_are_keys(args: AppArgs, tmp_path: Path) -> None:
+    token = add_key(tmp_path / "keys.json", "app", per_minute=1)
+    api = _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")}))
+    for path in ("/", "/healthz", "/openapi.json"):
+        assert api.get(path).status_code == 200
+    for method, path in [("GET", "/v1/taxa"), ("POST", "/v1/classify"), ("GET", "/metrics"), ("GET", "/v1/no")]:
+        response = api.request(method, path)
+        assert response.status_code == 401
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.headers["www-authenticate"] == "Bearer"
+    headers = {"Authorization": f"Bearer {token}"}
+    assert api.get("/v1/taxa", headers=headers).status_code == 200
+    response = api.get("/v1/taxa", headers=headers)
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) <= 60
+
+
+def test_others_on_the_network_need_keys_and_whole_certificates(tmp_path: Path) -> None:
+    known = {"model": "m", "labels": {}, "checklists": {}, "port": 1, "triton": None}
+    add_key(tmp_path / "keys.json", "app")
+    for host in ("127.0.0.1", "::1", "localhost"):
+        require_safety(Settings(host=host, **known))
+    for host in ("0.0.0.0", "::", "192.168.1.7", "my-host"):
+        with pytest.raises(UserError, match="--keys FILE"):
+            require_safety(Settings(host=host, **known))
+        require_safety(Settings(host=host, keys=str(tmp_path / "keys.json"), **known))
+    with pytest.raises(UserError, match="go together"):
+        require_safety(Settings(host="::1", tls_key="k.pem", **known))
+    with pytest.raises(UserError, match=r"none.pem.*PEM"):
+        require_safety(Settings(host="::1", tls_key="none.pem", tls_certificate="none.pem", **known))
+
+
+def test_large_headers_are_refused(args: AppArgs) -> None:
+    api = _client(args)
+    assert api.get("/v1/taxa", headers={"X-Long": "x" * 20_000}).status_code == 431
+    assert api.get("/v1/taxa?search=" + "x" * 20_000).status_code == 431
+
+
+def test_requests_have_names(args: AppArgs) -> None:
+    api = _client(args)
+    assert api.get("/healthz", headers={"X-Request-ID": "walk-7"}).headers["x-request-id"] == "walk-7"
+    assert len(api.get("/healthz", headers={"X-Request-ID": "two words"}).headers["x-request-id"]) == 32
+
+
+def test_bodies_that_have_no_room_are_not_read(args: AppArgs) -> None:
+    service = Service(args)
+    with service.admission.body(60_000), TestClient(make_api(service)) as api:
+        response = api.post("/v1/classify", content=b"x" * 50_000, headers={"Content-Type": "image/jpeg"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert (service.admission.bytes, service.admission.images) == (0, 0)
+
+
+def test_log_tells_who_asked_and_nothing_of_what(args: AppArgs, log: Path, tmp_path: Path) -> None:
+    token = add_key(tmp_path / "keys.json", "app")
+    with _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")})) as api:
+        headers = {"Authorization": f"Bearer {token}", "X-Request-ID": "r1"}
+        api.post("/v1/classify?names=secret", content=b"picture", headers=headers | {"Content-Type": "image/jpeg"})
+        api.get("/v1/nothing/secret")
+    text = log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["path"], line["status"]) for line in lines] == [("/v1/classify", 503), ("other", 401)]
+    assert (lines[0]["request"], lines[0]["key"], lines[0]["bytes"]) == ("r1", token.split("_")[1], "7")
+    for hidden in (token, token.split("_", 2)[2], "picture", "secret"):
+        assert hidden not in text
+
+
+def test_what_nobody_foresaw_is_a_problem_too(args: AppArgs, log: Path) -> None:
+    api = make_api(Service(args))
+    api.state.service = None
+    response = TestClient(api).get("/v1/taxa", headers={"X-Request-ID": "r2"})
+    assert (response.status_code, response.json()["detail"]) == (500, "request r2")
+    assert "Traceback" in log.read_text()
+
+
+def test_dashboard_shows_figures_that_exist(args: AppArgs) -> None:
+    text = (ROOT / "infra/monitoring/grafana.json").read_text()
+    queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+    names = set(re.findall(r"\btrygon_\w+", " ".join(queries)))
+    told = {line.split()[2] for line in Service(args).figures().decode().splitlines() if line.startswith("# TYPE")}
+    assert len(names) >= 8
+    # Triton's own are compared with a Triton that runs, in tests/serving.
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in names} <= told
