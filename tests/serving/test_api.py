@@ -308,7 +308,7 @@ def _hostile(photo: bytes) -> dict[str, tuple[bytes, int]]:
         "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", 415),
         "archive": (_archive(), 415),
         "noise with a picture's magic": (b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, 422),
-        "webp of nothing": (b"RIFF\x04\x00\x00\x00WEBP", 415),
+        "webp of nothing": (b"RIFF\x04\x00\x00\x00WEBP", 422),
     }
 
 
