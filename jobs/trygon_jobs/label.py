@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     import pyarrow as pa
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trygon.archive.detection import DetectorFile
     from trygon.archive.listing import MediaFile
     from trygon.archive.parts import Part, Parts
+    from trygon.archive.results import Results
     from trygon.archive.run import Run
     from trygon.archive.work import Work
     from trygon.labelling.choice import Choice
@@ -39,6 +40,18 @@ class LabelConfig(JobConfig):
     """Name the stored vectors of this finished run anew, into --out: no picture is read and no model loaded."""
     detector: str | None = None
     """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
+    detections: Place | None = None
+    """A result file of MegaDetector or SpeciesNet: its boxes are taken, and no detector runs."""
+    animal_threshold: float | None = Field(None, ge=0, le=1)
+    """The least confidence of a box of the category animal; without it, what the detector or the file names."""
+    person_threshold: float | None = Field(None, ge=0, le=1)
+    """The same for the category person."""
+    vehicle_threshold: float | None = Field(None, ge=0, le=1)
+    """The same for the category vehicle."""
+    video_fps: float = Field(1, gt=0)
+    """Frames that are looked at for each second of a video."""
+    video_frames: int = Field(60, ge=1)
+    """The most frames that are looked at of one video; in longer ones they lie further apart."""
     clade: tuple[str, ...] = ("Animalia",)
     """Name only taxa of these clades, of any rank (repeat it)."""
     names: Place | None = None
@@ -140,6 +153,7 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     """All that can be wrong with the command, before anything is started or written."""
     from trygon.archive.listing import Archive
     from trygon.archive.reading import Reading
+    from trygon.archive.video import Sampling
     from trygon.archive.work import Work
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
@@ -153,9 +167,9 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     bank = LabelBank.load(config.labels)
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
-    reading = Reading(config.file_timeout, config.label_truncated)
+    reading = Reading(config.file_timeout, config.label_truncated, Sampling(config.video_fps, config.video_frames))
     choice = choose(bank, config.clade, config.names, config.checklist)
-    return Work(archive, model, _detector(config.detector), reading), choice
+    return Work(archive, model, _detector(config), reading), choice
 
 
 def _kept(config: LabelConfig) -> LabelConfig:
@@ -169,6 +183,7 @@ def _kept(config: LabelConfig) -> LabelConfig:
         "model": absolute_ref(config.model),
         "labels": absolute(config.labels),
         "out": absolute(config.out),
+        "detections": absolute(config.detections) if config.detections else None,
         "detector": detector if detector in (None, "none") else absolute(detector),
         "deployments": deployments.absolute() if deployments else None,
         **{name: absolute(place) for name in ("names", "checklist", "from_run") if (place := getattr(config, name))},
@@ -176,19 +191,34 @@ def _kept(config: LabelConfig) -> LabelConfig:
     return config.model_copy(update=paths)
 
 
-def _detector(choice: str | None) -> "DetectorFile | None":
+def _thresholds(config: LabelConfig) -> dict[str, float]:
+    given = {
+        "animal": config.animal_threshold,
+        "person": config.person_threshold,
+        "vehicle": config.vehicle_threshold,
+    }
+    return {category: least for category, least in given.items() if least is not None}
+
+
+def _detector(config: LabelConfig) -> "DetectorFile | None":
     from trygon.archive.detection import DetectorFile
     from trygon.data.cache import sample_folder
     from trygon.errors import UserError
-    from trygon.storage import is_remote
+    from trygon.storage import exists, is_remote
 
-    if choice == "none":
+    choice = config.detector
+    if config.detections and choice not in (None, "none"):
+        raise UserError("--detections has the boxes: leave --detector out")
+    if config.detections and not exists(config.detections):
+        raise UserError(f"--detections {config.detections}: no such file")
+    if choice == "none" or config.detections:
         return None
     if choice and is_remote(choice):
         raise UserError(
             f"--detector {choice}: a detector is a folder that all workers see: copy it, or mount the storage"
         )
-    return DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
+    file = DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
+    return file.with_thresholds(_thresholds(config))
 
 
 def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", hold: "Hold") -> None:
@@ -197,24 +227,36 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", 
     from trygon.archive.sessions import bind, record
     from trygon.storage import join, write_json
 
-    makers = {"model": work.model.digest or work.model.ref, "detector": _digest(work)}
-    bind(config.out, makers | {"setting of --label-truncated": str(config.label_truncated)})
+    makers = {"model": work.model.digest or work.model.ref, "detector": _digest(config, work)}
+    bind(config.out, makers | {"choice of frames": str(work.reading)})
     write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
     parts = Parts(config.out, hold)
     parts.clean()
     plan = parts.plan(files, config.part_size)
     if plan:
         with record(config.out) as tick:
-            _run_plan(work, parts, plan, config.num_workers, len(files), tick)
+            results = _results(config, (file.path for file in files))
+            _run_plan(work, results, parts, plan, config.num_workers, len(files), tick)
             hold.check()
 
 
-def _digest(work: "Work") -> str:
+def _digest(config: LabelConfig, work: "Work") -> str:
+    from trygon.storage import digest_file
+
+    if config.detections:
+        return f"{digest_file(config.detections)}:{_thresholds(config)}"
     return work.detector.digest if work.detector else "none"
+
+
+def _results(config: LabelConfig, paths: "Iterable[str]") -> "Results | None":
+    from trygon.archive.results import read_results
+
+    return read_results(config.detections, paths, _thresholds(config)) if config.detections else None
 
 
 def _run_plan(
     work: "Work",
+    results: "Results | None",
     parts: "Parts",
     plan: "list[Part]",
     num_workers: int,
@@ -232,7 +274,7 @@ def _run_plan(
         # Only now: Ray Data reads the settings of its log when it is imported.
         from trygon.archive.pipeline import label_frames
 
-        for number, row in label_frames(work, plan, num_workers):
+        for number, row in label_frames(work, plan, num_workers, results):
             writer.add(number, row)
             tick()
             advance(1)

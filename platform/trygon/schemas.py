@@ -71,7 +71,11 @@ MEDIA = pa.schema(
         pa.field("serial", pa.string()),  # of the camera's body
         pa.field("orientation", pa.int8()),  # EXIF's 1 to 8; width and height are those of the upright frame
         pa.field("temperature", pa.float32()),  # degrees Celsius, as the camera measured it
-        # Share of the rows that were decoded where the file was cut off; null where it is whole.
+        pa.field("kind", pa.string()),  # image, video
+        pa.field("frame_rate", pa.float32()),  # of a video: pictures a second
+        pa.field("duration", pa.float32()),  # of a video: seconds
+        pa.field("frames", pa.list_(pa.int32())),  # of a video: the numbers of those that were looked at, from 0
+        # The share of rows, or of a video's pictures, that is there where the file was cut off; null where it is whole.
         pa.field("decoded_share", pa.float32()),
         # Null where the frame was read. Else what stands in FAILURES.
         pa.field("failure", pa.string()),
@@ -82,7 +86,7 @@ MEDIA = pa.schema(
 FAILURES = {
     "empty": "has no bytes",
     "truncated": "was cut off; the share that was decoded stands beside it",
-    "not_an_image": "is no picture, whatever it is called",
+    "not_an_image": "is no picture or video, whatever it is called",
     "unsupported": "is a picture of a format that is not read here, such as HEIC",
     "too_large": "claims more than 200 megapixels",
     "undecodable": "is a picture that the decoder gives up on",
@@ -90,6 +94,8 @@ FAILURES = {
     "vanished": "was listed, and gone when it was to be read",
     "denied": "S3 refuses this object: no right to it, or it lies in Glacier",
     "s3_error": "S3 gave an error for this object, and gave it again after all retries",
+    "not_in_detections": "has no entry in the file given with --detections",
+    "failed_in_detections": "failed where the file given with --detections was made, or its entry is broken",
     "timeout": "took longer to read or decode than --file-timeout",
 }
 """Why a file of an archive has no frame, in words that tables count."""
@@ -98,6 +104,7 @@ DETECTION = pa.schema(
     [
         pa.field("detection_id", pa.int64(), nullable=False),
         pa.field("media_id", pa.int64(), nullable=False),
+        pa.field("frame_number", pa.int32()),  # in a video, from 0; null in a still picture
         pa.field("category", pa.string(), nullable=False),  # animal, person, vehicle; frame where nothing detects
         pa.field("confidence", pa.float32(), nullable=False),
         # Normalised to 0..1 of the upright frame: left, top, width, height.

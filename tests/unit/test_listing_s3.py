@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from trygon import s3
-from trygon.archive.frames import read_frame
+from trygon.archive.frames import Frames
 from trygon.archive.listing import Archive
-from trygon.archive.reading import Reading
 from trygon.errors import TrygonError, UserError
 from trygon.storage import write_bytes
 from trygon.testing.s3 import Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
@@ -101,12 +100,12 @@ def test_a_server_that_says_no_is_no_broken_frame(server: str, monkeypatch: pyte
         for _ in range(8):
             assert archive.read(paths[0]) == b"first"
     assert len(faulty.met) == len(faults)
-    rows = [read_frame(archive, {"path": path}, 0, Reading()) for path in paths[1:]]
-    assert rows == [{"failure": "vanished"}, {"failure": "unreadable"}]
+    rows = [row for path in paths[1:] for row in Frames(archive).rows({"path": path})]
+    assert [row["failure"] for row in rows] == ["vanished", "unreadable"]
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
     monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
     with using("http://127.0.0.1:9"), pytest.raises(TrygonError, match=r"IMG_0001.JPG: http://127.0.0.1:9 does not"):
-        read_frame(archive, {"path": paths[0]}, 0, Reading())
+        list(Frames(archive).rows({"path": paths[0]}))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trygon import s3
-from trygon.archive.frames import read_frame
+from trygon.archive.frames import Frames
 from trygon.archive.listing import Archive
 from trygon.archive.reading import Reading, fault, within
 from trygon.data.images import BadImage
@@ -81,8 +81,11 @@ def test_zoo_of_pictures(name: str, tmp_path: Path) -> None:
     assert len(row["input"]) == 64 * 64 * 3
 
 
-def _read(folder: Path, name: str, **settings: Any) -> dict[str, Any]:
-    return read_frame(Archive(str(folder)), {"path": name}, 64, Reading(**settings))
+def _read(folder: Path | str, name: str, **settings: Any) -> dict[str, Any]:
+    """What is known of a still picture beside its name, from its one row."""
+    (row,) = Frames(Archive(str(folder)), 64, Reading(**settings)).rows({"path": name})
+    assert (row.pop("path"), row.pop("num_rows"), row.pop("kind")) == (name, 1, "image")
+    return row
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -177,16 +180,15 @@ def test_object_that_s3_gives_an_error_for_is_a_row_while_the_server_answers(
 ) -> None:
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
     monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
-    archive, row = Archive("s3://objects/a"), {"path": "IMG.JPG"}
     with FaultyS3(server, [Fault(Kind.SLOW_DOWN, 1, ("GET", "HEAD"), r"IMG\.JPG$")]) as proxy, using(proxy.address):
-        assert read_frame(archive, row, 0, Reading()) == {"failure": "s3_error"}
+        assert _read("s3://objects/a", "IMG.JPG") == {"failure": "s3_error"}
         proxy.faults = [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"IMG\.JPG$")]
-        assert read_frame(archive, row, 0, Reading()) == {"failure": "denied"}
+        assert _read("s3://objects/a", "IMG.JPG") == {"failure": "denied"}
         proxy.faults = [Fault(Kind.SLOW_DOWN, 1)]
         with pytest.raises(TrygonError, match=r"IMG\.JPG"):
-            read_frame(archive, row, 0, Reading())
+            _read("s3://objects/a", "IMG.JPG")
         proxy.faults = []
-        assert read_frame(archive, row, 0, Reading())["frame_width"] == 320
+        assert _read("s3://objects/a", "IMG.JPG")["frame_width"] == 320
 
 
 def test_wrong_keys_are_no_reason_of_a_file() -> None:

@@ -4,7 +4,7 @@ Shapes: B frames, S the detector's side, N candidate boxes. Pixels have their or
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,10 @@ _MIN_SIDE_PX = 4
 """A box narrower than this in the detector's input is noise."""
 
 
+Thresholds = Mapping[str, float]
+"""The least confidence at which a box of a category counts."""
+
+
 class DetectorCard(BaseModel):
     """`detector.json` beside an ONNX file."""
 
@@ -33,6 +37,12 @@ class DetectorCard(BaseModel):
     confidence: float = 0.25
     nms: float = 0.45
     categories: tuple[str, ...] = ("animal",)
+    thresholds: Thresholds = {}
+    """The least confidence of a category, where it is not `confidence`."""
+
+    def threshold_C(self) -> np.ndarray:
+        """The least confidence of each category: (C,) float32."""
+        return np.asarray([self.thresholds.get(name, self.confidence) for name in self.categories], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,11 @@ class DetectorFile:
             return cls(onnx, DetectorCard.model_validate(read_json(onnx.with_name("detector.json"))))
         except ValidationError as error:
             raise UserError(f"{onnx.with_name('detector.json')}: {error.errors()[0]['msg']}") from error
+
+    def with_thresholds(self, thresholds: Thresholds) -> "DetectorFile":
+        """The same with other thresholds for some categories."""
+        card = self.card.model_copy(update={"thresholds": {**self.card.thresholds, **thresholds}})
+        return DetectorFile(self.path, card)
 
     @property
     def digest(self) -> str:
@@ -110,7 +125,7 @@ class Detector:
         card = self.card
         score_NC = found_NK[:, 4:5] * found_NK[:, 5:]
         category_N, score_N = score_NC.argmax(1), score_NC.max(1)
-        rows = np.flatnonzero(score_N >= card.confidence)
+        rows = np.flatnonzero(score_N >= card.threshold_C()[category_N.clip(max=len(card.categories) - 1)])
         corner_N4 = corners(found_NK[rows, :4])
         kept = suppress(corner_N4, score_N[rows], card.nms)
         # The letterbox is top left, so the frame ends where its scaled size does.

@@ -1,23 +1,28 @@
-"""One file of an archive to a frame: header, digest, pixels, and what the detector is fed; or a row with a reason."""
+"""One file of an archive to frames: header, digest, pixels, and what the detector is fed; or a row with a reason."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 from PIL import Image
 
-from trygon.archive.detection import letterbox
+from trygon.archive.detection import Box, letterbox
 from trygon.archive.exif import read_header
-from trygon.archive.listing import Archive
-from trygon.archive.reading import Reading, fault, read_file, within
+from trygon.archive.listing import Archive, is_video
+from trygon.archive.reading import Reading, fault, open_file, read_file, within
+from trygon.archive.results import Given, Results
+from trygon.archive.video import describe, open_video, sample
 from trygon.data.images import BadImage, decode
 from trygon.data.truncated import salvage
 
 _MIN_SIDE = 1080
 """Frames are decoded at the smallest JPEG scale whose shorter side is still this: crops keep their detail. Those of
-other formats are scaled down by whole numbers."""
+other formats and of videos are scaled down by whole numbers."""
+
+_BOX = [(name, pa.float32()) for name in ("x", "y", "width", "height", "confidence")]
+_BOX += [("category", pa.string())]
 
 FRAME = pa.schema(
     [
@@ -25,52 +30,121 @@ FRAME = pa.schema(
         pa.field("frame_width", pa.int32()),
         pa.field("frame_height", pa.int32()),
         pa.field("input", pa.large_binary()),  # the same, letterboxed for the detector
+        pa.field("frame_number", pa.int32()),  # of a video
+        pa.field("boxes", pa.list_(pa.struct(_BOX))),  # of a result file; null where a detector runs
+        pa.field("num_rows", pa.int32()),  # with the last row of a file: how many it has
     ]
 )
 """What a row of MEDIA has beside it on its way to the detector."""
 
 
-def read_frame(archive: Archive, listed: Mapping[str, Any], input_side: int, reading: Reading) -> dict[str, Any]:
-    """Columns of MEDIA and FRAME for one listed file. Raises `TrygonError` where the whole archive cannot be read."""
-    row: dict[str, Any] = {}
-    try:
-        for columns in within(reading.timeout_s, _read(archive, listed["path"], input_side, reading)):
-            row |= columns
-    except TimeoutError as error:
-        reason = fault(archive, error)
+@dataclass(frozen=True)
+class _Picture:
+    """A frame of a file; its number in a video."""
+
+    image: Image.Image
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of an archive's files, letterboxed for a detector with this side (0 where none runs), or with the
+    boxes that `results` give."""
+
+    archive: Archive
+    input_side: int = 0
+    reading: Reading = field(default_factory=Reading)
+    results: Results | None = None
+
+    def rows(self, listed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Columns of MEDIA and FRAME for each frame of a listed file, beside what is listed.
+
+        The last row says how many there are and has all that is known of the file; where it has a `failure`, those
+        before it do not count. Raises `TrygonError` where the whole archive cannot be read.
+        """
+        about: dict[str, Any] = {"kind": "video" if is_video(listed["path"]) else "image"}
+        given = self.results.of(listed["path"]) if self.results else None
+        held, num_rows = None, 1
+        try:
+            for piece in within(self.reading.timeout_s, self._read(listed["path"], given)):
+                if isinstance(piece, _Picture):
+                    if held:
+                        yield {**listed, **held}
+                        num_rows += 1
+                    held = self._columns(piece, given)
+                else:
+                    about |= piece
+        except BadImage as error:
+            about["failure"] = error.reason
+        except OSError as error:
+            about["failure"] = self._reason(error)
+        yield {**listed, **(held or {} if "failure" not in about else {}), **about, "num_rows": num_rows}
+
+    def _reason(self, error: OSError) -> str:
+        reason = fault(self.archive, error)
         if not isinstance(reason, BadImage):
             raise reason from error
-        row["failure"] = reason.reason
-    return row
+        return reason.reason
 
+    def _read(self, path: str, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+        """What is known of the file, as it becomes known, and its frames."""
+        read = self._read_video if is_video(path) else self._read_image
+        for piece in read(path, given):
+            yield piece
+            if isinstance(piece, dict) and "digest" in piece and self.results and (given is None or given.failed):
+                raise BadImage("failed_in_detections" if given else "not_in_detections")
 
-def _read(archive: Archive, path: str, input_side: int, reading: Reading) -> Iterator[dict[str, Any]]:
-    """What is known of the file, as it becomes known."""
-    try:
-        data = read_file(archive, path)
+    def _read_image(self, path: str, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+        data = read_file(self.archive, path)
         yield {"digest": hashlib.sha256(data).hexdigest()} | asdict(read_header(data))
-        image, share = _decode(data)
-    except BadImage as error:
-        yield {"failure": error.reason}
-        return
-    if share is not None:
-        yield {"decoded_share": share}
-        if not share or not reading.label_truncated:
-            yield {"failure": "truncated"}
-            return
-    yield {"frame": image.tobytes(), "frame_width": image.width, "frame_height": image.height}
-    if input_side:
-        yield {"input": letterbox(image, input_side).tobytes()}
+        share = None
+        try:
+            image = decode(data, min_side=_MIN_SIDE)
+        except BadImage as error:
+            if error.reason != "truncated":
+                raise
+            image, share = salvage(data, min_side=_MIN_SIDE)
+        yield from self._truncated(share)
+        yield _Picture(image)
+
+    def _read_video(self, path: str, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+        with open_file(self.archive, path) as file:
+            yield {"digest": hashlib.file_digest(file, "sha256").hexdigest()}
+            file.seek(0)
+            with open_video(file) as container:
+                video = describe(container)
+                wanted = _wanted(given, self.reading.sampling.most) if given else None
+                for number, image in sample(container, video, self.reading.sampling, wanted):
+                    yield _Picture(image, number)
+        about = asdict(video)
+        share = about.pop("share")
+        yield about | {"duration": about.pop("duration_s")}
+        yield from self._truncated(share)
+
+    def _truncated(self, share: float | None) -> Iterator[dict[str, Any]]:
+        if share is not None:
+            yield {"decoded_share": share}
+            if not share or not self.reading.label_truncated:
+                raise BadImage("truncated")
+
+    def _columns(self, picture: _Picture, given: Given | None) -> dict[str, Any]:
+        factor = min(picture.image.size) // _MIN_SIDE
+        image = picture.image.reduce(factor) if factor > 1 else picture.image
+        columns: dict[str, Any] = {"frame": image.tobytes(), "frame_number": picture.number}
+        columns |= {"frame_width": image.width, "frame_height": image.height}
+        if self.results:
+            columns["boxes"] = [asdict(box) for box in _boxes(given, picture.number)]
+        elif self.input_side:
+            columns["input"] = letterbox(image, self.input_side).tobytes()
+        return columns
 
 
-def _decode(data: bytes) -> tuple[Image.Image, float | None]:
-    """The frame, and the share of it that was decoded where the file was cut off."""
-    share = None
-    try:
-        image = decode(data, min_side=_MIN_SIDE)
-    except BadImage as error:
-        if error.reason != "truncated":
-            raise
-        image, share = salvage(data, min_side=_MIN_SIDE)
-    factor = min(image.size) // _MIN_SIDE
-    return image.reduce(factor) if factor > 1 else image, share
+def _boxes(given: Given | None, number: int | None) -> list[Box]:
+    """The boxes of a frame; all of them in a still picture."""
+    return [box for frame, box in given.boxes if number is None or (frame or 0) == number] if given else []
+
+
+def _wanted(given: Given, most: int) -> list[int]:
+    """The numbers of a video's frames that have boxes, those of the surest boxes where they are too many."""
+    surest = sorted(given.boxes, key=lambda it: -it[1].confidence)
+    return list(dict.fromkeys(frame or 0 for frame, _ in surest))[:most]

@@ -26,6 +26,27 @@ IMAGE_TYPES = {
 """Extensions of frames, in lower case, and their media types. The last three are not read here: they are listed, so
 that somebody is told."""
 
+VIDEO_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/x-m4v",
+    ".mov": "video/quicktime",
+    ".avi": "video/x-msvideo",
+    ".mkv": "video/x-matroska",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".wmv": "video/x-ms-wmv",
+    ".asf": "video/x-ms-asf",
+    ".flv": "video/x-flv",
+}
+MEDIA_TYPES = IMAGE_TYPES | VIDEO_TYPES
+"""Extensions of all files that are looked at."""
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is called as a video is."""
+    return PurePosixPath(path).suffix.lower() in VIDEO_TYPES
+
+
 # Folders that cameras start when the one before is full: Reconyx, Bushnell, Browning and others; they are no cameras.
 _OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_BTCF|MEDIA|DSCIM)", re.IGNORECASE)
 _JUNK = {"$recycle.bin", "system volume information", "__macosx"}
@@ -71,7 +92,7 @@ class Archive:
         entries = self._walk_local(self.local, skip) if self.local else self._walk_remote(skip)
         files, num_ignored = [], 0
         for path, size in entries:
-            if PurePosixPath(path).suffix.lower() in IMAGE_TYPES:
+            if PurePosixPath(path).suffix.lower() in MEDIA_TYPES:
                 files.append(MediaFile(path, size))
             else:
                 num_ignored += 1

@@ -5,6 +5,7 @@ Every frame is read and decoded once. What cannot be used is a row with a reason
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -15,8 +16,10 @@ from ray.data import DataContext
 from ray.exceptions import RayError
 
 from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop
-from trygon.archive.frames import FRAME, read_frame
+from trygon.archive.frames import FRAME, Frames
+from trygon.archive.gathering import gathered
 from trygon.archive.parts import Part
+from trygon.archive.results import Results
 from trygon.archive.work import Work
 from trygon.cluster.pool import map_on_pool
 from trygon.data.images import square, to_array
@@ -31,7 +34,12 @@ _BLOCK_BYTES = 48 << 20
 _LISTED = pa.schema([("part", pa.int64()), ("media_id", pa.int64()), ("path", pa.string()), ("bytes", pa.int64())])
 _LISTED = _LISTED.append(pa.field("deployment", pa.string()))
 _OUTPUT = pa.schema(
-    [pa.field("part", pa.int64()), *MEDIA, pa.field("detections", pa.list_(pa.struct(list(DETECTION))))]
+    [
+        pa.field("part", pa.int64()),
+        *MEDIA,
+        FRAME.field("num_rows"),
+        pa.field("detections", pa.list_(pa.struct(list(DETECTION)))),
+    ]
 )
 
 
@@ -53,13 +61,18 @@ class Workers:
         return cls(wanted or max(1, (cpus - 1) // each), each, 0)
 
 
-def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Part number and row (MEDIA with `detections`) of every planned frame, in any order. Ray must be running."""
+def label_frames(
+    work: Work, plan: Sequence[Part], num_workers: int = 0, results: Results | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Part number and row (MEDIA with `detections`) of every planned file, in any order. Ray must be running.
+
+    Boxes are those of `results`, where they are given, and else those that the detector finds.
+    """
     DataContext.get_current().target_max_block_size = _BLOCK_BYTES
     workers = Workers.fit(ray.cluster_resources(), num_workers)
     read = work.detector.card.input_side if work.detector else 0
     frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
-        _read_batch(work, read), batch_size=_BATCH, batch_format="pyarrow"
+        _read_batch(work, read, ray.put(results)), batch_size=_BATCH, batch_format="pyarrow"
     )
     rows = map_on_pool(
         frames,
@@ -72,9 +85,9 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
         batch_format="pyarrow",
     )
     try:
-        for batch in cast("Iterable[pa.Table]", rows.iter_batches(batch_size=None, batch_format="pyarrow")):
-            for row in batch.to_pylist():
-                yield row.pop("part"), row
+        batches = cast("Iterable[pa.Table]", rows.iter_batches(batch_size=None, batch_format="pyarrow"))
+        for row in gathered(row for batch in batches for row in batch.to_pylist()):
+            yield row.pop("part"), row
     except RayError as error:
         # Our own errors say in one line what the user can mend.
         raise origin(error) from error
@@ -85,10 +98,20 @@ def _listed(part: Part) -> pa.Table:
     return pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
 
 
-def _read_batch(work: Work, input_side: int) -> Callable[[pa.Table], pa.Table]:
-    def read(batch: pa.Table) -> pa.Table:
-        rows = [row | read_frame(work.archive, row, input_side, work.reading) for row in batch.to_pylist()]
-        return pa.Table.from_pylist(rows, _FRAME)
+def _read_batch(
+    work: Work, input_side: int, results: "ray.ObjectRef[Results | None]"
+) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    def read(batch: pa.Table) -> Iterator[pa.Table]:
+        # From the machine's shared memory: they may be many.
+        frames = Frames(work.archive, input_side, work.reading, ray.get(results))
+        rows: list[dict[str, Any]] = []
+        for row in chain.from_iterable(map(frames.rows, batch.to_pylist())):
+            rows.append(row)
+            if len(rows) == _BATCH:  # a video has many
+                yield pa.Table.from_pylist(rows, _FRAME)
+                rows = []
+        if rows:
+            yield pa.Table.from_pylist(rows, _FRAME)
 
     return read
 
@@ -112,7 +135,7 @@ class Finder:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """A batch of frames to rows of MEDIA with their detections."""
         rows = batch.to_pylist()
-        readable = [row for row in rows if row["failure"] is None]
+        readable = [row for row in rows if row["frame"] is not None]
         images = [Image.frombuffer("RGB", (row["frame_width"], row["frame_height"]), row["frame"]) for row in readable]
         found = self._find(readable, images)
         crops = [
@@ -122,14 +145,14 @@ class Finder:
         ]
         vector_BD = self._tower.encode_images(np.stack(crops)) if crops else np.zeros((0, 0), np.float32)
         vectors = iter(vector_BD.astype(np.float16))
-        detections = {
-            row["media_id"]: [_detection(row["media_id"], box, next(vectors)) for box in boxes]
-            for row, boxes in zip(readable, found, strict=True)
-        }
-        rows = [row | {"detections": detections.get(row["media_id"], [])} for row in rows]
+        for row, boxes in zip(readable, found, strict=True):
+            row["detections"] = [_detection(row, box, next(vectors)) for box in boxes]
+        rows = [{"detections": []} | row for row in rows]
         return pa.Table.from_pylist(rows, _OUTPUT)
 
     def _find(self, rows: list[dict[str, Any]], images: list[Image.Image]) -> list[list[Box]]:
+        if all(row["boxes"] is not None for row in rows):
+            return [[Box(**box) for box in row["boxes"]] for row in rows]
         if self._detector is None:
             return [[replace(WHOLE_FRAME)] for _ in rows]
         side = self._detector.card.input_side
@@ -145,11 +168,13 @@ def _num_threads() -> int:
     return max(1, min(int(given), os.cpu_count() or 1))
 
 
-def _detection(media_id: int, box: Box, vector_D: np.ndarray) -> dict[str, Any]:
+def _detection(row: Mapping[str, Any], box: Box, vector_D: np.ndarray) -> dict[str, Any]:
     place = f"{box.x:.4f} {box.y:.4f} {box.width:.4f} {box.height:.4f}"
+    frame = () if row["frame_number"] is None else (str(row["frame_number"]),)
     return {
-        "detection_id": stable_id("detection", str(media_id), box.category, place),
-        "media_id": media_id,
+        "detection_id": stable_id("detection", str(row["media_id"]), box.category, place, *frame),
+        "media_id": row["media_id"],
+        "frame_number": row["frame_number"],
         "category": box.category,
         "confidence": box.confidence,
         "x": box.x,

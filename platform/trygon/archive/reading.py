@@ -6,20 +6,24 @@ archive itself is asked whether it still answers.
 
 import os
 import queue
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import BinaryIO, TypeVar
 
 from trygon import s3
 from trygon.archive.listing import Archive
+from trygon.archive.video import Sampling
 from trygon.data.images import BadImage
 from trygon.errors import TrygonError, UserError
-from trygon.storage import address_of
+from trygon.storage import address_of, is_remote, join, open_input
 
 TIMEOUT_S = 300.0
 _PROBE_S = 60.0
+_PIECE_BYTES = 1 << 20
 
 Item = TypeVar("Item")
 
@@ -32,6 +36,12 @@ class Reading:
     """How long a file, or the next frame of a video, may take to be read and decoded."""
     label_truncated: bool = False
     """Whether what can be seen of a file that was cut off counts as a frame."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """Which frames of a video are looked at."""
+
+    def __str__(self) -> str:
+        """What decides which frames are looked at."""
+        return f"{self.sampling.fps:g} fps, at most {self.sampling.most}, cut off files: {self.label_truncated}"
 
 
 def read_file(archive: Archive, path: str) -> bytes:
@@ -39,6 +49,23 @@ def read_file(archive: Archive, path: str) -> bytes:
     `TrygonError` where the archive is the reason."""
     try:
         return archive.read(path)
+    except (OSError, TrygonError) as error:
+        raise fault(archive, error) from error
+
+
+def open_file(archive: Archive, path: str) -> BinaryIO:
+    """A file to read from in any order; what lies on S3 is copied to a file of this machine, which goes with it.
+    Raises as `read_file` does."""
+    place = join(archive.uri, path)
+    try:
+        file = open_input(place)
+        if not is_remote(place):
+            return file
+        with file:
+            copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - it is the caller's to close
+            shutil.copyfileobj(file, copy, _PIECE_BYTES)
+            copy.seek(0)
+            return copy
     except (OSError, TrygonError) as error:
         raise fault(archive, error) from error
 

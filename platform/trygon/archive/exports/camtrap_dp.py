@@ -21,7 +21,7 @@ from trygon.archive.database import columns
 from trygon.archive.exports import camtrap_schemas
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.listing import IMAGE_TYPES
+from trygon.archive.listing import MEDIA_TYPES
 from trygon.archive.run import Run
 from trygon.storage import write_json
 from trygon.taxonomy.taxon import RANKS
@@ -111,7 +111,7 @@ class _Package:
             exif = {"Make": row["make"], "Model": row["model"]}
             comments = [f"corrupted file: {row['failure']}"] if row["failure"] else []
             if row["decoded_share"] is not None:
-                comments.append(f"cut off: {row['decoded_share']:.0%} of its rows could be decoded")
+                comments.append(f"cut off: {row['decoded_share']:.0%} of it could be decoded")
             comments += [] if row["timestamp"] else ["no date in the file"]
             path = PurePosixPath(row["path"])
             yield {
@@ -121,7 +121,7 @@ class _Package:
                 "filePath": _safe_path(row["path"]),
                 "filePublic": "false",
                 "fileName": path.name,
-                "fileMediatype": IMAGE_TYPES[path.suffix.lower()],
+                "fileMediatype": MEDIA_TYPES[path.suffix.lower()],
                 "exifData": json.dumps({tag: text for tag, text in exif.items() if text})
                 if any(exif.values())
                 else "",

@@ -1,0 +1,232 @@
+"""Boxes that another program found: result files of MegaDetector (formats 1.0 and later) and of SpeciesNet.
+
+Names of species in them are not read. A file of millions of entries is read in a stream and kept as arrays.
+"""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from trygon.archive.detection import Box, Thresholds
+from trygon.errors import UserError
+from trygon.storage import digest_file, open_input, stable_id
+
+_CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
+"""What MegaDetector and SpeciesNet number so; a file's own `detection_categories` go first."""
+
+_NAMES = {"human": "person"}
+_USUAL = 0.2
+"""MegaDetector 5's own threshold, for files that say nothing."""
+
+_SAMPLE = 2000
+_MOST_FOLDERS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a result file says of one file of the archive: boxes by frame number, which is None for a still picture."""
+
+    failed: bool
+    boxes: tuple[tuple[int | None, Box], ...] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """A result file. F its entries by the key of their path, N its boxes above their thresholds."""
+
+    digest: str
+    key_F: np.ndarray
+    first_F: np.ndarray
+    """The first box of an entry; one more at the end."""
+    failed_F: np.ndarray
+    box_N5: np.ndarray
+    """Left, top, width, height (0..1), confidence."""
+    category_N: np.ndarray
+    frame_N: np.ndarray
+    """-1 for still pictures."""
+    categories: tuple[str, ...]
+
+    def of(self, path: str) -> Given | None:
+        """What it says of a file of the archive; None where there is no entry."""
+        at = int(np.searchsorted(self.key_F, _key(path)))
+        if at == len(self.key_F) or self.key_F[at] != _key(path):
+            return None
+        if self.failed_F[at]:
+            return Given(True)
+        rows = range(self.first_F[at], self.first_F[at + 1])
+        return Given(False, tuple((_frame(self.frame_N[row]), self._box(row)) for row in rows))
+
+    def _box(self, row: int) -> Box:
+        x, y, width, height, confidence = (float(value) for value in self.box_N5[row])
+        return Box(x, y, width, height, confidence, self.categories[self.category_N[row]])
+
+
+def _frame(number: int) -> int | None:
+    return None if number < 0 else int(number)
+
+
+def read_results(place: str, paths: Iterable[str], thresholds: Thresholds | None = None) -> Results:
+    """The boxes of a result file for the files of an archive with these paths.
+
+    Its paths may have more folders in front than the archive's: as many are left out as make the most of them known.
+    A category without a threshold takes the one that the file says is typical, else 0.2. Raises `UserError` where it
+    is no result file, or has nothing to do with the archive.
+    """
+    num_folders = _num_folders(place, np.sort(np.fromiter(map(_key, paths), np.int64)))
+    names = _CATEGORIES | {key: str(name).lower() for key, name in _one(place, "detection_categories").items()}
+    usual = (_one(place, "info").get("detector_metadata") or {}).get("typical_detection_threshold", _USUAL)
+    columns = _Columns({key: _NAMES.get(name, name) for key, name in names.items()}, thresholds or {}, float(usual))
+    for entry in _entries(place):
+        columns.add(_key(_inner(entry.path, num_folders)), entry)
+    return columns.results(digest_file(place))
+
+
+def _key(path: str) -> int:
+    return stable_id("path", path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: str
+    failed: bool
+    detections: list[Any]
+
+
+@dataclass
+class _Columns:
+    """Entries as they are read."""
+
+    names: dict[str, str]
+    thresholds: Thresholds
+    usual: float
+    keys: "array[int]" = field(default_factory=lambda: array("q"))
+    num_boxes: "array[int]" = field(default_factory=lambda: array("i"))
+    failed: "array[int]" = field(default_factory=lambda: array("b"))
+    boxes: "array[float]" = field(default_factory=lambda: array("f"))
+    category: "array[int]" = field(default_factory=lambda: array("b"))
+    frame: "array[int]" = field(default_factory=lambda: array("i"))
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """All names that a box may have, each once."""
+        return tuple(dict.fromkeys(self.names.values()))
+
+    def add(self, key: int, entry: _Entry) -> None:
+        """Take an entry with its boxes above the threshold, best first. One that makes no sense has failed."""
+        try:
+            found = sorted(map(self._read, entry.detections), key=lambda it: -it[1][4])
+        except (TypeError, ValueError, KeyError, AttributeError):
+            entry, found = _Entry(entry.path, True, []), []
+        kept = [it for it in found if it[1][4] >= self.thresholds.get(it[0], self.usual)]
+        self.keys.append(key)
+        self.failed.append(entry.failed)
+        self.num_boxes.append(len(kept))
+        for name, box, frame in kept:
+            self.boxes.extend(box)
+            self.category.append(self.categories.index(name))
+            self.frame.append(frame)
+
+    def _read(self, detection: Mapping[str, Any]) -> tuple[str, list[float], int]:
+        left, top, width, height = (float(value) for value in detection["bbox"])
+        box = [*_within(left, width), *_within(top, height)]
+        box = [box[0], box[2], box[1], box[3], float(detection["conf"])]
+        if not all(map(math.isfinite, box)):
+            raise ValueError("no number")
+        frame = detection.get("frame_number")
+        return self.names[str(detection["category"])], box, -1 if frame is None else int(frame)
+
+    def results(self, digest: str) -> Results:
+        """All entries, by key; of two for one file the first one counts."""
+        key_F, order = np.unique(np.asarray(self.keys, np.int64), return_index=True)
+        num_F = np.asarray(self.num_boxes, np.int64)
+        start_F, num_F = (np.cumsum(num_F) - num_F)[order], num_F[order]
+        first_F = np.concatenate([[0], np.cumsum(num_F)])
+        row_N = np.repeat(start_F - first_F[:-1], num_F) + np.arange(first_F[-1])
+        return Results(
+            digest,
+            key_F,
+            first_F,
+            np.asarray(self.failed, bool)[order],
+            np.asarray(self.boxes, np.float32).reshape(-1, 5)[row_N],
+            np.asarray(self.category, np.int8)[row_N],
+            np.asarray(self.frame, np.int32)[row_N],
+            self.categories,
+        )
+
+
+def _within(start: float, length: float) -> tuple[float, float]:
+    """A span without what sticks out of the frame."""
+    low, high = max(0.0, min(1.0, start)), max(0.0, min(1.0, start + length))
+    return low, max(0.0, high - low)
+
+
+def _entries(place: str) -> Iterator[_Entry]:
+    """The entries of either format; `UserError` where there are none."""
+    num = 0
+    for entry in _stream(place, "images.item"):
+        num += 1
+        failed = bool(entry.get("failure")) or not isinstance(entry.get("detections"), list)
+        yield _Entry(_path(place, entry, "file"), failed, [] if failed else entry["detections"])
+    if num:
+        return
+    for entry in _stream(place, "predictions.item"):
+        num += 1
+        failed = "DETECTOR" in (entry.get("failures") or ()) or not isinstance(entry.get("detections"), list)
+        yield _Entry(_path(place, entry, "filepath"), failed, [] if failed else entry["detections"])
+    if not num:
+        raise UserError(
+            f"--detections {place} has neither `images` as MegaDetector writes nor SpeciesNet's `predictions`"
+        )
+
+
+def _path(place: str, entry: Mapping[str, Any], name: str) -> str:
+    path = entry.get(name)
+    if not isinstance(path, str):
+        raise UserError(f"--detections {place}: an entry has no {name!r}")
+    return path.replace("\\", "/").lstrip("/").removeprefix("./")
+
+
+def _one(place: str, prefix: str) -> dict[str, Any]:
+    found = next(_stream(place, prefix), None)
+    return found if isinstance(found, dict) else {}
+
+
+def _stream(place: str, prefix: str) -> Iterator[Any]:
+    """The values at a place in a JSON file, one after the other."""
+    import ijson
+
+    try:
+        with open_input(place) as file:
+            yield from ijson.items(file, prefix, use_float=True)
+    except OSError as error:
+        raise UserError(f"--detections {place} cannot be read: {error.strerror or error}") from error
+    except ijson.JSONError as error:
+        raise UserError(f"--detections {place} is no whole JSON file: {error}") from error
+
+
+def _num_folders(place: str, known: np.ndarray) -> int:
+    """How many folders the paths have in front of those of the archive."""
+    hits: Counter[int] = Counter()
+    example = ""
+    for number, entry in enumerate(_entries(place)):
+        example = example or entry.path
+        if number >= _SAMPLE and hits.total():
+            break
+        for num_folders in range(min(_MOST_FOLDERS, entry.path.count("/")) + 1):
+            key = _key(_inner(entry.path, num_folders))
+            at = np.searchsorted(known, key)
+            hits[num_folders] += int(at < len(known) and known[at] == key)
+    best = max(hits, key=lambda num: (hits[num], -num), default=0)
+    if not hits[best]:
+        raise UserError(f"--detections {place} speaks of no file of the archive; its first one is {example!r}")
+    return best
+
+
+def _inner(path: str, num_folders: int) -> str:
+    return path.split("/", num_folders)[-1]

@@ -1,0 +1,144 @@
+"""Result files of MegaDetector and SpeciesNet as detections."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trygon.archive.frames import Frames
+from trygon.archive.listing import Archive
+from trygon.archive.reading import Reading
+from trygon.archive.results import read_results
+from trygon.archive.video import Sampling
+from trygon.errors import UserError
+from trygon.testing.videos import write_video
+
+PATHS = ["north/IMG_1.JPG", "north/IMG_2.JPG", "south/IMG_1.JPG", "south/clip.avi"]
+
+
+def _box(confidence: float, category: str = "1", **more: Any) -> dict[str, Any]:
+    return {"category": category, "conf": confidence, "bbox": [0.1, 0.2, 0.3, 0.4], **more}
+
+
+def _megadetector(prefix: str = "", version: str | None = "1.6", **more: Any) -> dict[str, Any]:
+    images: list[dict[str, Any]] = [
+        {"file": f"{prefix}north/IMG_1.JPG", "detections": [_box(0.3), _box(0.9, "2"), _box(0.05)]},
+        {"file": f"{prefix}north/IMG_2.JPG", "detections": []},
+        {"file": f"{prefix}south/IMG_1.JPG", "detections": None, "failure": "image access failure"},
+        {"file": f"{prefix}gone.JPG", "detections": []},
+    ]
+    info = {"format_version": version} if version else {}
+    return {"images": images, "detection_categories": {"1": "animal", "2": "person"}, "info": info, **more}
+
+
+def _write(folder: Path, content: Any) -> str:
+    place = folder / "results.json"
+    place.write_text(json.dumps(content))
+    return str(place)
+
+
+@pytest.mark.parametrize("prefix", ["", "/mnt/disk/", "C:\\cards\\season 3\\", "./"])
+@pytest.mark.parametrize("version", ["1.0", "1.6", None])
+def test_megadetector_results_are_found_whatever_stands_before_the_paths(
+    prefix: str, version: str | None, tmp_path: Path
+) -> None:
+    results = read_results(_write(tmp_path, _megadetector(prefix, version)), PATHS)
+    given = results.of("north/IMG_1.JPG")
+    assert given is not None
+    assert [(box.category, round(box.confidence, 3)) for _, box in given.boxes] == [("person", 0.9), ("animal", 0.3)]
+    box = given.boxes[0][1]
+    assert (box.x, box.y, box.width, box.height) == pytest.approx((0.1, 0.2, 0.3, 0.4))
+    blank, failed = results.of("north/IMG_2.JPG"), results.of("south/IMG_1.JPG")
+    assert blank is not None
+    assert (blank.failed, blank.boxes) == (False, ())
+    assert failed is not None
+    assert failed.failed
+    assert results.of("south/clip.avi") is None
+
+
+def test_thresholds_are_those_given_then_the_files_then_the_usual(tmp_path: Path) -> None:
+    def found(content: Any, **thresholds: float) -> list[str]:
+        given = read_results(_write(tmp_path, content), PATHS, thresholds).of("north/IMG_1.JPG")
+        assert given is not None
+        return [box.category for _, box in given.boxes]
+
+    typical = {"detector_metadata": {"typical_detection_threshold": 0.5}}
+    assert found(_megadetector()) == ["person", "animal"]
+    assert found(_megadetector(info=typical)) == ["person"]
+    assert found(_megadetector(info=typical), animal=0.01) == ["person", "animal", "animal"]
+    assert found(_megadetector(), person=0.95) == ["animal"]
+
+
+def test_both_shapes_of_speciesnet(tmp_path: Path) -> None:
+    whole = {
+        "filepath": "north/IMG_1.JPG",
+        "detections": [_box(0.8, "2", label="human")],
+        "prediction": "x;;;;;;human",
+    }
+    each = {"filepath": "north/IMG_2.JPG", "detections": [_box(0.7, "1", label="animal", prediction="x;;;;;;animal")]}
+    broken = {"filepath": "south/IMG_1.JPG", "failures": ["DETECTOR"]}
+    unseen = {"filepath": "south/clip.avi", "classifications": {"classes": [], "scores": []}}
+    results = read_results(_write(tmp_path, {"predictions": [whole, each, broken, unseen]}), PATHS)
+    found = [results.of(path) for path in PATHS]
+    assert [(it.failed, [box.category for _, box in it.boxes]) for it in found if it] == [
+        (False, ["person"]),
+        (False, ["animal"]),
+        (True, []),
+        (True, []),
+    ]
+
+
+def test_entry_that_makes_no_sense_has_failed_and_boxes_stay_in_the_frame(tmp_path: Path) -> None:
+    content = _megadetector()
+    for path, detection in (("a.jpg", {"bbox": [0, 1]}), ("b.jpg", _box(0.9, "7")), ("c.jpg", "a lion")):
+        content["images"].append({"file": path, "detections": [detection]})
+    content["images"].append({"file": "d.jpg", "detections": [_box(0.9) | {"bbox": [-0.1, 0.9, 0.5, 0.5]}]})
+    results = read_results(_write(tmp_path, content), [*PATHS, "a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    given = [results.of(f"{name}.jpg") for name in "abcd"]
+    assert [it.failed for it in given if it] == [True, True, True, False]
+    assert given[3] is not None
+    ((_, box),) = given[3].boxes
+    assert (box.x, box.y, box.width, box.height) == pytest.approx((0, 0.9, 0.4, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [{"file": "elsewhere.jpg", "detections": []}]}', "speaks of no file of the archive"),
+        ('{"annotations": []}', "has neither"),
+        ('{"images": [{"file": "north/', "no whole JSON"),
+        ('{"images": [{"detections": []}]}', "no 'file'"),
+    ],
+)
+def test_what_is_no_result_file_of_the_archive_is_told(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_results(str(tmp_path / "results.json"), PATHS)
+
+
+def test_frames_take_the_boxes_and_files_without_are_told(tmp_path: Path) -> None:
+    for path in PATHS[:3]:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / path)
+    (tmp_path / PATHS[3]).write_bytes(write_video("avi", 3))
+    content = _megadetector()
+    boxes = [_box(0.9, frame_number=7), _box(0.5, frame_number=21), _box(0.8, frame_number=7)]
+    content["images"][3] = {
+        "file": PATHS[3],
+        "detections": boxes,
+        "frame_rate": 10,
+        "frames_processed": [0, 7, 14, 21],
+    }
+    del content["images"][1]
+    results = read_results(_write(tmp_path, content), PATHS)
+    frames = Frames(Archive(str(tmp_path)), reading=Reading(sampling=Sampling(1, 60)), results=results)
+    (first,), (second,), (third,), clip = (list(frames.rows({"path": path})) for path in PATHS)
+    assert [box["category"] for box in first["boxes"]] == ["person", "animal"]
+    assert (second["failure"], third["failure"]) == ("not_in_detections", "failed_in_detections")
+    assert len(second["digest"]) == 64
+    assert [(row["frame_number"], len(row["boxes"])) for row in clip] == [(7, 2), (21, 1)]
+    surest = Frames(Archive(str(tmp_path)), reading=Reading(sampling=Sampling(1, 1)), results=results)
+    assert [row["frame_number"] for row in surest.rows({"path": PATHS[3]})] == [7]
