@@ -75,7 +75,7 @@ MEDIA = pa.schema(
         pa.field("frame_rate", pa.float32()),  # of a video: pictures a second
         pa.field("duration", pa.float32()),  # of a video: seconds
         pa.field("frames", pa.list_(pa.int32())),  # of a video: the numbers of those that were looked at, from 0
-        # The share of rows, or of a video's pictures, that is there where the file was cut off; null where it is whole.
+        # Of a file that was cut off, the share of its rows or pictures that is there; null where it is whole.
         pa.field("decoded_share", pa.float32()),
         # Null where the frame was read. Else what stands in FAILURES.
         pa.field("failure", pa.string()),
@@ -136,6 +136,7 @@ OBSERVATION = pa.schema(
         pa.field("observation_id", pa.int64(), nullable=False),
         pa.field("media_id", pa.int64(), nullable=False),
         pa.field("detection_id", pa.int64()),  # null for a blank frame
+        pa.field("frame_number", pa.int32()),  # of the detection, in a video
         pa.field("event_id", pa.int64(), nullable=False),
         pa.field("type", pa.string(), nullable=False),  # animal, human, vehicle, blank, unknown
         pa.field("rank", pa.string()),  # the deepest rank that can be trusted

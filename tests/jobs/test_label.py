@@ -23,6 +23,7 @@ from trygon.testing.archives import BROKEN, frame_jpeg, write_tiny_archive
 from trygon.testing.detectors import write_tiny_detector
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.tiny import write_tiny_model
+from trygon.testing.videos import write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -255,6 +256,57 @@ def test_without_detector_every_frame_is_named_whole(place: Path) -> None:
     assert result.returncode == 0, result.stderr
     detections = pq.read_table(place / "plain-run/vectors").to_pylist()
     assert [(row["category"], row["width"]) for row in detections] == [("frame", 1.0)] * 4
+
+
+def test_boxes_of_a_result_file_are_taken_in_pictures_and_videos(place: Path) -> None:
+    archive = place / "given"
+    archive.mkdir()
+    for number in range(3):
+        (archive / f"IMG_{number}.JPG").write_bytes(frame_jpeg(number))
+    (archive / "CLIP.AVI").write_bytes(write_video("bushnell", 3, date="2024-05-31 12:00:00"))
+    (archive / "CUT.AVI").write_bytes(write_video("avi", 3)[:20_000])
+    (archive / "PHONE.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    box = {"category": "1", "conf": 0.9, "bbox": [0.3, 0.3, 0.3, 0.4]}
+    clip = [box | {"frame_number": 5}, box | {"frame_number": 15}, box | {"frame_number": 5, "category": "2"}]
+    images = [
+        {"file": "given/IMG_0.JPG", "detections": [box, box | {"conf": 0.3}]},
+        {"file": "given/IMG_1.JPG", "detections": []},
+        {"file": "given/CLIP.AVI", "detections": clip},
+        *({"file": f"given/{name}", "detections": []} for name in ("CUT.AVI", "PHONE.HEIC")),
+    ]
+    categories = {"1": "animal", "2": "person"}
+    content = {"info": {"format_version": "1.5"}, "images": images, "detection_categories": categories}
+    (place / "given.json").write_text(json.dumps(content))
+    words = [word for word in _label_words("given", "given-run") if word not in ("--detector", "detector")]
+    result = _trygon(place, *words, "--detections", "given.json", "--animal-threshold", "0.5")
+    assert result.returncode == 0, result.stderr
+    run = Run.open(place / "given-run")
+    media = {row["path"]: row for row in run.media.to_pylist()}
+    assert {path: row["failure"] for path, row in media.items() if row["failure"]} == {
+        "CUT.AVI": "truncated",
+        "PHONE.HEIC": "unsupported",
+        "IMG_2.JPG": "not_in_detections",
+    }
+    assert (media["CLIP.AVI"]["kind"], media["CLIP.AVI"]["frames"], media["IMG_0.JPG"]["kind"]) == (
+        "video",
+        [5, 15],
+        "image",
+    )
+    assert 0 < media["CUT.AVI"]["decoded_share"] < 1
+    rows = list(run.rows("FROM sightings ORDER BY path, frame_number, type"))
+    assert [(row["path"], row["type"], row["frame_number"]) for row in rows] == [
+        ("CLIP.AVI", "animal", 5),
+        ("CLIP.AVI", "human", 5),
+        ("CLIP.AVI", "animal", 15),
+        ("IMG_0.JPG", "animal", None),
+        ("IMG_1.JPG", "blank", None),
+    ]
+    page = (place / "given-run/report/index.html").read_text()
+    assert page.count("data:image/jpeg") == 3
+    counts = list(run.rows("SELECT count FROM event_taxa WHERE type = 'animal'"))
+    assert {row["count"] for row in counts} == {1}  # one animal in two frames of a video is one animal
+    other = _trygon(place, *words, "--detections", "given.json")
+    assert (other.returncode, "another detector" in other.stderr) == (2, True), other.stderr
 
 
 @pytest.mark.parametrize("format_", ["camtrap-dp", "csv"])

@@ -4,21 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trygon.archive.events import Events
 from trygon.archive.parts import Parts
 from trygon.labelling.decisions import CATEGORIES, UNKNOWN
 
-COLUMNS = ["detection_id", "media_id", "category", "confidence", "x", "y", "width", "height"]
+COLUMNS = ["detection_id", "media_id", "frame_number", "category", "confidence", "x", "y", "width", "height"]
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Detections in frames that count: `frame_M` points into `Events`, `corner_M4` are left, top, right and bottom,
-    `category_M` a type of `decisions.CATEGORIES`."""
+    """Detections in frames that count: `frame_M` points into `Events`, `picture_M` is the number of the picture in a
+    video and -1 in a still one, `corner_M4` are left, top, right and bottom, `category_M` a type of
+    `decisions.CATEGORIES`."""
 
     detection_M: np.ndarray
     frame_M: np.ndarray
+    picture_M: np.ndarray
     category_M: np.ndarray
     confidence_M: np.ndarray
     corner_M4: np.ndarray
@@ -32,6 +35,7 @@ class Boxes:
         boxes = cls(
             _numbers(table, "detection_id")[rows],
             frame_M[rows],
+            _pictures(table)[rows],
             _categories(table)[rows],
             _numbers(table, "confidence")[rows],
             np.stack([x, y, x + width, y + height], axis=1),
@@ -55,19 +59,38 @@ class Boxes:
 
     @property
     def _columns(self) -> tuple[np.ndarray, ...]:
-        return self.detection_M, self.frame_M, self.category_M, self.confidence_M, self.corner_M4
+        places = self.frame_M, self.picture_M
+        return self.detection_M, *places, self.category_M, self.confidence_M, self.corner_M4
+
+    @property
+    def moment_M(self) -> np.ndarray:
+        """The same for boxes of one picture, in the order of frames and of a video's pictures: (M,) int64."""
+        return (self.frame_M.astype(np.int64) << 32) + self.picture_M + 1
 
     def __len__(self) -> int:
         return len(self.detection_M)
 
 
 _NONE = Boxes(
-    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32), np.empty((0, 4), "f4")
+    np.empty(0, np.int64),
+    np.empty(0, np.int64),
+    np.empty(0, np.int32),
+    np.empty(0, np.int8),
+    np.empty(0, np.float32),
+    np.empty((0, 4), np.float32),
 )
 
 
 def _numbers(table: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:
-    return table[name].to_numpy() if isinstance(table, pa.Table) else table[name].to_numpy(zero_copy_only=False)
+    return _plain(table[name])
+
+
+def _plain(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
+
+
+def _pictures(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    return _plain(pc.fill_null(table["frame_number"], -1))
 
 
 def _categories(table: pa.Table | pa.RecordBatch) -> np.ndarray:

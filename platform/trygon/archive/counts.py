@@ -22,9 +22,9 @@ def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     groups = _groups(seen)
     best = {key: max(group, key=_weight) for key, group in groups.items()}
     stands_for = {key: _deepest(key, best) for key in best}
-    counts: dict[tuple[str, _Lineage], Counter[int]] = defaultdict(Counter)
+    counts: dict[tuple[str, _Lineage], Counter[tuple[int, int | None]]] = defaultdict(Counter)
     for row in seen:
-        counts[stands_for[_key(row)]][row["media_id"]] += 1
+        counts[stands_for[_key(row)]][row["media_id"], row["frame_number"]] += 1
     given = {key: max((row["event_count"] or 0 for row in groups[key]), default=0) for key in counts}
     found = [best[key] | {"count": given[key] or max(of_frame.values())} for key, of_frame in counts.items()]
     return sorted(found, key=_weight, reverse=True)

@@ -49,7 +49,8 @@ SELECT events.* EXCLUDE taxa, counted.* EXCLUDE event_id FROM counted JOIN event
 """
 _SIGHTINGS = """
 CREATE VIEW sightings AS
-SELECT observations.*, path, deployment, timestamp, decoded_share, detections.* EXCLUDE (detection_id, media_id)
+SELECT observations.*, path, deployment, timestamp, decoded_share,
+    detections.* EXCLUDE (detection_id, media_id, frame_number)
 FROM observations JOIN media USING (media_id) LEFT JOIN detections USING (detection_id)
 """
 _COUNTED = pa.schema(

@@ -66,6 +66,7 @@ def _table(named: Named, repeated_M: np.ndarray, events: Events, texts: TaxonTex
         "observation_id": pa.array(named.boxes.detection_M),
         "media_id": pa.array(events.media_F[named.boxes.frame_M]),
         "detection_id": pa.array(named.boxes.detection_M),
+        "frame_number": pa.array(named.boxes.picture_M, mask=named.boxes.picture_M < 0),
         "event_id": pa.array(events.event_ids[events.event_F[named.boxes.frame_M]]),
         "type": type_texts(named.type_M),
         "probability": pa.array(probability_M, mask=rank_M < 0),

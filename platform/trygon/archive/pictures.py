@@ -11,6 +11,8 @@ from typing import Any
 from PIL import Image
 
 from trygon.archive.listing import Archive
+from trygon.archive.reading import open_file
+from trygon.archive.video import Sampling, describe, open_video, sample
 from trygon.data.images import BadImage, decode
 from trygon.data.truncated import salvage
 
@@ -30,18 +32,29 @@ class People(StrEnum):
 
 
 def output_picture(
-    archive: Archive, media: Mapping[str, Any], boxes: Iterable[Mapping[str, Any]], people: People, min_side: int = 0
+    archive: Archive,
+    media: Mapping[str, Any],
+    boxes: Iterable[Mapping[str, Any]],
+    people: People,
+    min_side: int = 0,
+    frame_number: int | None = None,
 ) -> Image.Image | None:
     """The frame of a row of MEDIA, upright RGB, its shorter side at least `min_side` pixels where it has them.
 
-    `boxes` are all of that frame. None where the archive does not give it any more, or a person is withheld.
-    Raises `TrygonError` where S3 does not answer.
+    `boxes` are all of that file; those of other frames of a video are passed over. A video shows the frame of that
+    number, without one the first that was looked at. None where the archive does not give it any more, or a person is
+    withheld. Raises `TrygonError` where S3 does not answer.
     """
-    persons = [box for box in boxes if box["category"] == PERSON]
+    if media["kind"] == "video" and frame_number is None:
+        frame_number = next(iter(media["frames"] or ()), 0)
+    persons = [box for box in boxes if box["category"] == PERSON and box.get("frame_number") == frame_number]
     if persons and people is People.WITHHOLD:
         return None
     try:
-        image = _decoded(archive.read(media["path"]), media, min_side)
+        if frame_number is None:
+            image = _decoded(archive.read(media["path"]), media, min_side)
+        else:
+            image = _from_video(archive, media["path"], frame_number)
     except (OSError, BadImage):
         return None
     if people is not People.SHOW:
@@ -52,6 +65,13 @@ def output_picture(
 
 def _decoded(data: bytes, media: Mapping[str, Any], min_side: int) -> Image.Image:
     return decode(data, min_side) if media["decoded_share"] is None else salvage(data, min_side)[0]
+
+
+def _from_video(archive: Archive, path: str, number: int) -> Image.Image:
+    with open_file(archive, path) as file, open_video(file) as container:
+        for _, image in sample(container, describe(container), Sampling(), [number]):
+            return image
+    raise BadImage("truncated", f"no frame {number}")
 
 
 def _blur(image: Image.Image, box: Mapping[str, Any]) -> None:

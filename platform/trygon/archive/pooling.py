@@ -33,7 +33,7 @@ class _Animals:
     probability_A: np.ndarray
     decided_A: np.ndarray
     animal_M: np.ndarray
-    frame_M: np.ndarray
+    moment_M: np.ndarray
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
         complete_M = self._missing_E[event_M] == 0
         self._open = [waiting.take(np.flatnonzero(~complete_M))] if not complete_M.all() else []
         rows = np.flatnonzero(complete_M & (waiting.type_M != BLANK))
-        rows = rows[np.lexsort((waiting.boxes.detection_M[rows], waiting.boxes.frame_M[rows]))]
+        rows = rows[np.lexsort((waiting.boxes.detection_M[rows], waiting.boxes.moment_M[rows]))]
         if len(rows):
             self._found.append(_count(self._animals(waiting.take(rows))))
 
@@ -66,7 +66,7 @@ class Pool:
         animal_M = np.arange(len(event_M))
         boxes = named.boxes.take(some)
         animal_M[some] = some[
-            link(event_M[some], boxes.frame_M, boxes.corner_M4, named.names.take(some), named.feature_MF[some])
+            link(event_M[some], boxes.moment_M, boxes.corner_M4, named.names.take(some), named.feature_MF[some])
         ]
         first_A, animal_M, count_A = np.unique(animal_M, return_inverse=True, return_counts=True)
         pooled = self._pooled(named, animal_M, first_A, count_A)
@@ -74,7 +74,7 @@ class Pool:
         surest_A = np.take_along_axis(pooled.names.probability_BR, np.maximum(rank_A, 0)[:, None], axis=1)[:, 0]
         return _Animals(
             *(event_M[first_A], pooled.type_M, rank_A, pooled.names.clade_BR),
-            *(np.where(rank_A >= 0, surest_A, np.float32(np.nan)), pooled.decided_M, animal_M, named.boxes.frame_M),
+            *(np.where(rank_A >= 0, surest_A, np.float32(np.nan)), pooled.decided_M, animal_M, named.boxes.moment_M),
         )
 
     def _pooled(self, named: Named, animal_M: np.ndarray, first_A: np.ndarray, count_A: np.ndarray) -> Named:
@@ -143,7 +143,7 @@ def _count(animals: _Animals) -> tuple[np.ndarray, ...]:
     probability_K = animals.probability_A[surest_K]
     meant_K = _meant(key_K4, animals.path_AR[surest_K], probability_K)
     pair, number = np.unique(
-        np.stack([meant_K[taxon_A[animals.animal_M]], animals.frame_M]), axis=1, return_counts=True
+        np.stack([meant_K[taxon_A[animals.animal_M]], animals.moment_M]), axis=1, return_counts=True
     )
     count_K = np.zeros(len(key_K4), np.int64)
     np.maximum.at(count_K, pair[0], number)

@@ -4,6 +4,7 @@ A file that cannot be had is a row; an archive that is gone ends the run. So wha
 archive itself is asked whether it still answers.
 """
 
+import io
 import os
 import queue
 import shutil
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeVar
+from typing import TypeVar, cast
 
 from trygon import s3
 from trygon.archive.listing import Archive
@@ -53,7 +54,7 @@ def read_file(archive: Archive, path: str) -> bytes:
         raise fault(archive, error) from error
 
 
-def open_file(archive: Archive, path: str) -> BinaryIO:
+def open_file(archive: Archive, path: str) -> io.BufferedIOBase:
     """A file to read from in any order; what lies on S3 is copied to a file of this machine, which goes with it.
     Raises as `read_file` does."""
     place = join(archive.uri, path)
@@ -62,7 +63,7 @@ def open_file(archive: Archive, path: str) -> BinaryIO:
         if not is_remote(place):
             return file
         with file:
-            copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - it is the caller's to close
+            copy = cast("io.BufferedRandom", tempfile.TemporaryFile())  # noqa: SIM115 - it is the caller's to close
             shutil.copyfileobj(file, copy, _PIECE_BYTES)
             copy.seek(0)
             return copy

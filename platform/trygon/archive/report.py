@@ -154,15 +154,19 @@ def _frame(run: Run, archive: Archive, media_id: int, rows: list[dict[str, Any]]
     media = run.row(f"FROM media WHERE media_id = {media_id}")
     found = [row | {"box": row} for row in rows if row["detection_id"]]
     found.sort(key=lambda row: -row["box"]["confidence"])
-    boxes = list(run.rows(f"SELECT category, x, y, width, height FROM detections WHERE media_id = {media_id}"))
+    number: int | None = found[0]["frame_number"] if found else None
+    found = [row for row in found if row["frame_number"] == number]  # of a video, the frame with the surest box
+    boxes = list(run.rows(f"FROM detections WHERE media_id = {media_id}"))
     boxes += [row | {"category": PERSON} for row in found if row["type"] == "human"]  # as somebody may have said
-    picture, height = _picture(run, archive, media, boxes)
+    picture, height = _picture(run, archive, media, boxes, number)
     return {"media": media, "picture": picture, "height": height, "width": _WIDTH_PX, "animals": found}
 
 
-def _picture(run: Run, archive: Archive, media: dict[str, Any], boxes: list[dict[str, Any]]) -> tuple[str, int]:
+def _picture(
+    run: Run, archive: Archive, media: dict[str, Any], boxes: list[dict[str, Any]], number: int | None
+) -> tuple[str, int]:
     """A frame as a small data URI and its height; blank where the archive is no longer there, or a person is."""
-    image = output_picture(archive, media, boxes, People(run.config["people"]), _WIDTH_PX)
+    image = output_picture(archive, media, boxes, People(run.config["people"]), _WIDTH_PX, number)
     if image is None:
         return "", _WIDTH_PX * 3 // 4
     height = max(1, round(_WIDTH_PX * image.height / image.width))

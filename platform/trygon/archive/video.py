@@ -3,10 +3,11 @@
 Decoding is FFmpeg's, through PyAV. Times are those that the file gives its pictures.
 """
 
+import io
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -52,7 +53,7 @@ class Video:
     """Share of the promised pictures, where some are missing."""
 
 
-def open_video(file: BinaryIO) -> InputContainer:
+def open_video(file: io.BufferedIOBase) -> InputContainer:
     """A video in an open, seekable file. Raises `BadImage`: empty, truncated, not_an_image or unsupported."""
     start = file.read(12)
     file.seek(0)
