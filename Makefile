@@ -8,10 +8,11 @@ export RAY_USAGE_STATS_ENABLED := 0
 install: $(STAMP)
 
 # nvidia-pytriton is only a carrier of the tritonserver binary: its own requirements (numpy<2) are not ours.
+# Of megadetector the tests run the validator of its format: what its detectors require is not needed.
 $(STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0 megadetector==10.0.28
 	touch $@
 
 demo: $(STAMP)

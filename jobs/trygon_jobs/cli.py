@@ -22,7 +22,7 @@ JOBS = {
     "ablate": "Train and evaluate a grid of settings, and compare them in one table.",
     "build-labels": "Encode the names of taxa once, as a LabelBank.",
     "label": "Label a camera-trap archive.",
-    "export": "Export a labelled archive as Camtrap DP or CSV.",
+    "export": "Export a labelled archive: Camtrap DP, CSV, MegaDetector, Timelapse and others.",
     "search": "Find observations of a labelled archive that look like a picture, a text or another one.",
     "review": "Confirm or correct the names of a labelled archive in a browser.",
     "serve": "Answer classification requests over HTTP.",

@@ -16,8 +16,11 @@ class ExportConfig(JobConfig):
     """A run folder that trygon label made."""
     out: Place
     """Folder to write to."""
-    format: Literal["camtrap-dp", "csv"] = "camtrap-dp"
-    """Camtrap DP 1.0.2, or one flat CSV."""
+    format: Literal["camtrap-dp", "csv", "megadetector", "timelapse", "wildlife-insights", "coco", "speciesnet"] = (
+        "camtrap-dp"
+    )
+    """Camtrap DP 1.0.2; one flat CSV; MegaDetector's JSON 1.6; the same with a CSV for Timelapse; Wildlife Insights'
+    batch upload; COCO Camera Traps; SpeciesNet's predictions."""
     time_zone: str | None = Field(None, pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")
     """Offset of the cameras' clocks from UTC; without it, the one that the run was given."""
     deployments: Path | None = None
@@ -29,7 +32,7 @@ class ExportConfig(JobConfig):
 
 
 def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
-    """Export a labelled archive as Camtrap DP or CSV."""
+    """Export a labelled archive in another tool's format."""
     from trygon.archive.exports import EXPORTS, ExportOptions
     from trygon.archive.exports.options import read_places
     from trygon.archive.run import Run

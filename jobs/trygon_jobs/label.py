@@ -336,7 +336,7 @@ def _export(config: LabelConfig, run: "Run", hold: "Hold") -> None:
         for note in EXPORTS["camtrap-dp"](run, folder, options):
             print(f"note: {note}", file=sys.stderr)
     with made_here(join(config.out, "report"), "index.html", hold) as folder:
-        write_report(run, Archive(absolute(config.archive)), folder)
+        write_report(run, Archive(absolute(config.archive)), folder, places)
 
 
 def _tell(out: str, done: bool) -> None:
