@@ -145,7 +145,7 @@ def test_box_that_repeats_is_set_aside_and_its_frames_are_blank(tmp_path: Path) 
     assert set(run.predictions["set_aside"].to_pylist()) == {None, "repeated"}
     assert [held for held in _held(run) if held[0][0] != "blank"] == [[("animal", "Canis lupus", 1)]]
     (place,) = (tmp_path / "repeats.csv").read_text().splitlines()[1:]
-    assert place.startswith('"a",30,30,0.3997,0.2,0.2,0.2,')
+    assert place.startswith('"a",30,30,0.3998,0.2,0.2,0.2,')
     assert "0000.jpg" in place
     kept = _run(tmp_path / "kept", *frames, gap=100, naming=Naming(Classifier(BANK), repeats=0))
     assert kept.predictions["set_aside"].null_count == 31

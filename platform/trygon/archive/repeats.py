@@ -62,10 +62,12 @@ def _of_deployment(boxes: Boxes, events: Events, rows: np.ndarray, least: int) -
         members = cell[is_open[cell]]
         if len(members) < 2:
             continue
-        typical_4 = np.median(corner_M4[members], axis=0)
+        typical_4 = corner_M4[members].mean(0)
         # Two boxes that overlap so much differ by less than this in each edge.
         reach = (typical_4[2] - typical_4[0]) * (1 / MIN_IOU - 1)
         window = slice(*np.searchsorted(corner_M4[:, 0], [typical_4[0] - reach, typical_4[0] + reach]))
+        if window.stop - window.start < least:
+            continue
         same = window.start + np.flatnonzero(is_open[window] & (iou(typical_4, corner_M4[window]) >= MIN_IOU))
         if len(same) < least:
             continue

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from trygon.archive.detection import iou
 from trygon.labelling.classification import Names
 from trygon.taxonomy.taxon import Rank
 
@@ -89,7 +88,7 @@ def _pairs(
     """Rows of a frame and the animals that they show again, each at most once."""
     if not last:
         return
-    overlap = np.stack([iou(corner_M4[row], corner_M4[last]) for row in range(low, high)])
+    overlap = _overlaps(corner_M4[low:high], corner_M4[last])
     here = known_MR[low:high, None]
     apart = ((here >= 0) & (known >= 0) & (here != known)).any(2) & (overlap < STILL)
     score = np.where(apart, -np.inf, unit_MF[low:high] @ unit_MF[last].T + overlap)
@@ -99,6 +98,15 @@ def _pairs(
             return
         yield low + row, animal
         score[row], score[:, animal] = -np.inf, -np.inf
+
+
+def _overlaps(corner_M4: np.ndarray, corner_A4: np.ndarray) -> np.ndarray:
+    """Intersection over union of all pairs: (M, A)."""
+    low_MA2 = np.maximum(corner_M4[:, None, :2], corner_A4[:, :2])
+    side_MA2 = np.maximum(np.minimum(corner_M4[:, None, 2:], corner_A4[:, 2:]) - low_MA2, 0)
+    shared_MA = side_MA2[..., 0] * side_MA2[..., 1]
+    areas = [(it[:, 2] - it[:, 0]) * (it[:, 3] - it[:, 1]) for it in (corner_M4, corner_A4)]
+    return shared_MA / np.maximum(areas[0][:, None] + areas[1] - shared_MA, 1e-9)
 
 
 def _unit(vector_MF: np.ndarray) -> np.ndarray:
