@@ -149,6 +149,10 @@ def test_box_that_repeats_is_set_aside_and_its_frames_are_blank(tmp_path: Path) 
     assert "0000.jpg" in place
     kept = _run(tmp_path / "kept", *frames, gap=100, naming=Naming(Classifier(BANK), repeats=0))
     assert kept.predictions["set_aside"].null_count == 31
+    # Where animals pass all the time, some boxes are alike by chance.
+    passing = [[_box(left, lion=0.6)] for left in 0.3 + 0.2 * rng.random(300)]
+    trail = _run(tmp_path / "trail", *passing, gap=100, part_size=100, naming=Naming(Classifier(BANK), repeats=20))
+    assert trail.predictions["set_aside"].null_count == 300
     # An animal that rests through a burst is none.
     resting = _run(tmp_path / "resting", *frames, gap=1, naming=Naming(Classifier(BANK), repeats=20))
     assert resting.predictions["set_aside"].null_count == 31

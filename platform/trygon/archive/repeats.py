@@ -19,6 +19,10 @@ MIN_IOU = 0.9
 MAX_AREA = 0.2
 """Of the frame: a larger box is seldom a mistake of this kind."""
 
+NEAR_IOU, STILL_SHARE = 0.5, 0.5
+"""Of the boxes about there, at least this share is the very same: where animals pass all the time, some boxes of a
+thousand are alike by chance."""
+
 FRAMES_PER_EVENT = 5
 """The frames must be spread over at least a fifth as many events."""
 
@@ -69,7 +73,7 @@ def _of_deployment(boxes: Boxes, events: Events, rows: np.ndarray, least: int) -
         if window.stop - window.start < least:
             continue
         same = window.start + np.flatnonzero(is_open[window] & (iou(typical_4, corner_M4[window]) >= MIN_IOU))
-        if len(same) < least:
+        if len(same) < least or len(same) < STILL_SHARE * np.sum(iou(typical_4, corner_M4) >= NEAR_IOU):
             continue
         frames = np.unique(boxes.frame_M[rows[same]])
         num_events = len(np.unique(events.event_F[frames]))
