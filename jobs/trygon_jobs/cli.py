@@ -21,6 +21,7 @@ JOBS = {
     "evaluate": "Measure how well a model names what it sees.",
     "ablate": "Train and evaluate a grid of settings, and compare them in one table.",
     "build-labels": "Encode the names of taxa once, as a LabelBank.",
+    "export-model": "Export a model's image encoder for OpenVINO, in fp32 or INT8.",
     "label": "Label a camera-trap archive.",
     "export": "Export a labelled archive: Camtrap DP, CSV, MegaDetector, Timelapse and others.",
     "search": "Find observations of a labelled archive that look like a picture, a text or another one.",

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     import pyarrow as pa
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trygon.archive.parts import Part, Parts
     from trygon.archive.results import Results
     from trygon.archive.run import Run
+    from trygon.archive.sessions import Session
     from trygon.archive.work import Work
     from trygon.labelling.choice import Choice
     from trygon.lease import Hold
@@ -52,6 +53,9 @@ class LabelConfig(JobConfig):
     """Frames that are looked at for each second of a video."""
     video_frames: int = Field(60, ge=1)
     """The most frames that are looked at of one video; in longer ones they lie further apart."""
+    encoder: str = "torch"
+    """What makes the vectors: torch, torch-bf16 (on GPUs), openvino, openvino-int8 (on CPUs; see trygon export-model),
+    or triton:HOST:PORT. A run keeps to the one that it was begun with."""
     clade: tuple[str, ...] = ("Animalia",)
     """Name only taxa of these clades, of any rank (repeat it)."""
     names: Place | None = None
@@ -72,6 +76,8 @@ class LabelConfig(JobConfig):
     """A CSV with deployment,latitude,longitude, for the exports."""
     part_size: int = Field(64, ge=1)
     """Frames that are committed together: at most that many, for each worker, are done again after a crash."""
+    price_per_hour: float | None = Field(None, gt=0)
+    """What the machine or the cluster costs an hour: the run then says what a million images cost."""
     num_workers: int = Field(0, ge=0)
     """Workers that hold the networks; 0 fits the machine or the cluster."""
     file_timeout: float = Field(300, gt=0)
@@ -112,6 +118,7 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
                 "num_ignored": num_ignored,
                 "archive": config.archive,
                 "model": config.model,
+                "encoder": work.encoder.name,
                 "detector": detector,
             }
             done = _finish(config, choice, media, about, hold)
@@ -141,11 +148,21 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     with writing_to(config.out), only_writer(config.out) as hold:
         carry_over(config.from_run, config.out, hold)
         write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
-        about = {name: run.summary[name] for name in ("num_ignored", "archive", "model", "detector")}
+        about = {name: run.summary[name] for name in ("num_ignored", "archive", "model", "encoder", "detector")}
         return config, _finish(config, choice, run.media, about, hold)
 
 
-_OF_THE_RUN = ("archive", "model", "labels", "detector", "time_zone", "deployments", "label_truncated", "people")
+_OF_THE_RUN = (
+    "archive",
+    "model",
+    "labels",
+    "detector",
+    "encoder",
+    "time_zone",
+    "deployments",
+    "label_truncated",
+    "people",
+)
 """What a run that is named anew takes over, unless the command says otherwise."""
 
 
@@ -158,6 +175,7 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
     from trygon.labelling.choice import choose
+    from trygon.models.encoders import find_encoder
     from trygon.models.folder import absolute_ref, describe
     from trygon.storage import absolute
 
@@ -167,9 +185,10 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     bank = LabelBank.load(config.labels)
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
+    encoder = find_encoder(config.encoder, model)
     reading = Reading(config.file_timeout, config.label_truncated, Sampling(config.video_fps, config.video_frames))
     choice = choose(bank, config.clade, config.names, config.checklist)
-    return Work(archive, model, _detector(config), reading), choice
+    return Work(archive, encoder, _detector(config), reading), choice
 
 
 def _kept(config: LabelConfig) -> LabelConfig:
@@ -227,17 +246,36 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", 
     from trygon.archive.sessions import bind, record
     from trygon.storage import join, write_json
 
-    makers = {"model": work.model.digest or work.model.ref, "detector": _digest(config, work)}
-    bind(config.out, makers | {"choice of frames": str(work.reading)})
+    model = work.encoder.tower
+    makers = {"model": model.digest or model.ref, "encoder": work.encoder.identity}
+    bind(config.out, makers | {"detector": _digest(config, work), "choice of frames": str(work.reading)})
     write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
     parts = Parts(config.out, hold)
     parts.clean()
     plan = parts.plan(files, config.part_size)
     if plan:
-        with record(config.out) as tick:
+        todo = [file for part in plan for file in part.files]
+        _estimate(config, len(files), len(todo), sum(file.bytes for file in todo))
+        with record(config.out, hold) as session:
             results = _results(config, (file.path for file in files))
-            _run_plan(work, results, parts, plan, config.num_workers, len(files), tick)
+            _run_plan(config, work, results, parts, plan, len(files), session)
             hold.check()
+
+
+def _estimate(config: LabelConfig, num_files: int, num_todo: int, num_bytes: int) -> None:
+    """Say what there is to do and, where earlier sessions tell how fast this goes, how long that takes."""
+    from trygon.archive.sessions import cost_per_million, figures
+    from trygon_jobs.progress import duration
+
+    known = figures(config.out)
+    said = f"{num_files:,} images, {num_todo:,} to do, {num_bytes / 1e9:.1f} GB to read"
+    if known.get("num_redone"):
+        said += f"; {known['num_redone']:,} of them again ({100 * known['share_redone']:.1f} % of what was done)"
+    if rate := known.get("images_per_s"):
+        said += f"; at {rate:.1f} images/s as before some {duration(num_todo / rate)}"
+        if config.price_per_hour:
+            said += f", for {cost_per_million(config.price_per_hour, rate) * num_todo / 1e6:,.2f}"
+    print(said, file=sys.stderr, flush=True)
 
 
 def _digest(config: LabelConfig, work: "Work") -> str:
@@ -255,28 +293,33 @@ def _results(config: LabelConfig, paths: "Iterable[str]") -> "Results | None":
 
 
 def _run_plan(
+    config: LabelConfig,
     work: "Work",
     results: "Results | None",
     parts: "Parts",
     plan: "list[Part]",
-    num_workers: int,
     total: int,
-    tick: "Callable[[], None]",
+    session: "Session",
 ) -> None:
     from trygon.archive.parts import PartWriter
+    from trygon.archive.sessions import cost_per_million
     from trygon.cluster.local import start_ray
     from trygon_jobs.progress import counting
 
+    def note(speed: float) -> str:
+        cost = f", {cost_per_million(config.price_per_hour, speed):,.2f} a million" if config.price_per_hour else ""
+        return f", {session.num_bytes / 1e9:.1f} GB read{cost}"
+
     writer = PartWriter(parts, plan)
     todo = sum(len(part.files) for part in plan)
-    with counting("label", total=total, done=total - todo, unit="images") as advance:
+    with counting("label", total=total, done=total - todo, unit="images", note=note) as advance:
         start_ray()
         # Only now: Ray Data reads the settings of its log when it is imported.
         from trygon.archive.pipeline import label_frames
 
-        for number, row in label_frames(work, plan, num_workers, results):
+        for number, row in label_frames(work, plan, config.num_workers, results):
             writer.add(number, row)
-            tick()
+            session.add(row["bytes"] or 0, writer.num_waiting)
             advance(1)
     assert not writer.num_open, "the pipeline returned every frame"
 
@@ -285,7 +328,7 @@ def _finish(config: LabelConfig, choice: "Choice", media: "pa.Table", about: "di
     """Classify and write everything that follows from the parts; False where it stands already."""
     from trygon.archive.labelling import Naming, finish
     from trygon.archive.run import SUMMARY
-    from trygon.archive.sessions import speed
+    from trygon.archive.sessions import figures
     from trygon.labelling.classification import Classifier
     from trygon.labelling.lists import report
     from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file, write_json, write_text
@@ -311,7 +354,7 @@ def _finish(config: LabelConfig, choice: "Choice", media: "pa.Table", about: "di
     for kind, matches in choice.matches.items():
         write_text(join(config.out, f"{kind}.csv"), report(matches))
     classifier = Classifier(bank, config.confidence_floor, config.top, choice.allowed_N)
-    about = about | {"num_label_taxa": len(bank.tree), **speed(config.out)}
+    about = about | {"num_label_taxa": len(bank.tree), **figures(config.out, config.price_per_hour)}
     run = finish(config.out, media, Naming(classifier, config.event_gap, config.repeats), about, hold)
     _export(config, run, hold)
     hold.check()
@@ -354,5 +397,9 @@ def _tell(out: str, done: bool) -> None:
     print(
         f"{found.get('animal', 0)} animals of {summary['num_taxa']} taxa in {summary['num_events']} events"
         + (f"; {summary['images_per_s']:.1f} images/s" if summary.get("images_per_s") else "")
+        + (f"; a million cost {summary['cost_per_million']:,.2f}" if "cost_per_million" in summary else "")
     )
+    if summary.get("num_redone"):
+        again, share = summary["num_redone"], 100 * summary["share_redone"]
+        print(f"{again} images were done twice, as a session ended before they were committed ({share:.1f} %)")
     print(f"look at {join(out, 'report', 'index.html')}; Camtrap DP in {join(out, 'export', 'camtrap-dp')}")

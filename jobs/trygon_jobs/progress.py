@@ -1,27 +1,55 @@
 """The progress bar of long jobs: how much is done, how fast, and the time left. On stderr."""
 
+import math
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_LINE_S = 60.0
+
 
 @contextmanager
-def counting(what: str, total: int, done: int = 0, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """A bar; call what it gives with how many more are done. What was done before does not count as speed."""
+def counting(
+    what: str, total: int, done: int = 0, unit: str = "", note: Callable[[float], str] = lambda speed: ""
+) -> Iterator[Callable[[int], None]]:
+    """A bar; call what it gives with how many more are done. What was done before does not count as speed.
+
+    `note` adds what there is to say at a speed. Where no terminal shows the bar, a line says it once a minute.
+    """
     from rich import progress as bars
     from rich.console import Console
     from rich.text import Text
 
     class Speed(bars.ProgressColumn):
         def render(self, task: bars.Task) -> Text:
-            return Text(f"{task.speed:.1f} {unit}/s" if task.speed else "starting", style="dim")
+            return Text(f"{task.speed:.1f} {unit}/s{note(task.speed)}" if task.speed else "starting", style="dim")
 
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(), Speed())
     with bars.Progress(
         *columns, bars.TimeRemainingColumn(), console=Console(stderr=True), speed_estimate_period=60
     ) as progress:
-        task = progress.add_task(what, total=total, completed=done)
-        yield lambda more: progress.advance(task, more)
+        task, told = progress.add_task(what, total=total, completed=done), time.monotonic()
+
+        def advance(more: int) -> None:
+            nonlocal told
+            progress.advance(task, more)
+            if not progress.console.is_terminal and time.monotonic() > told + _LINE_S:
+                told, state = time.monotonic(), progress.tasks[0]
+                speed = state.speed or 0.0
+                left = f", {duration(state.time_remaining)} left" if state.time_remaining else ""
+                said = f"{what}: {state.completed:,.0f} of {total:,}, {speed:.1f} {unit}/s{note(speed)}{left}"
+                print(said, file=sys.stderr, flush=True)
+
+        yield advance
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 3 h 20 min."""
+    minutes = math.ceil(seconds / 60)
+    hours = f"{minutes // 60} h " if minutes >= 60 else ""
+    return f"{hours}{minutes % 60} min"
 
 
 def bars(console: Any) -> Any:

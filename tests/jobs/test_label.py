@@ -16,8 +16,10 @@ import pytest
 
 from trygon.archive.parts import Parts, read_table
 from trygon.archive.run import Run
+from trygon.data.images import preprocess
 from trygon.disk import only_writer
 from trygon.errors import UserError
+from trygon.models.model import load_model
 from trygon.storage import copy_file, digest_file, exists, join, list_files, read_bytes, write_bytes
 from trygon.testing.archives import BROKEN, frame_jpeg, write_tiny_archive
 from trygon.testing.detectors import write_tiny_detector
@@ -173,8 +175,12 @@ def test_killed_run_is_completed_with_every_file_once(remote: bool, place: Path,
     with pytest.raises(UserError, match="not a finished run"):
         Run.open(out)
 
-    result = _trygon(place, *words)
+    result = _trygon(place, *words, "--price-per-hour", "0.36")
     assert result.returncode == 0, result.stderr
+    assert re.search(rf"{num_files} images, \d+ to do, 0.0 GB to read", result.stderr), result.stderr
+    summary = Run.open(out).summary
+    assert summary["num_sessions"] == 2
+    assert 0 <= summary["num_redone"] <= num_files
     media = Run.open(out).media
     assert len(set(media["path"].to_pylist())) == media.num_rows == num_files
     committed = [read_table(parts.media_place(number)).num_rows for number in parts.numbers()]
@@ -250,13 +256,24 @@ def test_finished_run_is_left_alone_added_frames_are_done_and_other_labels_read_
     assert Parts(place / "grown").numbers() == [0, 1]
 
 
-def test_without_detector_every_frame_is_named_whole(place: Path) -> None:
-    write_tiny_archive(place / "plain", num_frames=2)
+def test_without_detector_every_frame_is_named_whole_by_an_exported_encoder(place: Path) -> None:
+    write_tiny_archive(place / "plain", num_frames=6)
+    exported = _trygon(place, "export-model", "--model", "model", "--encoder", "openvino", "--pictures", "plain")
+    assert exported.returncode == 0, exported.stderr
     words = [word if word != "detector" else "none" for word in _label_words("plain", "plain-run")]
-    result = _trygon(place, *words)
+    result = _trygon(place, *words, "--encoder", "openvino")
     assert result.returncode == 0, result.stderr
     detections = pq.read_table(place / "plain-run/vectors").to_pylist()
-    assert [(row["category"], row["width"]) for row in detections] == [("frame", 1.0)] * 4
+    assert [(row["category"], row["width"]) for row in detections] == [("frame", 1.0)] * 12
+    model, media = load_model(place / "model", "cpu"), Run.open(place / "plain-run").media
+    paths = dict(zip(media["media_id"].to_pylist(), media["path"].to_pylist(), strict=True))
+    for row in detections:
+        frame = (place / "plain" / paths[row["media_id"]]).read_bytes()
+        vector_1D = model.encode_images(preprocess(frame, model.side, model.resize_mode)[None])
+        assert float(vector_1D[0] @ row["vector"]) > 0.999
+    refused = _trygon(place, *words)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "holds a run with another encoder" in refused.stderr
 
 
 def test_boxes_of_a_result_file_are_taken_in_pictures_and_videos(place: Path) -> None:

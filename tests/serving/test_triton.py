@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import psutil
 import pytest
 
 from trygon.errors import TrygonError, UserError
+from trygon.models.encoders import find_encoder, load_encoder
 from trygon.models.export import MAX_TEXT_BYTES
+from trygon.models.folder import describe
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
 from trygon_serving import embedded
@@ -50,6 +54,19 @@ def test_vectors_of_captions_are_those_of_the_model(triton: Embedded, tiny: Serv
 
     expected = tiny.model.encode_texts([text[:MAX_TEXT_BYTES] for text in texts])
     np.testing.assert_allclose(asyncio.run(encode()), expected, atol=1e-4)
+
+
+def test_labelling_takes_vectors_from_it_with_several_threads(triton: Embedded, tiny: Served) -> None:
+    tower = describe(str(tiny.model_folder))
+    encoder = load_encoder(find_encoder(f"triton:{triton.grpc}", tower), num_threads=2)
+    image_BCHW = np.random.default_rng(2).integers(0, 255, (40, 3, 32, 32), np.uint8)
+    expected_BD = tiny.model.encode_images(image_BCHW)
+    with ThreadPoolExecutor(4) as pool:
+        for vector_BD in pool.map(encoder.encode_images, [image_BCHW] * 6):
+            np.testing.assert_allclose(vector_BD, expected_BD, atol=1e-4)
+    assert encoder.encode_images(image_BCHW[:0]).shape == (0, tower.dim)
+    with pytest.raises(UserError, match="not --model"):
+        find_encoder(f"triton:{triton.grpc}", replace(tower, digest="another"))
 
 
 def test_client_learns_the_model_from_the_server(triton: Embedded, tiny: Served) -> None:

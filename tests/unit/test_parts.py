@@ -1,5 +1,6 @@
 """Commits part by part: what is finished, what is left, what a crash leaves; and to whom a run folder belongs."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trygon.archive import sessions
 from trygon.archive.listing import MediaFile
 from trygon.archive.parts import Part, Parts, PartWriter
-from trygon.archive.sessions import bind, record, speed
+from trygon.archive.sessions import Session, bind, figures, record
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
 from trygon.lease import Hold
@@ -110,20 +112,38 @@ def test_run_folder_belongs_to_one_model_and_detector(root: str) -> None:
         bind(root, {"model": "a", "detector": "c"})
 
 
-def _interrupted(folder: str) -> None:
-    with record(folder) as tick:
-        tick()
-        raise KeyboardInterrupt
+def _session(folder: str, sizes: list[int], waiting: int, interrupted: bool) -> None:
+    with record(folder, Hold()) as session:
+        for size in sizes:
+            session.add(size, waiting)
+        if interrupted:
+            raise KeyboardInterrupt
 
 
-def test_speed_is_that_of_sessions_that_ended(root: str) -> None:
+def test_sessions_say_what_was_read_and_what_was_done_twice(root: str) -> None:
+    assert figures(root) == {}
     with pytest.raises(KeyboardInterrupt):
-        _interrupted(root)
-    assert speed(root) == {}
-    with record(root) as tick:
-        tick()
-    assert set(speed(root)) == {"seconds", "images_per_s"}
-    assert speed(root)["images_per_s"] is None
+        _session(root, [100, 200, 300], waiting=1, interrupted=True)
+    _session(root, [300], waiting=0, interrupted=False)
+    found = figures(root, price_per_hour=3.6)
+    assert (found["num_sessions"], found["num_bytes_read"]) == (2, 900)
+    assert (found["num_redone"], found["share_redone"]) == (1, 0.25)
+    # All came at once: nothing can be said of how fast.
+    assert found["images_per_s"] is None
+    assert "cost_per_million" not in found
+
+
+def test_session_that_is_killed_has_said_how_far_it_came(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_EVERY_S", 0.0)
+    monkeypatch.setattr(sessions, "_TOGETHER_S", 0.0)
+    session = Session(root, Hold())
+    for waiting in range(1, 41):
+        time.sleep(0.001)
+        session.add(1000, waiting)
+    found = figures(root, price_per_hour=3.6)
+    assert (found["num_bytes_read"], found["num_redone"], found["share_redone"]) == (40_000, 40, 1.0)
+    assert 0 < found["images_per_s"] < 1000
+    assert found["cost_per_million"] == pytest.approx(1000 / found["images_per_s"], abs=0.01)
 
 
 def test_full_disk_is_one_line_and_says_that_the_run_goes_on(tmp_path: Path) -> None:

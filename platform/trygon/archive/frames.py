@@ -14,8 +14,9 @@ from trygon.archive.listing import Archive, is_video
 from trygon.archive.reading import Reading, fault, open_file, read_file, within
 from trygon.archive.results import Given, Results
 from trygon.archive.video import describe, open_video, sample
-from trygon.data.images import BadImage, decode
+from trygon.data.images import BadImage, decode, square
 from trygon.data.truncated import salvage
+from trygon.models.folder import ImageTower
 
 _MIN_SIDE = 1080
 """Frames are decoded at the smallest JPEG scale whose shorter side is still this: crops keep their detail. Those of
@@ -49,12 +50,17 @@ class _Picture:
 @dataclass(frozen=True)
 class Frames:
     """The frames of an archive's files, letterboxed for a detector with this side (0 where none runs), or with the
-    boxes that `results` give."""
+    boxes that `results` give. With a `tower` the pixels are what it is fed of the whole frame."""
 
     archive: Archive
     input_side: int = 0
     reading: Reading = field(default_factory=Reading)
     results: Results | None = None
+    tower: ImageTower | None = None
+
+    @property
+    def _min_side(self) -> int:
+        return self.tower.side if self.tower else _MIN_SIDE
 
     def rows(self, listed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Columns of MEDIA and FRAME for each frame of a listed file, beside what is listed.
@@ -99,11 +105,11 @@ class Frames:
         yield {"digest": hashlib.sha256(data).hexdigest()} | asdict(read_header(data))
         share = None
         try:
-            image = decode(data, min_side=_MIN_SIDE)
+            image = decode(data, min_side=self._min_side)
         except BadImage as error:
             if error.reason != "truncated":
                 raise
-            image, share = salvage(data, min_side=_MIN_SIDE)
+            image, share = salvage(data, min_side=self._min_side)
         yield from self._truncated(share)
         yield _Picture(image)
 
@@ -128,8 +134,10 @@ class Frames:
                 raise BadImage("truncated")
 
     def _columns(self, picture: _Picture, given: Given | None) -> dict[str, Any]:
-        factor = min(picture.image.size) // _MIN_SIDE
+        factor = min(picture.image.size) // self._min_side
         image = picture.image.reduce(factor) if factor > 1 else picture.image
+        if self.tower:
+            image = square(image, self.tower.side, self.tower.resize_mode)
         columns: dict[str, Any] = {"frame": image.tobytes(), "frame_number": picture.number}
         columns |= {"frame_width": image.width, "frame_height": image.height}
         if self.results:

@@ -125,6 +125,11 @@ class PartWriter:
         return True
 
     @property
+    def num_waiting(self) -> int:
+        """Rows that wait for the rest of their parts."""
+        return sum(map(len, self._rows.values()))
+
+    @property
     def num_open(self) -> int:
         """Parts that are not committed yet."""
         return len(self._missing)

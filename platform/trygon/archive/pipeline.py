@@ -3,62 +3,65 @@
 Every frame is read and decoded once. What cannot be used is a row with a reason. Nothing is written here.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import ray
-from PIL import Image
 from ray.data import DataContext
 from ray.exceptions import RayError
 
-from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop
+from trygon.archive.finder import Finder
 from trygon.archive.frames import FRAME, Frames
 from trygon.archive.gathering import gathered
 from trygon.archive.parts import Part
 from trygon.archive.results import Results
 from trygon.archive.work import Work
 from trygon.cluster.pool import map_on_pool
-from trygon.data.images import square, to_array
 from trygon.errors import origin
-from trygon.schemas import DETECTION, MEDIA
-from trygon.storage import stable_id
+from trygon.models.encoders import ENCODERS
+from trygon.schemas import MEDIA
 
 _BATCH = 8
+_THREADS = 4
+"""That share a network on CPUs, where there are as many."""
+
 _BLOCK_BYTES = 48 << 20
 """Blocks of decoded frames: small, so that progress is steady and memory bounded."""
 
 _LISTED = pa.schema([("part", pa.int64()), ("media_id", pa.int64()), ("path", pa.string()), ("bytes", pa.int64())])
 _LISTED = _LISTED.append(pa.field("deployment", pa.string()))
-_OUTPUT = pa.schema(
-    [
-        pa.field("part", pa.int64()),
-        *MEDIA,
-        FRAME.field("num_rows"),
-        pa.field("detections", pa.list_(pa.struct(list(DETECTION)))),
-    ]
-)
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The actors that hold the networks: how many, and what each of them gets."""
+    """The actors that hold the networks: how many, the threads that call each, and what Ray keeps for it."""
 
     num: int
-    num_cpus: int
+    num_threads: int
+    num_cpus: float
     num_gpus: int
 
     @classmethod
-    def fit(cls, resources: Mapping[str, float], wanted: int = 0) -> "Workers":
-        """One a GPU; without GPUs one for every four CPUs, one CPU left for decoding."""
+    def fit(cls, resources: Mapping[str, float], wanted: int = 0, on_gpu: bool = True) -> "Workers":
+        """One a GPU; without GPUs one for every four CPUs.
+
+        On CPUs as many threads run networks as there are CPUs, and half of these are kept for that: the other half may
+        decode as well. Whichever of both is slower gets the time of all of them, for the other one then waits.
+        """
         cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-        if gpus:
-            return cls(wanted or gpus, 1, 1)
-        each = max(1, min(4, cpus // 2))
-        return cls(wanted or max(1, (cpus - 1) // each), each, 0)
+        if gpus and on_gpu:
+            return cls(wanted or gpus, 2, 1, 1)  # one thread prepares while the other one's batch is on the GPU
+        num = wanted or max(1, cpus // _THREADS)
+        return cls(num, _THREADS, min(_THREADS, cpus / num) / 2, 0)
+
+    @property
+    def batch_size(self) -> int:
+        """Frames that a network takes at once."""
+        return 4 * _BATCH if self.num_gpus else _BATCH
 
 
 def label_frames(
@@ -69,19 +72,20 @@ def label_frames(
     Boxes are those of `results`, where they are given, and else those that the detector finds.
     """
     DataContext.get_current().target_max_block_size = _BLOCK_BYTES
-    workers = Workers.fit(ray.cluster_resources(), num_workers)
-    read = work.detector.card.input_side if work.detector else 0
+    workers = Workers.fit(ray.cluster_resources(), num_workers, ENCODERS[work.encoder.name].on_gpu)
     frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
-        _read_batch(work, read, ray.put(results)), batch_size=_BATCH, batch_format="pyarrow"
+        _read_batch(work, ray.put(results)), batch_size=_BATCH, batch_format="pyarrow"
     )
     rows = map_on_pool(
         frames,
-        Finder,
+        _FinderActor,
         work,
+        workers.num_threads,
         size=workers.num,
+        num_threads=workers.num_threads,
         num_cpus=workers.num_cpus,
         num_gpus=workers.num_gpus,
-        batch_size=_BATCH,
+        batch_size=workers.batch_size,
         batch_format="pyarrow",
     )
     try:
@@ -98,88 +102,35 @@ def _listed(part: Part) -> pa.Table:
     return pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
 
 
-def _read_batch(
-    work: Work, input_side: int, results: "ray.ObjectRef[Results | None]"
-) -> Callable[[pa.Table], Iterator[pa.Table]]:
+class _FinderActor(Finder):
+    """A Finder that uses no more threads than its machine has CPUs."""
+
+    def __init__(self, work: Work, num_threads: int) -> None:
+        super().__init__(work, min(num_threads, os.cpu_count() or 1))
+
+
+def _read_batch(work: Work, results: "ray.ObjectRef[Results | None]") -> Callable[[pa.Table], Iterator[pa.Table]]:
     def read(batch: pa.Table) -> Iterator[pa.Table]:
-        # From the machine's shared memory: they may be many.
-        frames = Frames(work.archive, input_side, work.reading, ray.get(results))
+        frames = frames_of(work, ray.get(results))  # from the machine's shared memory: they may be many
         rows: list[dict[str, Any]] = []
         for row in chain.from_iterable(map(frames.rows, batch.to_pylist())):
             rows.append(row)
             if len(rows) == _BATCH:  # a video has many
-                yield pa.Table.from_pylist(rows, _FRAME)
+                yield pa.Table.from_pylist(rows, READ)
                 rows = []
         if rows:
-            yield pa.Table.from_pylist(rows, _FRAME)
+            yield pa.Table.from_pylist(rows, READ)
 
     return read
 
 
-_FRAME = pa.schema([pa.field("part", pa.int64()), *MEDIA, *FRAME])
+def frames_of(work: Work, results: Results | None = None) -> Frames:
+    """The frames that a Finder takes. Whole ones are read as the encoder is fed: no more of them is decoded, and sent
+    on, than that takes."""
+    side = work.detector.card.input_side if work.detector else 0
+    tower = None if results or work.detector else work.encoder.tower
+    return Frames(work.archive, side, work.reading, results, tower)
 
 
-class Finder:
-    """Holds the detector and the image tower of one worker: decoded frames in, detections with vectors out."""
-
-    def __init__(self, work: Work) -> None:
-        import torch
-
-        from trygon.models.model import load_described
-
-        num_threads = _num_threads()
-        torch.set_num_threads(num_threads)
-        self._tower = load_described(work.model)
-        self._detector = Detector(work.detector, num_threads) if work.detector else None
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """A batch of frames to rows of MEDIA with their detections."""
-        rows = batch.to_pylist()
-        readable = [row for row in rows if row["frame"] is not None]
-        images = [Image.frombuffer("RGB", (row["frame_width"], row["frame_height"]), row["frame"]) for row in readable]
-        found = self._find(readable, images)
-        crops = [
-            to_array(square(crop(image, box), self._tower.side, self._tower.resize_mode))
-            for image, boxes in zip(images, found, strict=True)
-            for box in boxes
-        ]
-        vector_BD = self._tower.encode_images(np.stack(crops)) if crops else np.zeros((0, 0), np.float32)
-        vectors = iter(vector_BD.astype(np.float16))
-        for row, boxes in zip(readable, found, strict=True):
-            row["detections"] = [_detection(row, box, next(vectors)) for box in boxes]
-        rows = [{"detections": []} | row for row in rows]
-        return pa.Table.from_pylist(rows, _OUTPUT)
-
-    def _find(self, rows: list[dict[str, Any]], images: list[Image.Image]) -> list[list[Box]]:
-        if all(row["boxes"] is not None for row in rows):
-            return [[Box(**box) for box in row["boxes"]] for row in rows]
-        if self._detector is None:
-            return [[replace(WHOLE_FRAME)] for _ in rows]
-        side = self._detector.card.input_side
-        inputs = [np.frombuffer(row["input"], np.uint8).reshape(side, side, 3) for row in rows]
-        return self._detector.detect(np.stack(inputs), [image.size for image in images]) if inputs else []
-
-
-def _num_threads() -> int:
-    """As many threads as this worker was given CPUs, but no more than the machine has."""
-    import os
-
-    given = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-    return max(1, min(int(given), os.cpu_count() or 1))
-
-
-def _detection(row: Mapping[str, Any], box: Box, vector_D: np.ndarray) -> dict[str, Any]:
-    place = f"{box.x:.4f} {box.y:.4f} {box.width:.4f} {box.height:.4f}"
-    frame = () if row["frame_number"] is None else (str(row["frame_number"]),)
-    return {
-        "detection_id": stable_id("detection", str(row["media_id"]), box.category, place, *frame),
-        "media_id": row["media_id"],
-        "frame_number": row["frame_number"],
-        "category": box.category,
-        "confidence": box.confidence,
-        "x": box.x,
-        "y": box.y,
-        "width": box.width,
-        "height": box.height,
-        "vector": vector_D,
-    }
+READ = pa.schema([pa.field("part", pa.int64()), *MEDIA, *FRAME])
+"""One row a frame, or the reason why there is none, on its way to a Finder."""

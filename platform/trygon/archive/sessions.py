@@ -1,15 +1,17 @@
-"""What a run folder was made with, and how long its sessions took."""
+"""What a run folder was made with, and what its sessions did: how much, how fast, and what had to be done again."""
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from trygon.errors import UserError
-from trygon.storage import exists, is_remote, join, read_bytes, read_json, write_json, write_text
+from trygon.lease import Hold
+from trygon.storage import exists, is_remote, join, list_folder, read_json, write_json
 
-BOUND, _LOG = "made-with.json", "sessions.jsonl"
+BOUND, _FOLDER = "made-with.json", "sessions"
+_EVERY_S = 5.0
 _TOGETHER_S = 0.5
 """Images that are done within this time of the first one came in one block with it."""
 
@@ -33,29 +35,79 @@ def makers(folder: str | Path) -> dict[str, str]:
     return read_json(join(folder, BOUND))
 
 
+class Session:
+    """What one command does to a run folder. Its file is written again and again: one that is killed leaves it, too.
+
+    `num_images` came out of the pipeline, of which `num_waiting` were not committed when it was written last.
+    """
+
+    def __init__(self, folder: str | Path, hold: Hold) -> None:
+        self._hold = hold
+        number = len(list_folder(join(folder, _FOLDER), suffix=".json"))
+        self._place = join(folder, _FOLDER, f"{number:05d}.json")
+        self._start = self._written = time.monotonic()
+        self._first = self._last = 0.0
+        self.num_images = self.num_bytes = self.num_waiting = self._num_steady = 0
+
+    def add(self, num_bytes: int, num_waiting: int) -> None:
+        """One more image is done, of that size; so many now wait for the rest of their parts."""
+        now = time.monotonic()
+        self._first = self._first or now
+        self._last = now
+        # What is done when the first results arrive took its time during the start: the rate is that of what follows.
+        self._num_steady += now > self._first + _TOGETHER_S
+        self.num_images += 1
+        self.num_bytes += num_bytes
+        self.num_waiting = num_waiting
+        if now > self._written + _EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Note how far it came."""
+        self._written = time.monotonic()
+        entry = {
+            "num_images": self.num_images,
+            "num_bytes": self.num_bytes,
+            "num_waiting": self.num_waiting,
+            "seconds": round(self._written - self._start, 2),
+            "num_steady": self._num_steady,
+            "seconds_steady": round(self._last - self._first, 2) if self._num_steady else 0.0,
+        }
+        self._hold.check()
+        write_json(self._place, entry)
+
+
 @contextmanager
-def record(folder: str | Path) -> Iterator[Callable[[], None]]:
-    """Note a session that came to its end. Call what it gives at every image that is done."""
-    start, times = time.monotonic(), list[float]()
-    yield lambda: times.append(time.monotonic())
-    # What is done when the first results arrive took its time during the start: the rate is that of what follows.
-    later = [moment for moment in times if moment > times[0] + _TOGETHER_S]
-    entry = {
-        "num_images": len(times),
-        "seconds": round(time.monotonic() - start, 2),
-        "num_steady": len(later),
-        "seconds_steady": round(later[-1] - times[0], 2) if later else 0.0,
-    }
-    place = join(folder, _LOG)
-    known = read_bytes(place).decode() if exists(place) else ""
-    write_text(place, known + json.dumps(entry) + "\n")
+def record(folder: str | Path, hold: Hold) -> Iterator[Session]:
+    """A session that is noted when it ends, and on its way, while this process holds the folder."""
+    session = Session(folder, hold)
+    try:
+        yield session
+    finally:
+        with suppress(Exception):  # what ended the session is what the user is to hear
+            session.write()
 
 
-def speed(folder: str | Path) -> dict[str, float | None]:
-    """Over the sessions that came to their end: seconds with start-up, and images per second after it."""
-    place = join(folder, _LOG)
-    if not exists(place):
+def figures(folder: str | Path, price_per_hour: float | None = None) -> dict[str, Any]:
+    """Over all sessions of a run: seconds with start-ups, images per second after them, bytes read, how many images
+    sessions that ended early had done and not committed, and with a price what a million images cost."""
+    entries = [read_json(file.place) for file in list_folder(join(folder, _FOLDER), suffix=".json")]
+    if not entries:
         return {}
-    entries = [json.loads(line) for line in read_bytes(place).decode().splitlines()]
-    seconds, num, steady = (sum(it[name] for it in entries) for name in ("seconds", "num_steady", "seconds_steady"))
-    return {"seconds": round(seconds, 1), "images_per_s": round(num / steady, 2) if steady else None}
+    totals = {name: sum(entry[name] for entry in entries) for name in entries[0]}
+    steady = totals["seconds_steady"]
+    rate = round(totals["num_steady"] / steady, 2) if steady else None
+    found = {
+        "num_sessions": len(entries),
+        "seconds": round(totals["seconds"], 1),
+        "images_per_s": rate,
+        "num_bytes_read": totals["num_bytes"],
+        "num_redone": totals["num_waiting"],
+        "share_redone": round(totals["num_waiting"] / max(1, totals["num_images"]), 4),
+    }
+    return found | ({"cost_per_million": cost_per_million(price_per_hour, rate)} if price_per_hour and rate else {})
+
+
+def cost_per_million(price_per_hour: float, images_per_s: float) -> float:
+    """What a million images cost, in the currency of the price."""
+    return round(price_per_hour / 3600 * 1e6 / images_per_s, 2)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from trygon.archive.detection import DetectorFile
 from trygon.archive.listing import Archive
 from trygon.archive.reading import Reading
-from trygon.models.folder import ImageTower
+from trygon.models.encoders.choice import EncoderChoice
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,6 @@ class Work:
     """Where the frames are, what finds animals in them (without it, whole frames count), and what makes vectors."""
 
     archive: Archive
-    model: ImageTower
+    encoder: EncoderChoice
     detector: DetectorFile | None
     reading: Reading = field(default_factory=Reading)

@@ -9,8 +9,8 @@ from ray.util.annotations import RayDeprecationWarning
 from trygon.cluster.local import inside_cluster
 
 
-def map_on_pool(dataset: Dataset, actor: type, *args: Any, size: int, **options: Any) -> Dataset:
-    """`dataset.map_batches` on `size` actors, made with `args`.
+def map_on_pool(dataset: Dataset, actor: type, *args: Any, size: int, num_threads: int = 1, **options: Any) -> Dataset:
+    """`dataset.map_batches` on `size` actors, made with `args`, each called by `num_threads` threads at once.
 
     A cluster's nodes come and go: lost actors come again there. On one machine a worker that died would die again, and
     the job's next run goes on.
@@ -22,7 +22,9 @@ def map_on_pool(dataset: Dataset, actor: type, *args: Any, size: int, **options:
         return dataset.map_batches(
             actor,
             fn_constructor_args=args,
-            compute=ActorPoolStrategy(size=size),
+            compute=ActorPoolStrategy(
+                size=size, max_concurrent_calls_per_actor=num_threads, enable_true_multi_threading=num_threads > 1
+            ),
             ray_remote_args_fn=lambda: {"max_restarts": restarts, "max_task_retries": restarts},
             **options,
         )

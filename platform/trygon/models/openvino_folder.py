@@ -1,0 +1,55 @@
+"""The folder of an exported encoder: OpenVINO's graph and weights, and a card that says what they were made of.
+
+It lies beside what it was made of, as MODEL/encoders/NAME. Imports neither torch nor OpenVINO.
+"""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trygon.errors import UserError
+from trygon.storage import exists, join, read_json
+
+GRAPH, WEIGHTS, CARD = "encoder.xml", "encoder.bin", "encoder.json"
+
+
+class EncoderCard(BaseModel):
+    """`encoder.json`. It is written last, so that a folder with a card is whole."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str
+    model: str
+    model_digest: str
+    """SHA-256 of the model's weights; blank for a model from the hub."""
+    digest: str
+    """SHA-256 over graph and weights."""
+    pictures: str
+    """Digest of the pictures that were given."""
+    num_fitted: int
+    """Pictures that the INT8 ranges were fitted to; 0 for fp32."""
+    num_compared: int
+    """Further ones, on which these vectors and the model's own were compared."""
+    least_cosine: float
+    mean_cosine: float
+    made_with: dict[str, str]
+    """Versions of the libraries."""
+
+    def made_of(self, encoder: str, model: str, model_digest: str, pictures: str) -> bool:
+        """Whether the same export of the same things would be this one."""
+        known = (self.encoder, self.model_digest or self.model, self.pictures)
+        return known == (encoder, model_digest or model, pictures)
+
+
+def encoder_place(ref: str, name: str) -> str:
+    """Where a model's encoder lies; blank for a model from the hub, beside which nothing can be written."""
+    return "" if ref.startswith("hf-hub:") else join(ref.removeprefix("local-dir:"), "encoders", name)
+
+
+def read_card(place: str) -> EncoderCard | None:
+    """The card of an exported encoder; None where there is none."""
+    card = join(place, CARD)
+    if not exists(card):
+        return None
+    try:
+        return EncoderCard.model_validate(read_json(card))
+    except ValidationError as error:
+        raise UserError(f"{card} was made by another version; remove the folder and export again") from error
