@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ImageFile
 
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.speciesnet import LABELS
@@ -24,7 +25,9 @@ from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.shots import Seen, Shot, write_run
 from trygon_jobs.export import ExportConfig
 
-validator = pytest.importorskip("megadetector.postprocessing.validate_batch_results")
+with pytest.MonkeyPatch.context() as _patch:
+    _patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)  # which megadetector sets for the whole process
+    validator = pytest.importorskip("megadetector.postprocessing.validate_batch_results")
 
 _CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
 LION = Taxon((*_CARNIVORE, "Felidae", "Panthera", "leo"), "lion")

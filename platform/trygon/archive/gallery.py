@@ -30,11 +30,12 @@ WITH ranked AS (
     SELECT {KEY} AS key, media_id, observation_id, coalesce(probability, 1) AS sure,
         row_number() OVER (PARTITION BY {KEY}, event_id ORDER BY probability DESC, observation_id) AS again
     FROM observations WHERE type = 'animal'
+), surest AS (
+    SELECT *, row_number() OVER (PARTITION BY key ORDER BY again, sure DESC, observation_id) AS place FROM ranked
 )
 SELECT key, media_id, sure,
-    row_number() OVER (PARTITION BY key ORDER BY again, sure DESC, observation_id) AS surest,
-    row_number() OVER (PARTITION BY key ORDER BY again, sure, observation_id DESC) AS doubtful
-FROM ranked QUALIFY surest <= {{most}} OR doubtful <= {{few}}
+    row_number() OVER (PARTITION BY key, place <= {{most}} ORDER BY again, sure, observation_id DESC) AS doubtful
+FROM surest QUALIFY place <= {{most}} OR doubtful <= {{few}}
 ORDER BY key, sure DESC, media_id
 """
 _IN = "media_id IN (SELECT media_id FROM chosen)"
