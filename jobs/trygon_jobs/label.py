@@ -245,6 +245,7 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", 
     from trygon.archive.parts import Parts
     from trygon.archive.sessions import bind, record
     from trygon.storage import join, write_json
+    from trygon_jobs.estimate import estimate
 
     model = work.encoder.tower
     makers = {"model": model.digest or model.ref, "encoder": work.encoder.identity}
@@ -255,27 +256,11 @@ def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", 
     plan = parts.plan(files, config.part_size)
     if plan:
         todo = [file for part in plan for file in part.files]
-        _estimate(config, len(files), len(todo), sum(file.bytes for file in todo))
+        estimate(config.out, config.price_per_hour, len(files), len(todo), sum(file.bytes for file in todo))
         with record(config.out, hold) as session:
             results = _results(config, (file.path for file in files))
             _run_plan(config, work, results, parts, plan, len(files), session)
             hold.check()
-
-
-def _estimate(config: LabelConfig, num_files: int, num_todo: int, num_bytes: int) -> None:
-    """Say what there is to do and, where earlier sessions tell how fast this goes, how long that takes."""
-    from trygon.archive.sessions import cost_per_million, figures
-    from trygon_jobs.progress import duration
-
-    known = figures(config.out)
-    said = f"{num_files:,} images, {num_todo:,} to do, {num_bytes / 1e9:.1f} GB to read"
-    if known.get("num_redone"):
-        said += f"; {known['num_redone']:,} of them again ({100 * known['share_redone']:.1f} % of what was done)"
-    if rate := known.get("images_per_s"):
-        said += f"; at {rate:.1f} images/s as before some {duration(num_todo / rate)}"
-        if config.price_per_hour:
-            said += f", for {cost_per_million(config.price_per_hour, rate) * num_todo / 1e6:,.2f}"
-    print(said, file=sys.stderr, flush=True)
 
 
 def _digest(config: LabelConfig, work: "Work") -> str:

@@ -132,7 +132,7 @@ def pybioclip(tree: TaxonTree) -> tuple[str, Callable[[np.ndarray], list[tuple[l
     def run(row_N: np.ndarray) -> list[tuple[list[str], float]]:
         rank = TheirRank[PYBIOCLIP_RANK.name]
         found = classifier.format_grouped_probs("image", torch.from_numpy(row_N), rank, MIN_PROBABILITY, TOP)
-        return [([row[name] for name in ranks], row["score"]) for row in found]
+        return [([str(row[name]) for name in ranks], float(row["score"])) for row in found]
 
     return "pybioclip's own `format_grouped_probs`", run
 

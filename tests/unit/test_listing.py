@@ -19,8 +19,8 @@ def test_frames_of_any_case_are_listed_in_order_and_the_rest_is_counted(tmp_path
     _touch(tmp_path, "b/IMG_1.JPG", "a/IMG_1.jpeg", "a/x.PnG", "a/notes.txt", "a/clip.avi", ".hidden/IMG_2.JPG")
     _touch(tmp_path, "a/._IMG_1.JPG", "$RECYCLE.BIN/IMG_3.JPG", "a/.DS_Store", "__MACOSX/IMG_4.JPG")
     files, num_ignored = Archive(str(tmp_path)).list()
-    assert [file.path for file in files] == ["a/IMG_1.jpeg", "a/x.PnG", "b/IMG_1.JPG"]
-    assert num_ignored == 2
+    assert [file.path for file in files] == ["a/IMG_1.jpeg", "a/clip.avi", "a/x.PnG", "b/IMG_1.JPG"]
+    assert num_ignored == 1
 
 
 def test_pictures_of_runs_within_the_archive_are_no_frames(tmp_path: Path) -> None:

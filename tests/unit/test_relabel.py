@@ -59,7 +59,7 @@ def place(tmp_path: Path) -> Path:
     )
     write_json(tmp_path / "run/config.json", config.model_dump(mode="json"))
     write_json(tmp_path / "run/made-with.json", {"model": "digest", "detector": "none"})
-    about = {"num_ignored": 2, "archive": "gone", "model": "some-model", "detector": None}
+    about = {"num_ignored": 2, "archive": "gone", "model": "some-model", "encoder": "torch", "detector": None}
     write_json(tmp_path / "run/summary.json", run.summary | about)
     return tmp_path
 
