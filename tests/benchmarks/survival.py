@@ -1,11 +1,11 @@
 """A training run that is killed twice on its way, beside one that nothing happened to, from and to object storage.
 
-    python tests/benchmarks/survival.py OUT [--images 50000] [--epochs 2]
+    python tests/benchmarks/survival.py OUT [--images 56000] [--epochs 2]
 
 Pictures of a synthetic tree of life are curated to an S3 endpoint on loopback, at 64 pixels. Two workers train a small
 model on them from there, and write to there. One run is left alone. The other is killed with SIGKILL, the program and
 all that it had started, after a third of its steps and again after two thirds, and the command is given again each
-time. Then both models name the validation pictures. Some 20 minutes on two cores.
+time. Then both models name the validation pictures. Under an hour on two cores.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def main() -> None:
     """Run both, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--images", type=int, default=56_000)
     parser.add_argument("--epochs", type=int, default=2)
     options = parser.parse_args()
     out = options.out.absolute()
