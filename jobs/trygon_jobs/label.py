@@ -1,5 +1,6 @@
 """`trygon label`: a camera-trap archive to detections, names, events, exports and a page with pictures."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from pydantic import Field, model_validator
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, TimeZone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,20 +16,28 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from trygon.archive.deployments import Deployments
     from trygon.archive.detection import DetectorFile
-    from trygon.archive.listing import MediaFile
-    from trygon.archive.parts import Part, Parts
+    from trygon.archive.listing import Archive, Listing
+    from trygon.archive.parts import Parts
+    from trygon.archive.planning import Plan
     from trygon.archive.run import Run
     from trygon.archive.work import Work
     from trygon.labelling.choice import Choice
     from trygon.lease import Hold
 
 
+_COMPARING = (
+    "note: files were written to or copied since they were done: they are read to see whether they are still the same"
+)
+
+
 class LabelConfig(JobConfig):
     """One labelling run."""
 
     archive: str = ""
-    """The folder with the cameras' files, or an s3:// prefix; not needed with --from-run."""
+    """The cameras' files: a folder, a zip or tar, or a list of files (CSV, COCO Camera Traps JSON, Camtrap DP,
+    Wildlife Insights); on disk or at an s3:// address. Not needed with --from-run."""
     model: str = ""
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME; not needed with --from-run."""
     labels: Place = ""
@@ -53,10 +62,15 @@ class LabelConfig(JobConfig):
     """How many of the best taxa are kept for each animal."""
     repeats: int = Field(20, ge=0)
     """The same box in so many frames of a deployment, over several events, is set aside; 0 keeps all."""
-    time_zone: str = Field("+00:00", pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")
-    """Offset of the cameras' clocks from UTC, for the exports."""
+    images: Place | None = None
+    """Where the files of a list are: a folder, a zip or tar, or an s3:// prefix. Without it, beside the list."""
+    time_zone: TimeZone = "+00:00"
+    """Zone of the cameras' clocks, such as +03:00 or Africa/Nairobi."""
     deployments: Path | None = None
-    """A CSV with deployment,latitude,longitude, for the exports."""
+    """A CSV with a column deployment, and any of latitude, longitude, start, end, and path: the files below that
+    folder of the archive, or of a pattern with *, belong to the deployment."""
+    deployment_pattern: str = ""
+    """A regular expression that is looked for in each path; what its group named deployment finds is the name."""
     part_size: int = Field(64, ge=1)
     """Frames that are committed together: at most that many, for each worker, are done again after a crash."""
     num_workers: int = Field(0, ge=0)
@@ -79,41 +93,42 @@ class LabelConfig(JobConfig):
 
 def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
     """Label a camera-trap archive: detections, names at the rank that can be trusted, events, exports, a page."""
-    from trygon.archive.exports.options import read_places
-    from trygon.archive.parts import Parts
     from trygon.disk import only_writer, writing_to
+    from trygon.storage import digest_texts
 
-    read_places(config.deployments) if config.deployments else None
     if config.from_run:
         config, done = _relabel(config)
     else:
         work, choice = _prepare(config)
+        deployments = _deployments(config, work)
         with writing_to(config.out), only_writer(config.out) as hold:
-            files, num_ignored = work.archive.list(skip=config.out)
-            hold.check()
-            _label_missing(config, work, files, hold)
-            media = Parts(config.out).media({file.media_id for file in files})
-            assert media.num_rows == len(files), "every listed file is in exactly one part"
-            detector = work.detector.card.name if work.detector else None
+            listing = _list(config, work, deployments, hold)
+            last = _label_missing(config, work, listing, hold)
+            media, num_removed = _media(config.out, listing, deployments.table(), hold)
             about = {
-                "num_ignored": num_ignored,
+                "num_ignored": listing.num_ignored,
+                "num_removed": num_removed,
                 "archive": config.archive,
                 "model": config.model,
-                "detector": detector,
+                "detector": work.detector.card.name if work.detector else None,
             }
-            done = _finish(config, choice, media, about, hold)
+            # Files that were done again are listed as before: the last part tells of them.
+            state = digest_texts([listing.digest, repr(deployments.known), str(last)])
+            done = _finish(config, choice, media, state, about, hold)
     _tell(config.out, done)
 
 
 def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     """Name the vectors of a finished run; the config with what it takes over from there."""
+    from trygon.archive.deployments import deployments_of
+    from trygon.archive.parts import Parts, write_table
     from trygon.archive.relabelling import carry_over, require_labels
     from trygon.archive.run import Run
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
     from trygon.labelling.choice import choose
-    from trygon.storage import is_same, join, write_json
+    from trygon.storage import digest_texts, is_same, join, write_json
 
     if is_same(config.out, config.from_run):
         raise UserError(f"--out {config.out} is the run itself: give the command that made it, or another --out")
@@ -127,12 +142,20 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     choice = choose(bank, config.clade, config.names, config.checklist)
     with writing_to(config.out), only_writer(config.out) as hold:
         carry_over(config.from_run, config.out, hold)
+        Parts(config.out, hold).settle()
         write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
-        about = {name: run.summary[name] for name in ("num_ignored", "archive", "model", "detector")}
-        return config, _finish(config, choice, run.media, about, hold)
+        known = deployments_of(config.from_run, config.deployments, config.time_zone)
+        write_table(join(config.out, "deployments.parquet"), known)
+        kept = ("num_ignored", "num_removed", "archive", "model", "detector")
+        about = {name: run.summary[name] for name in kept}
+        state = digest_texts([*map(str, run.media["media_id"].to_pylist()), str(known.to_pylist())])
+        return config, _finish(config, choice, run.media, state, about, hold)
 
 
-_OF_THE_RUN = ("archive", "model", "labels", "detector", "time_zone", "deployments", "label_truncated", "people")
+_OF_THE_RUN = (
+    *("archive", "images", "model", "labels", "detector", "time_zone", "deployments", "deployment_pattern"),
+    *("label_truncated", "people"),
+)
 """What a run that is named anew takes over, unless the command says otherwise."""
 
 
@@ -141,21 +164,26 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     from trygon.archive.listing import Archive
     from trygon.archive.reading import Reading
     from trygon.archive.work import Work
-    from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
     from trygon.labelling.choice import choose
     from trygon.models.folder import absolute_ref, describe
-    from trygon.storage import absolute
 
-    archive = Archive(absolute(config.archive))
-    if archive.local and not archive.local.is_dir():
-        raise UserError(f"the archive {config.archive} is not a folder; give the folder that holds the cameras' files")
+    archive = Archive.of(config.archive, config.images, config.out)
+    archive.require()
     bank = LabelBank.load(config.labels)
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
     reading = Reading(config.file_timeout, config.label_truncated)
     choice = choose(bank, config.clade, config.names, config.checklist)
     return Work(archive, model, _detector(config.detector), reading), choice
+
+
+def _deployments(config: LabelConfig, work: "Work") -> "Deployments":
+    """What a list and the table say of them, and how files get theirs."""
+    from trygon.archive.deployments import Deployments, read_deployments
+
+    given = read_deployments(config.deployments, config.time_zone) if config.deployments else ()
+    return Deployments((*work.archive.deployments(config.time_zone), *given), config.deployment_pattern)
 
 
 def _kept(config: LabelConfig) -> LabelConfig:
@@ -166,6 +194,7 @@ def _kept(config: LabelConfig) -> LabelConfig:
     detector, deployments = config.detector, config.deployments
     paths = {
         "archive": absolute(config.archive),
+        "images": absolute(config.images) if config.images else None,
         "model": absolute_ref(config.model),
         "labels": absolute(config.labels),
         "out": absolute(config.out),
@@ -191,22 +220,45 @@ def _detector(choice: str | None) -> "DetectorFile | None":
     return DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
 
 
-def _label_missing(config: LabelConfig, work: "Work", files: "list[MediaFile]", hold: "Hold") -> None:
-    """Detect and embed the frames that no committed part holds."""
-    from trygon.archive.parts import Parts
-    from trygon.archive.sessions import bind, record
+def _list(config: LabelConfig, work: "Work", deployments: "Deployments", hold: "Hold") -> "Listing":
+    """Bind the run folder to what makes its vectors, and list the archive into it."""
+    from trygon.archive.listing import write_listing
+    from trygon.archive.sessions import bind
     from trygon.storage import join, write_json
 
     makers = {"model": work.model.digest or work.model.ref, "detector": _digest(work)}
     bind(config.out, makers | {"setting of --label-truncated": str(config.label_truncated)})
+    listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)
     write_json(join(config.out, "config.json"), _kept(config).model_dump(mode="json"))
+    return listing
+
+
+def _label_missing(config: LabelConfig, work: "Work", listing: "Listing", hold: "Hold") -> int:
+    """Detect and embed the frames that no committed part holds as they are now; the number of the last part."""
+    from trygon.archive.parts import Parts
+    from trygon.archive.planning import plan_missing
+    from trygon.archive.sessions import record
+
     parts = Parts(config.out, hold)
     parts.clean()
-    plan = parts.plan(files, config.part_size)
-    if plan:
+    plan = plan_missing(parts, listing, config.part_size, _comparing(work.archive))
+    if plan.sizes:
         with record(config.out) as tick:
-            _run_plan(work, parts, plan, config.num_workers, len(files), tick)
+            _run_plan(work, parts, plan, config.num_workers, listing.num_files, tick)
             hold.check()
+    return plan.first + len(plan.sizes)
+
+
+def _comparing(archive: "Archive") -> "Callable[[str, str | None], bytes]":
+    """Reads what is to be compared with what it was, and says once that this takes its time."""
+    turn = itertools.count()
+
+    def read(path: str, member: str | None) -> bytes:
+        if next(turn) == 0:  # one thread has it
+            print(_COMPARING, file=sys.stderr)
+        return archive.read(path, member)
+
+    return read
 
 
 def _digest(work: "Work") -> str:
@@ -216,7 +268,7 @@ def _digest(work: "Work") -> str:
 def _run_plan(
     work: "Work",
     parts: "Parts",
-    plan: "list[Part]",
+    plan: "Plan",
     num_workers: int,
     total: int,
     tick: "Callable[[], None]",
@@ -225,9 +277,8 @@ def _run_plan(
     from trygon.cluster.local import start_ray
     from trygon_jobs.progress import counting
 
-    writer = PartWriter(parts, plan)
-    todo = sum(len(part.files) for part in plan)
-    with counting("label", total=total, done=total - todo, unit="images") as advance:
+    writer = PartWriter(parts, plan.first, plan.sizes)
+    with counting("label", total=total, done=total - plan.num_files, unit="images") as advance:
         start_ray()
         # Only now: Ray Data reads the settings of its log when it is imported.
         from trygon.archive.pipeline import label_frames
@@ -239,14 +290,17 @@ def _run_plan(
     assert not writer.num_open, "the pipeline returned every frame"
 
 
-def _finish(config: LabelConfig, choice: "Choice", media: "pa.Table", about: "dict[str, Any]", hold: "Hold") -> bool:
-    """Classify and write everything that follows from the parts; False where it stands already."""
+def _finish(
+    config: LabelConfig, choice: "Choice", media: "pa.Table", state: str, about: "dict[str, Any]", hold: "Hold"
+) -> bool:
+    """Classify and write everything that follows from the parts; False where it stands already. `state` is another
+    one when the files are."""
     from trygon.archive.labelling import Naming, finish
     from trygon.archive.run import SUMMARY
     from trygon.archive.sessions import speed
     from trygon.labelling.classification import Classifier
     from trygon.labelling.lists import report
-    from trygon.storage import digest_file, digest_texts, exists, join, read_json, remove_file, write_json, write_text
+    from trygon.storage import digest_texts, exists, join, read_json, remove_file, write_json, write_text
 
     bank = choice.bank
     for note in choice.notes:
@@ -254,18 +308,16 @@ def _finish(config: LabelConfig, choice: "Choice", media: "pa.Table", about: "di
     stamp = digest_texts(
         [
             _kept(config).model_dump_json(),
-            # The table is edited where it lies: its path says nothing of what is in it.
-            digest_file(config.deployments) if config.deployments else "",
             choice.digest,
             *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),
-            digest_texts(map(str, media["media_id"].to_pylist())),
+            state,
         ]
     )
-    known = join(config.out, SUMMARY)
-    if exists(known) and read_json(known).get("stamp") == stamp:
+    summary = join(config.out, SUMMARY)
+    if exists(summary) and read_json(summary).get("stamp") == stamp:
         return False
     hold.check()
-    remove_file(known)
+    remove_file(summary)
     for kind, matches in choice.matches.items():
         write_text(join(config.out, f"{kind}.csv"), report(matches))
     classifier = Classifier(bank, config.confidence_floor, config.top, choice.allowed_N)
@@ -273,28 +325,46 @@ def _finish(config: LabelConfig, choice: "Choice", media: "pa.Table", about: "di
     run = finish(config.out, media, Naming(classifier, config.event_gap, config.repeats), about, hold)
     _export(config, run, hold)
     hold.check()
-    write_json(known, run.summary | {"stamp": stamp})
+    write_json(summary, run.summary | {"stamp": stamp})
     return True
 
 
 def _export(config: LabelConfig, run: "Run", hold: "Hold") -> None:
     """What other tools and people read."""
     from trygon.archive.exports import EXPORTS, ExportOptions
-    from trygon.archive.exports.options import read_places
     from trygon.archive.listing import Archive
+    from trygon.archive.parts import read_table
     from trygon.archive.report import write_report
     from trygon.mirror import made_here
-    from trygon.storage import absolute, join
+    from trygon.storage import join
 
-    places = read_places(config.deployments) if config.deployments else {}
-    options = ExportOptions(places, config.time_zone, Path(config.archive.split("?")[0]).name or "Camera-trap archive")
+    title = Path(config.archive.split("?")[0]).name or "Camera-trap archive"
+    options = ExportOptions.of(read_table(join(config.out, "deployments.parquet")), config.time_zone, title)
     with made_here(config.out, "observations.csv", hold) as folder:
         EXPORTS["csv"](run, folder, options)
     with made_here(join(config.out, "export", "camtrap-dp"), "datapackage.json", hold) as folder:
         for note in EXPORTS["camtrap-dp"](run, folder, options):
             print(f"note: {note}", file=sys.stderr)
     with made_here(join(config.out, "report"), "index.html", hold) as folder:
-        write_report(run, Archive(absolute(config.archive)), folder)
+        write_report(run, Archive.of(config.archive, config.images, config.out), folder)
+
+
+def _media(out: str, listing: "Listing", deployments: "pa.Table", hold: "Hold") -> "tuple[pa.Table, int]":
+    """MEDIA of the listed files, and how many the archive has lost; writes these, and what is known of deployments."""
+    from datetime import datetime
+
+    from trygon.archive.clocks import check_clocks
+    from trygon.archive.parts import Parts, write_table
+    from trygon.archive.presence import sort_media
+    from trygon.storage import join
+
+    parts = Parts(out, hold)
+    parts.settle()
+    media, removed = sort_media(parts, listing)
+    for name, table in (("removed", removed), ("deployments", deployments)):
+        hold.check()
+        write_table(join(out, f"{name}.parquet"), table)
+    return check_clocks(media, deployments, datetime.now()), removed.num_rows
 
 
 def _tell(out: str, done: bool) -> None:
@@ -307,6 +377,8 @@ def _tell(out: str, done: bool) -> None:
     print(
         f"{summary['num_files']} images of {summary['num_deployments']} cameras: {summary['num_with_animals']} with "
         f"animals, {summary['num_blank']} blank, {summary['num_failed']} could not be read"
+        + (f"; {summary['num_removed']} are no longer there" if summary["num_removed"] else "")
+        + (f"; {summary['num_wrong_clock']} from a clock that is wrong" if summary["num_wrong_clock"] else "")
         + ("" if done else " (all of it stood here already)")
     )
     print(

@@ -34,7 +34,7 @@ def read_frame(archive: Archive, listed: Mapping[str, Any], input_side: int, rea
     """Columns of MEDIA and FRAME for one listed file. Raises `TrygonError` where the whole archive cannot be read."""
     row: dict[str, Any] = {}
     try:
-        for columns in within(reading.timeout_s, _read(archive, listed["path"], input_side, reading)):
+        for columns in within(reading.timeout_s, _read(archive, listed, input_side, reading)):
             row |= columns
     except TimeoutError as error:
         reason = fault(archive, error)
@@ -44,10 +44,10 @@ def read_frame(archive: Archive, listed: Mapping[str, Any], input_side: int, rea
     return row
 
 
-def _read(archive: Archive, path: str, input_side: int, reading: Reading) -> Iterator[dict[str, Any]]:
+def _read(archive: Archive, listed: Mapping[str, Any], input_side: int, reading: Reading) -> Iterator[dict[str, Any]]:
     """What is known of the file, as it becomes known."""
     try:
-        data = read_file(archive, path)
+        data = read_file(archive, listed["path"], listed.get("member"))
         yield {"digest": hashlib.sha256(data).hexdigest()} | asdict(read_header(data))
         image, share = _decode(data)
     except BadImage as error:

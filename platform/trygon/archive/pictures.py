@@ -41,7 +41,7 @@ def output_picture(
     if persons and people is People.WITHHOLD:
         return None
     try:
-        image = _decoded(archive.read(media["path"]), media, min_side)
+        image = _decoded(archive.read(media["path"], media.get("member")), media, min_side)
     except (OSError, BadImage):
         return None
     if people is not People.SHOW:

@@ -3,7 +3,7 @@
 Every frame is read and decoded once. What cannot be used is a row with a reason. Nothing is written here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop
 from trygon.archive.frames import FRAME, read_frame
-from trygon.archive.parts import Part
+from trygon.archive.planning import Plan
 from trygon.archive.work import Work
 from trygon.cluster.pool import map_on_pool
 from trygon.data.images import square, to_array
@@ -28,8 +28,6 @@ _BATCH = 8
 _BLOCK_BYTES = 48 << 20
 """Blocks of decoded frames: small, so that progress is steady and memory bounded."""
 
-_LISTED = pa.schema([("part", pa.int64()), ("media_id", pa.int64()), ("path", pa.string()), ("bytes", pa.int64())])
-_LISTED = _LISTED.append(pa.field("deployment", pa.string()))
 _OUTPUT = pa.schema(
     [pa.field("part", pa.int64()), *MEDIA, pa.field("detections", pa.list_(pa.struct(list(DETECTION))))]
 )
@@ -53,13 +51,13 @@ class Workers:
         return cls(wanted or max(1, (cpus - 1) // each), each, 0)
 
 
-def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+def label_frames(work: Work, plan: Plan, num_workers: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
     """Part number and row (MEDIA with `detections`) of every planned frame, in any order. Ray must be running."""
     DataContext.get_current().target_max_block_size = _BLOCK_BYTES
     workers = Workers.fit(ray.cluster_resources(), num_workers)
     read = work.detector.card.input_side if work.detector else 0
-    frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
-        _read_batch(work, read), batch_size=_BATCH, batch_format="pyarrow"
+    frames = ray.data.range(len(plan.sizes), override_num_blocks=len(plan.sizes)).map_batches(
+        _read_parts(plan, work, read), batch_size=1, batch_format="pyarrow"
     )
     rows = map_on_pool(
         frames,
@@ -80,17 +78,18 @@ def label_frames(work: Work, plan: Sequence[Part], num_workers: int = 0) -> Iter
         raise origin(error) from error
 
 
-def _listed(part: Part) -> pa.Table:
-    rows = [(part.number, file.media_id, file.path, file.bytes, file.deployment) for file in part.files]
-    return pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
+def _read_parts(plan: Plan, work: Work, input_side: int) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    def read(listed: dict[str, Any]) -> dict[str, Any]:
+        # What a listing refuses is not looked at.
+        return {} if listed["failure"] else read_frame(work.archive, listed, input_side, work.reading)
 
+    def read_all(indices: pa.Table) -> Iterator[pa.Table]:
+        for index in indices["id"].to_pylist():
+            for batch in plan.part(index).to_batches(max_chunksize=_BATCH):
+                rows = [row | {"part": plan.first + index} | read(row) for row in batch.to_pylist()]
+                yield pa.Table.from_pylist(rows, _FRAME)
 
-def _read_batch(work: Work, input_side: int) -> Callable[[pa.Table], pa.Table]:
-    def read(batch: pa.Table) -> pa.Table:
-        rows = [row | read_frame(work.archive, row, input_side, work.reading) for row in batch.to_pylist()]
-        return pa.Table.from_pylist(rows, _FRAME)
-
-    return read
+    return read_all
 
 
 _FRAME = pa.schema([pa.field("part", pa.int64()), *MEDIA, *FRAME])

@@ -34,11 +34,11 @@ class Reading:
     """Whether what can be seen of a file that was cut off counts as a frame."""
 
 
-def read_file(archive: Archive, path: str) -> bytes:
+def read_file(archive: Archive, path: str, member: str | None = None) -> bytes:
     """A file's content. Raises `BadImage` with reason vanished, unreadable, denied, timeout or s3_error, and
     `TrygonError` where the archive is the reason."""
     try:
-        return archive.read(path)
+        return archive.read(path, member)
     except (OSError, TrygonError) as error:
         raise fault(archive, error) from error
 
@@ -72,12 +72,15 @@ def _answers(archive: Archive) -> bool:
 
 def _ask(archive: Archive) -> Iterator[bool]:
     """Whether the archive is still there: a disk that was pulled out leaves no folder, or an empty one."""
-    address = address_of(archive.uri)
+    address = address_of(archive.root)
     if address:
         yield s3.answers(address)
         return
+    if os.path.isfile(archive.root):
+        yield True
+        return
     try:
-        with os.scandir(archive.uri) as entries:
+        with os.scandir(archive.root) as entries:
             yield next(entries, None) is not None
     except OSError:
         yield False
