@@ -29,7 +29,7 @@ _BATCH = 8
 _THREADS = 4
 """That share a network on CPUs, where there are as many."""
 
-_BLOCK_BYTES = 48 << 20
+_BLOCK_BYTES, _LEAST_BLOCK_BYTES = 48 << 20, 1 << 20
 """Blocks of decoded frames: small, so that progress is steady and memory bounded."""
 
 _LISTED = pa.schema([("part", pa.int64()), ("media_id", pa.int64()), ("path", pa.string()), ("bytes", pa.int64())])
@@ -71,7 +71,7 @@ def label_frames(
 
     Boxes are those of `results`, where they are given, and else those that the detector finds.
     """
-    DataContext.get_current().target_max_block_size = _BLOCK_BYTES
+    DataContext.get_current().target_max_block_size = _block_bytes(work, results)
     workers = Workers.fit(ray.cluster_resources(), num_workers, ENCODERS[work.encoder.name].on_gpu)
     frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
         _read_batch(work, ray.put(results)), batch_size=_BATCH, batch_format="pyarrow"
@@ -95,6 +95,13 @@ def label_frames(
     except RayError as error:
         # Our own errors say in one line what the user can mend.
         raise origin(error) from error
+
+
+def _block_bytes(work: Work, results: Results | None) -> int:
+    """A worker's thread takes a block at a time: of whole frames, which are small, a block is no more than a batch."""
+    if results or work.detector:
+        return _BLOCK_BYTES
+    return max(_LEAST_BLOCK_BYTES, _BATCH * 3 * work.encoder.tower.side**2)
 
 
 def _listed(part: Part) -> pa.Table:
