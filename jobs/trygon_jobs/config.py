@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 _URL = re.compile(r"[a-z][a-z0-9+]+:/")
 
@@ -28,6 +28,22 @@ def _place(value: Any) -> Any:
 IS_PLACE = BeforeValidator(_place)
 Place = Annotated[str, IS_PLACE]
 """Where files lie or shall lie: a path on this machine, or an s3:// address."""
+
+
+def _time_zone(value: str) -> str:
+    """A ValueError where there is no such zone."""
+    from trygon.archive.zones import zone_of
+    from trygon.errors import UserError
+
+    try:
+        zone_of(value)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+"""An offset such as +03:00, or a place of the IANA database such as Africa/Nairobi."""
 
 
 class JobConfig(BaseModel):

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import Field
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, TimeZone
 
 
 class ExportConfig(JobConfig):
@@ -21,10 +20,10 @@ class ExportConfig(JobConfig):
     )
     """Camtrap DP 1.0.2; one flat CSV; MegaDetector's JSON 1.6; the same with a CSV for Timelapse; Wildlife Insights'
     batch upload; COCO Camera Traps; SpeciesNet's predictions."""
-    time_zone: str | None = Field(None, pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$")
-    """Offset of the cameras' clocks from UTC; without it, the one that the run was given."""
+    time_zone: TimeZone | None = None
+    """Zone of the cameras' clocks, such as +03:00 or Africa/Nairobi; without it, the one that the run was given."""
     deployments: Path | None = None
-    """A CSV with deployment,latitude,longitude; without it, the one that the run was given."""
+    """A CSV with deployment,latitude,longitude and maybe start,end; it goes before what the run knows of them."""
     title: str | None = None
     """Title of the project; without it, the archive's name."""
     by_url: bool = False
@@ -33,8 +32,8 @@ class ExportConfig(JobConfig):
 
 def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     """Export a labelled archive in another tool's format."""
+    from trygon.archive.deployments import deployments_of
     from trygon.archive.exports import EXPORTS, ExportOptions
-    from trygon.archive.exports.options import read_places
     from trygon.archive.run import Run
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
@@ -44,10 +43,10 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     if is_same(config.out, config.run):
         raise UserError(f"--out {config.out} is the run itself, whose files it would replace: give another --out")
     run = Run.open(config.run)
-    table = config.deployments or (Path(run.config["deployments"]) if run.config["deployments"] else None)
-    options = ExportOptions(
-        read_places(table) if table else {},
-        config.time_zone or run.config["time_zone"],
+    zone = config.time_zone or run.config["time_zone"]
+    options = ExportOptions.of(
+        deployments_of(config.run, config.deployments, zone),
+        zone,
         config.title or Path(run.config["archive"].split("?")[0]).name,
         config.by_url,
     )

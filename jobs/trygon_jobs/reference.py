@@ -23,7 +23,9 @@ from trygon_jobs.config import IS_PLACE
 _TABLES = {
     "SAMPLE": "samples, in shards",
     "REJECT": "rejects.parquet",
+    "LISTED": "listing.parquet",
     "MEDIA": "media.parquet",
+    "DEPLOYMENT": "deployments.parquet",
     "BOX": "detections.parquet",
     "DETECTION": "vectors/",
     "OBSERVATION": "observations.parquet",

@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -284,20 +284,41 @@ def _code_of(error: Exception) -> tuple[str, int]:
     return (found[1], int(found[2] or 0)) if found else ("", 0)
 
 
-def list_objects(address: Address, limit: int | None = None, begin: str = "", deep: bool = True) -> list[Object]:
-    """The objects below an address by key, at most `limit`, page by page: those whose keys go on with `begin`, and
-    unless `deep`, without those of folders within."""
+def list_pages(
+    address: Address, limit: int | None = None, begin: str = "", deep: bool = True
+) -> Iterator[list[Object]]:
+    """The objects below an address by key, page by page: those whose keys go on with `begin`, and unless `deep`,
+    without those of folders within. A page has at most `limit`."""
 
     where = {"Bucket": address.bucket, "Prefix": address.prefix + begin, "Delimiter": "" if deep else "/"}
     where |= {"MaxKeys": limit} if limit else {}
-    objects: list[Object] = []
     while True:
         # Each page on its own: a million objects are a thousand requests, and keys may expire between them.
         page = persist(address, lambda: client(address).list_objects_v2(**where))
-        objects += [Object(it["Key"], int(it["Size"]), it["ETag"].strip('"')) for it in page.get("Contents", ())]
-        if not page.get("IsTruncated") or (limit and len(objects) >= limit):
-            return objects[:limit]
+        yield [Object(it["Key"], int(it["Size"]), it["ETag"].strip('"')) for it in page.get("Contents", ())]
+        if not page.get("IsTruncated"):
+            return
         where["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def list_objects(address: Address, limit: int | None = None, begin: str = "", deep: bool = True) -> list[Object]:
+    """All of `list_pages` together, at most `limit`."""
+    objects: list[Object] = []
+    for page in list_pages(address, limit, begin, deep):
+        objects += page
+        if limit and len(objects) >= limit:
+            break
+    return objects[:limit]
+
+
+def read(address: Address) -> bytes:
+    """The whole object, by the name that it has: pyarrow takes `..` and `//` in a key for folders. Raises
+    FileNotFoundError."""
+
+    def get() -> bytes:
+        return client(address).get_object(Bucket=address.bucket, Key=address.key)["Body"].read()
+
+    return persist(address, get)
 
 
 def answers(address: Address) -> bool:

@@ -56,14 +56,34 @@ COUNT = pa.schema(
 )
 """One row a taxon of a split and a source."""
 
+LISTED = pa.schema(
+    [
+        pa.field("media_id", pa.int64(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),  # relative to the archive, forward slashes
+        pa.field("deployment", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("mark", pa.int64(), nullable=False),  # of the content: time of writing, ETag or checksum
+        pa.field("member", pa.string()),  # where in its container; null for a file of its own
+        pa.field("failure", pa.string()),  # why it is not to be read
+        pa.field("timestamp", pa.timestamp("s")),  # that a list gives, in place of the picture's own
+        pa.field("sequence", pa.string()),  # the burst that a list names
+    ]
+)
+"""One row a file of the archive that is to be labelled, before it is read."""
+
 MEDIA = pa.schema(
     [
         pa.field("media_id", pa.int64(), nullable=False),
         pa.field("path", pa.string(), nullable=False),  # relative to the archive, forward slashes
         pa.field("deployment", pa.string(), nullable=False),
         pa.field("bytes", pa.int64()),
+        pa.field("mark", pa.int64()),  # as in LISTED: by it a changed file is found
+        pa.field("member", pa.string()),  # where in its container; null for a file of its own
+        pa.field("sequence", pa.string()),  # the burst that a list names
         pa.field("digest", pa.string()),  # SHA-256 of the content, hex: copies show; null where nothing could be read
         pa.field("timestamp", pa.timestamp("s")),  # the camera's own clock, no time zone
+        # Why the clock cannot be right: before_2001 (timestamp is then null), future, backward, outside_deployment.
+        pa.field("clock", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("make", pa.string()),
@@ -87,8 +107,8 @@ FAILURES = {
     "empty": "has no bytes",
     "truncated": "was cut off; the share that was decoded stands beside it",
     "not_an_image": "is no picture or video, whatever it is called",
-    "unsupported": "is a picture of a format that is not read here, such as HEIC",
-    "too_large": "claims more than 200 megapixels",
+    "unsupported": "is a picture of a format that is not read here, such as HEIC, or packed in such a way; or a link",
+    "too_large": "claims more than 200 megapixels, or 512 MB within a zip or tar",
     "undecodable": "is a picture that the decoder gives up on",
     "unreadable": "cannot be read from the disk",
     "vanished": "was listed, and gone when it was to be read",
@@ -96,9 +116,25 @@ FAILURES = {
     "s3_error": "S3 gave an error for this object, and gave it again after all retries",
     "not_in_detections": "has no entry in the file given with --detections",
     "failed_in_detections": "failed where the file given with --detections was made, or its entry is broken",
+    "missing": "is in the list, and not where the list says",
+    "outside": "has a path in a list, zip or tar that leads out of the archive",
+    "nested": "is a zip or tar within another one",
+    "encrypted": "is locked with a password in a zip",
+    "damaged_archive": "is a zip or tar that is not whole, or no such file",
     "timeout": "took longer to read or decode than --file-timeout",
 }
 """Why a file of an archive has no frame, in words that tables count."""
+
+DEPLOYMENT = pa.schema(
+    [
+        pa.field("deployment", pa.string(), nullable=False),
+        pa.field("latitude", pa.float64()),
+        pa.field("longitude", pa.float64()),
+        pa.field("start", pa.timestamp("s")),  # as the camera's clock should show it, like the end
+        pa.field("end", pa.timestamp("s")),
+    ]
+)
+"""One row a deployment of which a table or a list says something."""
 
 DETECTION = pa.schema(
     [

@@ -92,10 +92,10 @@ def _write(place: str, columns: dict[str, Any], schema: pa.Schema) -> None:
     pq.write_table(pa.table(arrays, schema=schema), place, compression="zstd")
 
 
-def name_alone(folder: Path, num_taxa: int, width: int, media: int, results: Any) -> None:
+def name_alone(folder: Path, num_taxa: int, width: int, results: Any) -> None:
     """Name a run; seconds and the peak of this process's memory in MB."""
     start = time.perf_counter()
-    table = Parts(folder).media(set(range(media)))
+    table = Parts(folder).media()
     read = time.perf_counter()
     run = finish(folder, table, Naming(Classifier(make_bank(num_taxa, width))), {}, Hold())
     seconds = time.perf_counter() - start
@@ -117,7 +117,7 @@ def main() -> None:
         media = write_run(folder, bank, arguments.vectors, arguments.part)
         context = multiprocessing.get_context("spawn")
         results = context.Queue()
-        process = context.Process(target=name_alone, args=(folder, arguments.taxa, arguments.width, media, results))
+        process = context.Process(target=name_alone, args=(folder, arguments.taxa, arguments.width, results))
         process.start()
         seconds, read, peak, summary = results.get()
         process.join()

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,28 +242,56 @@ def test_finished_run_is_left_alone_added_frames_are_done_and_other_labels_read_
     again = _label(place, "growing", "grown")
     assert "stood here already" in again.stdout
 
+    # One frame is added, one is written over with as many bytes, one removed, and all others are only touched.
+    changed, gone = place / "growing/a/DCIM/100EK113/IMG_0000.JPG", place / "growing/a/DCIM/100EK113/IMG_0001.JPG"
+    before = changed.read_bytes()
+    changed.write_bytes(before[:-2] + b"xx")
+    gone.unlink()
+    for path in (path for path in (place / "growing").rglob("*.JPG") if path != changed):
+        os.utime(path, (1, 1))
     (place / "growing/c/IMG_7777.JPG").write_bytes(frame_jpeg(7))
-    _label(place, "growing", "grown")
+    result = _label(place, "growing", "grown")
+    assert "1 are no longer there" in result.stdout
+    assert result.stderr.count("to see whether they are still the same") == 1
     media = pq.read_table(place / "grown/media.parquet").to_pylist()
-    assert len({row["path"] for row in media}) == len(media) == num_files + 1
-    assert Parts(place / "grown").numbers() == [0, 1]
+    assert len({row["path"] for row in media}) == len(media) == num_files
+    assert pq.read_table(place / "grown/removed.parquet")["path"].to_pylist() == ["a/DCIM/100EK113/IMG_0001.JPG"]
+    (row,) = (row for row in media if row["path"] == "a/DCIM/100EK113/IMG_0000.JPG")
+    assert row["digest"] == digest_file(changed)
+    parts = Parts(place / "grown")
+    assert parts.numbers() == [0, 1]
+    assert read_table(parts.media_place(1)).num_rows == 2
 
     # The same frames under other names: the pictures are zeros now, so only stored vectors can have been used.
     for path in (place / "growing").rglob("*.JPG"):
-        path.write_bytes(bytes(path.stat().st_size))
+        found = path.stat()
+        path.write_bytes(bytes(found.st_size))
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     _label(place, "growing", "grown", "--clade", "Aves", "--confidence-floor", "0.9")
     observations = pq.read_table(place / "grown/observations.parquet")
     assert {name for name in observations["scientific"].to_pylist() if name} == {"Corvus corax"}
     assert Parts(place / "grown").numbers() == [0, 1]
 
 
-def test_without_detector_every_frame_is_named_whole_by_an_exported_encoder(place: Path) -> None:
+def test_without_detector_every_frame_of_a_packed_archive_is_named_whole_by_an_exported_encoder(place: Path) -> None:
     write_tiny_archive(place / "plain", num_frames=6)
     exported = _trygon(place, "export-model", "--model", "model", "--encoder", "openvino", "--pictures", "plain")
     assert exported.returncode == 0, exported.stderr
-    words = [word if word != "detector" else "none" for word in _label_words("plain", "plain-run")]
+    shutil.make_archive(str(place / "plain"), "gztar", place / "plain")
+    more = ["--deployment-pattern", "^(?P<deployment>[ab])/", "--time-zone", "Africa/Nairobi"]
+    (place / "stood.csv").write_text("deployment,latitude,longitude,end\na,1,2,2024-05-30\nb,1,2,\nc,1,2,\n")
+    more += ["--deployments", "stood.csv"]
+    words = [word if word != "detector" else "none" for word in _label_words("plain.tar.gz", "plain-run", *more)]
     result = _trygon(place, *words, "--encoder", "openvino")
     assert result.returncode == 0, result.stderr
+    assert "7 from a clock that is wrong" in result.stdout
+    media = pq.read_table(place / "plain-run/media.parquet").to_pylist()
+    assert {row["path"]: row["failure"] for row in media if row["failure"]} == BROKEN
+    assert {row["deployment"] for row in media if row["clock"] == "outside_deployment"} == {"a"}
+    with (place / "plain-run/export/camtrap-dp/deployments.csv").open() as file:
+        rows = {row["deploymentID"]: row for row in csv.DictReader(file)}
+    assert {name: row["timestampIssues"] for name, row in rows.items()} == {"a": "true", "b": "true", "c": "true"}
+    assert rows["a"]["deploymentEnd"] == "2024-05-30T23:59:59+03:00"
     detections = pq.read_table(place / "plain-run/vectors").to_pylist()
     assert [(row["category"], row["width"]) for row in detections] == [("frame", 1.0)] * 12
     model, media = load_model(place / "model", "cpu"), Run.open(place / "plain-run").media
@@ -388,7 +417,8 @@ def test_mistakes_are_one_line(place: Path) -> None:
         "no-detector": (_replaced("detector", "no-detector"), "no such file"),
         "unknown-clade": ([*_label_words("small", "x"), "--clade", "Dragons"], "hold no clade"),
         "closed": (_label_words("small", "closed"), "cannot be written to"),
-        "zone": ([*_label_words("small", "x"), "--time-zone", "CET"], "time_zone"),
+        "pattern": ([*_label_words("small", "x"), "--deployment-pattern", "cam(.)"], "no group of that name"),
+        "zone": ([*_label_words("small", "x"), "--time-zone", "Mars/Olympus"], "time_zone"),
     }
     for name, (words, message) in swap.items():
         result = _trygon(place, *words)

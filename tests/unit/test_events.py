@@ -50,6 +50,13 @@ def test_dateless_frames_are_events_of_their_own() -> None:
     assert _groups(_media(("a", None), ("a", None), ("a", 5), ("a", 6), ("a", None))) == [{0}, {1}, {2, 3}, {4}]
 
 
+def test_bursts_that_a_list_names_are_events_whatever_the_pause() -> None:
+    media = _media(("a", 0), ("a", 500), ("a", 501), ("a", 502), ("a", None), ("a", None), ("b", 0))
+    names = pa.array(["s", "s", "t", None, "u", "u", "s"])
+    media = media.set_column(MEDIA.get_field_index("sequence"), "sequence", names)
+    assert _groups(media) == [{0, 1}, {2, 3}, {4, 5}, {6}]
+
+
 def test_files_that_could_not_be_read_are_in_no_event() -> None:
     assert _groups(_media(("a", 0), failure="truncated")) == []
     assert find_events(MEDIA.empty_table(), 60).table.num_rows == 0

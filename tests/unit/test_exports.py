@@ -14,9 +14,8 @@ import pytest
 from pyarrow.dataset import field
 
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.exports.options import read_places
 from trygon.archive.labelling import Naming, finish
-from trygon.archive.listing import MediaFile
+from trygon.archive.media import MediaFile
 from trygon.archive.parts import Parts
 from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
@@ -113,7 +112,7 @@ def run(tmp_path: Path) -> Run:
     ]
     Parts(folder).commit(0, rows)
     bank = LabelBank(TREE, vector_ND, 50.0, "some-model", "digest", TextType.SCI)
-    media = Parts(folder).media({file.media_id for file in FILES})
+    media = Parts(folder).media().sort_by("path")
     return finish(folder, media, Naming(Classifier(bank, floor=0.6)), {"model": "some-model"}, Hold())
 
 
@@ -243,21 +242,6 @@ def test_observations_have_the_stored_types(run: Run) -> None:
     observations = run.predictions
     assert len(set(observations["observation_id"].to_pylist())) == observations.num_rows == 6
     assert pa.types.is_int64(observations.schema.field("event_id").type)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("deployment,latitude\na,1\n", "no column 'longitude'"),
-        ("deployment,latitude,longitude\na,1,2\nb,north,2\n", "line 3: latitude and longitude"),
-        ("deployment,latitude,longitude\na,91,2\n", "no place on Earth"),
-    ],
-)
-def test_wrong_places_are_one_line(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "places.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_places(path)
 
 
 def test_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:

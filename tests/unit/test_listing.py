@@ -1,11 +1,16 @@
 """What counts as a frame of an archive, and which camera took it."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trygon.archive.listing import Archive, MediaFile
+from trygon.archive.listing import Archive, Listing, write_listing
+from trygon.archive.media import MediaFile
 from trygon.errors import UserError
+from trygon.lease import Hold
 
 
 def _touch(root: Path, *paths: str) -> Path:
@@ -15,18 +20,25 @@ def _touch(root: Path, *paths: str) -> Path:
     return root
 
 
+def _list(root: Path, out: Path, skip: Path | None = None) -> Listing:
+    return write_listing(Archive(str(root)), out, Hold(), skip)
+
+
+def _paths(listing: Listing) -> list[str]:
+    return [path for batch in listing.batches() for path in batch["path"].to_pylist()]
+
+
 def test_frames_of_any_case_are_listed_in_order_and_the_rest_is_counted(tmp_path: Path) -> None:
-    _touch(tmp_path, "b/IMG_1.JPG", "a/IMG_1.jpeg", "a/x.PnG", "a/notes.txt", "a/clip.avi", ".hidden/IMG_2.JPG")
-    _touch(tmp_path, "a/._IMG_1.JPG", "$RECYCLE.BIN/IMG_3.JPG", "a/.DS_Store", "__MACOSX/IMG_4.JPG")
-    files, num_ignored = Archive(str(tmp_path)).list()
-    assert [file.path for file in files] == ["a/IMG_1.jpeg", "a/clip.avi", "a/x.PnG", "b/IMG_1.JPG"]
-    assert num_ignored == 1
+    root = _touch(tmp_path / "in", "b/IMG_1.JPG", "a/IMG_1.jpeg", "a/x.PnG", "a/notes.txt", "a/clip.avi", "a-b/1.jpg")
+    _touch(root, "a/._IMG_1.JPG", "$RECYCLE.BIN/IMG_3.JPG", "a/.DS_Store", "__MACOSX/IMG_4.JPG", ".hidden/IMG_2.JPG")
+    listing = _list(root, tmp_path / "out")
+    assert _paths(listing) == ["a-b/1.jpg", "a/IMG_1.jpeg", "a/clip.avi", "a/x.PnG", "b/IMG_1.JPG"]
+    assert (listing.num_files, listing.num_ignored) == (5, 1)
 
 
 def test_pictures_of_runs_within_the_archive_are_no_frames(tmp_path: Path) -> None:
     _touch(tmp_path, "a/1.jpg", "out/report/1.jpg", "old/parts/part-00000.parquet", "old/config.json", "old/2.jpg")
-    files, _ = Archive(str(tmp_path)).list(skip=tmp_path / "out")
-    assert [file.path for file in files] == ["a/1.jpg"]
+    assert _paths(_list(tmp_path, tmp_path / "out", skip=tmp_path / "out")) == ["a/1.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -48,20 +60,37 @@ def test_deployment_is_the_camera_folder(path: str, deployment: str) -> None:
 def test_id_does_not_depend_on_the_place_of_the_archive(tmp_path: Path) -> None:
     ids = []
     for name in ("here", "there"):
-        files, _ = Archive(str(_touch(tmp_path / name, "a/1.jpg", "b/1.jpg"))).list()
-        ids.append([file.media_id for file in files])
+        listing = _list(_touch(tmp_path / name, "a/1.jpg", "b/1.jpg"), tmp_path / "out" / name)
+        ids.append(listing.numbers()[0].tolist())
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 2
-    assert MediaFile("a/1.jpg", 2).media_id != MediaFile("a/1.jpg", 1).media_id
 
 
 def test_name_that_is_no_utf8_is_listed(tmp_path: Path) -> None:
     (tmp_path / b"caf\xe9.jpg".decode(errors="surrogateescape")).write_bytes(b"x")
-    files, _ = Archive(str(tmp_path)).list()
-    assert files[0].path == "caf\\xe9.jpg"
-    assert files[0].media_id > 0
+    assert _paths(_list(tmp_path, tmp_path / "out")) == ["caf\\xe9.jpg"]
+
+
+def test_names_of_any_kind_are_listed_and_read(tmp_path: Path) -> None:
+    deep = "/".join(["Nationalpark Łęczna 2024, zweite Füllung"] * 8)
+    names = ["Кабан 1.jpg", "a b/c#1%20.jpg", "新しい/🦌.JPG", f"{deep}/IMG 0001.jpg", "a\nb.jpg", "two..dots/..x.jpg"]
+    listing = _list(_touch(tmp_path / "in", *names), tmp_path / "out")
+    assert len(f"{deep}/IMG 0001.jpg") > 300
+    assert sorted(_paths(listing)) == sorted(name for name in names if "/.." not in name)  # hidden ones are junk
+    assert {Archive(str(tmp_path / "in")).read(path) for path in _paths(listing)} == {b"x"}
 
 
 def test_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
-        Archive(str(tmp_path / "nowhere")).list()
+        _list(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(UserError, match="not a folder"):
+        Archive(str(tmp_path / "nowhere")).require()
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "a-b", "a.b", "ab", "a b", "Z"]), min_size=1, max_size=3), max_size=12))
+def test_order_is_that_of_the_paths(names: list[list[str]]) -> None:
+    """The walk sorts folder by folder; what comes out is sorted as S3 sorts keys."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _touch(Path(scratch), *("/".join(parts) + "/1.jpg" for parts in names), *(f"{it[0]}.jpg" for it in names))
+        paths = [file.path for file in Archive(scratch).files()]
+    assert paths == sorted(paths)

@@ -2,16 +2,21 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trygon.archive import sessions
-from trygon.archive.listing import MediaFile
-from trygon.archive.parts import Part, Parts, PartWriter
+from trygon.archive.listing import Archive, Listing, write_listing
+from trygon.archive.media import MediaFile
+from trygon.archive.parts import Parts, PartWriter, read_table
+from trygon.archive.planning import Plan, plan_missing
+from trygon.archive.presence import sort_media
 from trygon.archive.sessions import Session, bind, figures, record
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
@@ -22,8 +27,36 @@ from trygon.testing.s3 import s3_server, using
 FILES = [MediaFile(f"a/{number}.jpg", 1) for number in range(10)]
 
 
-def _row(file: MediaFile) -> dict[str, Any]:
-    return {"media_id": file.media_id, "path": file.path, "deployment": "a", "detections": []}
+def _row(file: MediaFile, content: bytes = b"x") -> dict[str, Any]:
+    facts = {"bytes": file.bytes, "mark": file.mark, "digest": sha256(content).hexdigest()}
+    return {"media_id": file.media_id, "path": file.path, "deployment": "a", "detections": [], **facts}
+
+
+class Memory(Archive):
+    """An archive whose files are given."""
+
+    files_: ClassVar[list[MediaFile]] = FILES
+
+    def files(self, skip: Any = None) -> Iterator[MediaFile]:
+        return iter(self.files_)
+
+
+def _listing(folder: str, files: list[MediaFile]) -> Listing:
+    archive = Memory("memory")
+    archive.__class__.files_ = files
+    return write_listing(archive, folder, Hold())
+
+
+def _never(path: str, member: str | None) -> bytes:
+    raise AssertionError("no file has changed its mark")
+
+
+def _plan(folder: str, files: list[MediaFile], part_size: int = 4) -> Plan:
+    return plan_missing(Parts(folder), _listing(folder, files), part_size, _never)
+
+
+def _paths(plan: Plan) -> list[list[str]]:
+    return [plan.part(index)["path"].to_pylist() for index in range(len(plan.sizes))]
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -37,14 +70,15 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_plan_holds_what_no_commit_holds(root: str) -> None:
-    parts = Parts(root)
-    plan = parts.plan(FILES, 4)
-    assert [(part.number, len(part.files)) for part in plan] == [(0, 4), (1, 4), (2, 2)]
-    parts.commit(1, [_row(file) for file in plan[1].files])
-    again = parts.plan(FILES, 4)
-    assert [part.number for part in again] == [2, 3]
-    assert [file for part in again for file in part.files] == FILES[:4] + FILES[8:]
-    assert parts.plan(FILES[4:8], 4) == []
+    parts, paths = Parts(root), [file.path for file in FILES]
+    plan = _plan(root, FILES)
+    assert (plan.first, plan.sizes, plan.num_files) == (0, [4, 4, 2], 10)
+    assert _paths(plan) == [paths[:4], paths[4:8], paths[8:]]
+    parts.commit(1, [_row(file) for file in FILES[4:8]])
+    again = _plan(root, FILES)
+    assert (again.first, again.sizes) == (2, [4, 2])
+    assert _paths(again) == [paths[:4], paths[8:]]
+    assert _plan(root, FILES[4:8]).sizes == []
 
 
 @given(st.permutations(range(10)), st.integers(1, 11))
@@ -56,8 +90,8 @@ def test_part_is_committed_with_its_last_row_whatever_the_order(order: list[int]
             assert number not in committed
             committed[number] = [row["path"] for row in rows]
 
-    plan = [Part(n, tuple(FILES[n * part_size : (n + 1) * part_size])) for n in range(-(-10 // part_size))]
-    writer = PartWriter(Kept(Path("/nowhere")), plan)
+    sizes = [min(part_size, 10 - start) for start in range(0, 10, part_size)]
+    writer = PartWriter(Kept(Path("/nowhere")), 0, sizes)
     for index in order:
         writer.add(index // part_size, _row(FILES[index]))
     assert writer.num_open == 0
@@ -75,9 +109,58 @@ def test_what_was_not_committed_is_removed(root: str, tmp_path: Path) -> None:
     assert parts.numbers() == [0]
     assert sum(table.num_rows for table in parts.detections()) == 0
     assert not exists(parts.vectors_place(1))
-    assert parts.media({FILES[0].media_id, FILES[1].media_id})["path"].to_pylist() == ["a/0.jpg"]
+    assert parts.media()["path"].to_pylist() == ["a/0.jpg"]
     if not is_remote(root):
         assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00000.parquet"]
+
+
+def _changed(index: int, **facts: Any) -> list[MediaFile]:
+    return [*FILES[:index], replace(FILES[index], **facts), *FILES[index + 1 :]]
+
+
+def test_changed_file_is_done_again_and_touched_one_is_not(root: str) -> None:
+    parts = Parts(root)
+    parts.commit(0, [_row(file) for file in FILES])
+    assert _paths(_plan(root, _changed(2, bytes=2))) == [["a/2.jpg"]]
+    read: list[str] = []
+
+    def reads(path: str, member: str | None) -> bytes:
+        read.append(path)
+        return b"y" if path == "a/3.jpg" else b"x"
+
+    touched = [replace(file, mark=7) for file in FILES]
+    listing = _listing(root, touched)
+    assert _paths(plan_missing(parts, listing, 4, reads)) == [["a/3.jpg"]]
+    assert sorted(read) == [file.path for file in FILES]
+    read.clear()
+    assert _paths(plan_missing(parts, listing, 4, reads)) == [["a/3.jpg"]]  # as after a kill
+    assert read == ["a/3.jpg"]
+    parts.commit(1, [_row(touched[3], b"y")])
+    assert plan_missing(parts, listing, 4, _never).sizes == []
+
+
+def test_what_was_done_again_is_there_once_and_what_is_gone_is_kept_apart(root: str) -> None:
+    parts = Parts(root)
+    boxes = [{"detection_id": n, "media_id": FILES[n].media_id, "category": "animal"} for n in range(10)]
+    boxes = [box | dict.fromkeys(("confidence", "x", "y", "width", "height"), 0.5) for box in boxes]
+    parts.commit(0, [_row(file) | {"detections": [box]} for file, box in zip(FILES, boxes, strict=True)])
+    parts.commit(1, [_row(FILES[4], b"new") | {"detections": [boxes[4] | {"detection_id": 77}]}])
+    for _ in range(2):
+        parts.settle()
+        ids = [one for table in parts.detections() for one in table["detection_id"].to_pylist()]
+        assert sorted(ids) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 77]
+    media, removed = sort_media(parts, _listing(root, [replace(file, camera="b") for file in FILES[3:]]))
+    assert media["path"].to_pylist() == [file.path for file in FILES[3:]]
+    assert set(media["deployment"].to_pylist()) == {"b"}
+    assert media["digest"].to_pylist()[1] == sha256(b"new").hexdigest()
+    assert removed["path"].to_pylist() == ["a/0.jpg", "a/1.jpg", "a/2.jpg"]
+    assert sort_media(parts, _listing(root, []))[1].num_rows == 10
+
+
+def test_file_that_is_listed_twice_is_one_file(root: str) -> None:
+    listing = _listing(root, [*FILES, FILES[3]])
+    assert listing.num_files == 10
+    assert len(read_table(listing.place)) == 10
 
 
 class Lost(Hold):

@@ -56,7 +56,7 @@ def _run(folder: Path, *frames: Sequence[Box], gap: int = 1, part_size: int = 2,
     parts = Parts(folder)
     for start in range(0, len(rows), part_size):
         parts.commit(start // part_size, rows[start : start + part_size])
-    media = parts.media(set(range(len(frames))))
+    media = parts.media()
     return finish(folder, media, naming or Naming(Classifier(BANK)), {"model": "some-model"}, Hold())
 
 

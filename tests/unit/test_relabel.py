@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from trygon.archive.labelling import Naming, finish
-from trygon.archive.parts import Parts
+from trygon.archive.parts import Parts, write_table
 from trygon.archive.run import Run
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
+from trygon.schemas import DEPLOYMENT
 from trygon.storage import write_json
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
@@ -53,13 +54,15 @@ def place(tmp_path: Path) -> Path:
         )
     for number in range(2):
         parts.commit(number, rows[2 * number : 2 * number + 2])
-    run = finish(tmp_path / "run", parts.media(set(range(4))), Naming(Classifier(BANK)), {}, Hold())
+    run = finish(tmp_path / "run", parts.media(), Naming(Classifier(BANK)), {}, Hold())
     config = _config(
         archive=str(tmp_path / "gone"), model="gone", labels=str(tmp_path / "labels"), out=str(tmp_path / "run")
     )
     write_json(tmp_path / "run/config.json", config.model_dump(mode="json"))
+    write_table(tmp_path / "run/deployments.parquet", DEPLOYMENT.empty_table())
     write_json(tmp_path / "run/made-with.json", {"model": "digest", "detector": "none"})
-    about = {"num_ignored": 2, "archive": "gone", "model": "some-model", "encoder": "torch", "detector": None}
+    about = {"num_ignored": 2, "num_removed": 0, "archive": "gone", "model": "some-model"}
+    about |= {"encoder": "torch", "detector": None}
     write_json(tmp_path / "run/summary.json", run.summary | about)
     return tmp_path
 

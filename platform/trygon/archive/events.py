@@ -50,17 +50,20 @@ class Events:
 def find_events(media: pa.Table, gap_s: float) -> Events:
     """The events of MEDIA rows; `gap_s` is the longest pause within one.
 
-    A frame without a date is an event of its own; a file that could not be read is in none. An event is named after
-    its first frame, so that frames added to the archive later leave the other events' ids alone.
+    Where a list named bursts, these are the events, whatever the pause. A frame without a date is an event of its own
+    else; a file that could not be read is in none. An event is named after its first frame, so that frames added to
+    the archive later leave the other events' ids alone.
     """
-    frames = media.filter(field("failure").is_null()).select(["media_id", "deployment", "timestamp", "path"])
+    used = ["media_id", "deployment", "timestamp", "path", "sequence"]
+    frames = media.filter(field("failure").is_null()).select(used)
     frames = frames.sort_by([("deployment", "ascending"), ("timestamp", "ascending"), ("path", "ascending")])
     schema = pa.schema([EVENT.field(name) for name in _COLUMNS])
     if not frames.num_rows:
         none = np.empty(0, np.int64)
         return Events(schema.empty_table(), none, none, none)
     deployment_F = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
-    starts = np.flatnonzero(_begins(deployment_F, frames["timestamp"].combine_chunks(), gap_s))
+    time, sequence = (frames[name].combine_chunks() for name in ("timestamp", "sequence"))
+    starts = np.flatnonzero(_begins(deployment_F, time, sequence, gap_s))
     media_F = frames["media_id"].to_numpy()
     lengths = np.diff(np.append(starts, len(media_F)))
     columns = [
@@ -73,9 +76,12 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
     return Events(pa.table(columns, schema=schema), media_F, np.repeat(np.arange(len(starts)), lengths), deployment_F)
 
 
-def _begins(deployment_F: np.ndarray, time: pa.Array, gap_s: float) -> np.ndarray:
+def _begins(deployment_F: np.ndarray, time: pa.Array, sequence: pa.Array, gap_s: float) -> np.ndarray:
     """Whether a frame, in order of deployment and time, begins an event: (F,) bool."""
     dateless = time.is_null().to_numpy(zero_copy_only=False)
     seconds = time.cast(pa.int64()).fill_null(0).to_numpy()
-    paused = (np.diff(deployment_F) != 0) | (np.diff(seconds) > gap_s)
-    return np.concatenate([[True], paused]) | dateless
+    other, paused = np.diff(deployment_F) != 0, np.diff(seconds) > gap_s
+    burst_F = sequence.dictionary_encode().indices.fill_null(-1).to_numpy()
+    in_bursts = (burst_F[1:] >= 0) & (burst_F[:-1] >= 0)
+    begins = other | np.where(in_bursts, np.diff(burst_F) != 0, paused | dateless[1:])
+    return np.concatenate([[True], begins])

@@ -10,11 +10,9 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from trygon.archive.clocks import FIRST
 from trygon.archive.maker_notes import read_notes
 from trygon.data.images import FORMATS
-
-_FIRST_YEAR = 2001
-"""Cameras whose clock was never set start at 2000: an earlier date is no date."""
 
 _SIDEWAYS = {5, 6, 7, 8}
 _TEMPERATURE = 0x9400
@@ -72,20 +70,20 @@ def _timestamp(exif: Mapping[int, Any], details: Mapping[int, Any]) -> datetime 
     """
     tags = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime)
     texts = (part.get(tag) for tag in tags for part in (details, exif))
-    return next((time for time in map(parse_time, texts) if time), None)
+    times = [time for time in map(parse_time, texts) if time]
+    # One of a clock that was never set only where there is no other: `clocks` tells of it.
+    return next((time for time in times if time >= FIRST), times[0] if times else None)
 
 
 def parse_time(text: object) -> datetime | None:
-    """EXIF's `2024:05:31 23:59:58`, or with the dashes and the T that some write; None where it is no date, or one of
-    a clock that was never set."""
+    """EXIF's `2024:05:31 23:59:58`, or with the dashes and the T that some write; None where it is no date."""
     if not isinstance(text, str):
         return None
     plain = text.strip("\0 ")[:19].replace("-", ":").replace("/", ":").replace("T", " ")
     try:
-        time = datetime.strptime(plain, "%Y:%m:%d %H:%M:%S")
+        return datetime.strptime(plain, "%Y:%m:%d %H:%M:%S")
     except ValueError:
         return None
-    return time if time.year >= _FIRST_YEAR else None
 
 
 def as_text(value: object) -> str | None:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from trygon.archive.detection import Box, letterbox
 from trygon.archive.exif import read_header
-from trygon.archive.listing import Archive, is_video
+from trygon.archive.listing import Archive
+from trygon.archive.media import is_video
 from trygon.archive.reading import Reading, fault, open_file, read_file, within
 from trygon.archive.results import Given, Results
 from trygon.archive.video import describe, open_video, sample
@@ -66,13 +67,16 @@ class Frames:
         """Columns of MEDIA and FRAME for each frame of a listed file, beside what is listed.
 
         The last row says how many there are and has all that is known of the file; where it has a `failure`, those
-        before it do not count. Raises `TrygonError` where the whole archive cannot be read.
+        before it do not count. What the listing refuses is not looked at. Raises `TrygonError` where the whole archive
+        cannot be read.
         """
         about: dict[str, Any] = {"kind": "video" if is_video(listed["path"]) else "image"}
         given = self.results.of(listed["path"]) if self.results else None
         held, num_rows = None, 1
         try:
-            for piece in within(self.reading.timeout_s, self._read(listed["path"], given)):
+            if listed.get("failure"):
+                raise BadImage(listed["failure"])
+            for piece in within(self.reading.timeout_s, self._read(listed, given)):
                 if isinstance(piece, _Picture):
                     if held:
                         yield {**listed, **held}
@@ -92,16 +96,16 @@ class Frames:
             raise reason from error
         return reason.reason
 
-    def _read(self, path: str, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+    def _read(self, listed: Mapping[str, Any], given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
         """What is known of the file, as it becomes known, and its frames."""
-        read = self._read_video if is_video(path) else self._read_image
-        for piece in read(path, given):
+        read = self._read_video if is_video(listed["path"]) else self._read_image
+        for piece in read(listed["path"], listed.get("member"), given):
             yield piece
             if isinstance(piece, dict) and "digest" in piece and self.results and (given is None or given.failed):
                 raise BadImage("failed_in_detections" if given else "not_in_detections")
 
-    def _read_image(self, path: str, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
-        data = read_file(self.archive, path)
+    def _read_image(self, path: str, member: str | None, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+        data = read_file(self.archive, path, member)
         yield {"digest": hashlib.sha256(data).hexdigest()} | asdict(read_header(data))
         share = None
         try:
@@ -113,8 +117,8 @@ class Frames:
         yield from self._truncated(share)
         yield _Picture(image)
 
-    def _read_video(self, path: str, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
-        with open_file(self.archive, path) as file:
+    def _read_video(self, path: str, member: str | None, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+        with open_file(self.archive, path, member) as file:
             yield {"digest": hashlib.file_digest(file, "sha256").hexdigest()}
             file.seek(0)
             with open_video(file) as container:

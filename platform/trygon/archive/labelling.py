@@ -130,6 +130,7 @@ SELECT
     (SELECT count(*) FROM media) AS num_files,
     (SELECT coalesce(sum(bytes), 0)::BIGINT FROM media) AS num_bytes,
     (SELECT count(*) FROM failures) AS num_failed,
+    (SELECT count(clock) FROM media) AS num_wrong_clock,
     (SELECT count(*) FROM observations WHERE type = 'blank') AS num_blank,
     (SELECT count(DISTINCT media_id) FROM observations WHERE type = 'animal') AS num_with_animals,
     (SELECT count(*) FROM events) AS num_events,

@@ -1,166 +1,208 @@
-"""Which files of an archive are frames, and which camera took them. Reads names and sizes, never a picture."""
+"""Which files an archive has, as a table in the run folder: written and read in batches, never held whole.
 
-import os
-import re
-from collections.abc import Collection, Iterator
+Reads names and sizes, never a picture.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trygon import s3
+from trygon.archive.deployments import Deployment, Deployments
+from trygon.archive.inputs.beside import put_beside
+from trygon.archive.inputs.folder import RunFolders, walk
+from trygon.archive.inputs.lists import LISTS, folder_of, list_kind
+from trygon.archive.inputs.packed import PACKED, list_members, opened, packed_kind
+from trygon.archive.media import MediaFile, is_media
+from trygon.archive.zones import local
 from trygon.errors import UserError
-from trygon.storage import address_of, is_remote, join, read_bytes, stable_id
+from trygon.lease import Hold
+from trygon.schemas import LISTED
+from trygon.storage import absolute, address_of, copy_file, is_remote, join, open_input, read_bytes
 
-IMAGE_TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".gif": "image/gif",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".bmp": "image/bmp",
-    ".webp": "image/webp",
-    ".heic": "image/heic",
-    ".heif": "image/heif",
-    ".avif": "image/avif",
-}
-"""Extensions of frames, in lower case, and their media types. The last three are not read here: they are listed, so
-that somebody is told."""
-
-VIDEO_TYPES = {
-    ".mp4": "video/mp4",
-    ".m4v": "video/x-m4v",
-    ".mov": "video/quicktime",
-    ".avi": "video/x-msvideo",
-    ".mkv": "video/x-matroska",
-    ".mpg": "video/mpeg",
-    ".mpeg": "video/mpeg",
-    ".wmv": "video/x-ms-wmv",
-    ".asf": "video/x-ms-asf",
-    ".flv": "video/x-flv",
-}
-MEDIA_TYPES = IMAGE_TYPES | VIDEO_TYPES
-"""Extensions of all files that are looked at."""
-
-
-def is_video(path: str) -> bool:
-    """Whether a file is called as a video is."""
-    return PurePosixPath(path).suffix.lower() in VIDEO_TYPES
-
-
-# Folders that cameras start when the one before is full: Reconyx, Bushnell, Browning and others; they are no cameras.
-_OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_BTCF|MEDIA|DSCIM)", re.IGNORECASE)
-_JUNK = {"$recycle.bin", "system volume information", "__macosx"}
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFile:
-    """A frame as listed. `path` is relative to the archive, with forward slashes."""
-
-    path: str
-    bytes: int
-
-    @property
-    def media_id(self) -> int:
-        """The same on every machine and wherever the archive is mounted; another when its size changes."""
-        return stable_id("media", self.path, str(self.bytes))
-
-    @property
-    def deployment(self) -> str:
-        """The camera folder: the folder of the file without overflow folders; `.` at the top of the archive."""
-        folders = PurePosixPath(self.path).parts[:-1]
-        while folders and _OVERFLOW.fullmatch(folders[-1]):
-            folders = folders[:-1]
-        return "/".join(folders) or "."
+NAME = "listing.parquet"
+_BATCH = 10_000
+_TOLD = [name for name in LISTED.names if name not in ("mark", "member")]
+"""What a run's tables follow from: a file that was only touched or moved within its container changes nothing."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A folder tree of frames, on disk or under an `s3://` prefix."""
+    """Frames of cameras: a folder tree, a zip or tar file, or a list of files, on disk or under an `s3://` prefix.
+
+    `images` is where the files of a list are, if not beside it; `index` where the index of a gzip is kept, so that
+    workers find a member without reading what stands before it. What was found out of it travels with it to workers.
+    """
 
     uri: str
+    images: str = ""
+    index: str = ""
 
-    @property
-    def local(self) -> Path | None:
-        """The folder, where it is one of this machine."""
-        return None if is_remote(self.uri) else Path(self.uri)
+    @classmethod
+    def of(cls, archive: str, images: str | None, run: str | Path) -> "Archive":
+        """As a run's config has it: its paths may be relative to this folder."""
+        return cls(absolute(archive), absolute(images) if images else "", absolute(join(run, "archive.gzindex")))
 
-    def list(self, skip: str | Path | None = None) -> tuple[list[MediaFile], int]:
-        """All frames sorted by path, and the number of other files. `skip` is a folder of ours within the archive.
+    @cached_property
+    def list_kind(self) -> str | None:
+        """Which of `LISTS` it is; None where it is the files themselves."""
+        return list_kind(self.uri)
+
+    @cached_property
+    def root(self) -> str:
+        """The folder, zip or tar that has the files."""
+        if self.images and not self.list_kind:
+            raise UserError(f"--images is for lists (JSON, CSV), and {self.uri} is none")
+        return self.images or (folder_of(self.uri) if self.list_kind else self.uri)
+
+    def require(self) -> None:
+        """`UserError` where there is no such folder or file on this machine."""
+        for place in (self.uri, self.root):
+            if not is_remote(place) and not Path(place).is_dir() and not Path(place).is_file():
+                raise UserError(f"the archive {place} is not a folder; give the folder that holds the cameras' files")
+        if not is_remote(self.root) and Path(self.root).is_file() and packed_kind(self.root) is None:
+            kinds = ", ".join([*PACKED, ".json", ".csv"])
+            raise UserError(f"the archive {self.root} is no kind of file that is known here ({kinds}): unpack it")
+
+    def files(self, skip: str | Path | None = None) -> Iterator[MediaFile]:
+        """All files, also those that are no frames. `skip` is a folder of ours within the archive.
 
         Raises `UserError` for a missing or unreadable folder: frames are never left out in silence.
         """
-        entries = self._walk_local(self.local, skip) if self.local else self._walk_remote(skip)
-        files, num_ignored = [], 0
-        for path, size in entries:
-            if PurePosixPath(path).suffix.lower() in MEDIA_TYPES:
-                files.append(MediaFile(path, size))
-            else:
-                num_ignored += 1
-        return sorted(files, key=lambda file: file.path), num_ignored
+        if packed_kind(self.root) and not Path(self.root).is_dir():
+            files = list_members(self.root, self.index)
+        else:
+            files = opened(walk(self.root, skip), self.root)
+        return put_beside(files, LISTS[self.list_kind].entries(self.uri)) if self.list_kind else files
 
-    def read(self, path: str) -> bytes:
+    def deployments(self, zone: str) -> tuple[Deployment, ...]:
+        """What a list says of them."""
+        return LISTS[self.list_kind].deployments(self.uri, zone) if self.list_kind else ()
+
+    def read(self, path: str, member: str | None = None) -> bytes:
         """A file's content. Raises `OSError` where the file is the reason, `TrygonError` where S3 is."""
-        return read_bytes(join(self.uri, path))
-
-    def _walk_local(self, root: Path, skip: str | Path | None) -> Iterator[tuple[str, int]]:
-        if not root.is_dir():
-            raise UserError(f"the archive {root} is not a folder; give the folder that holds the cameras' files")
-        skipped = Path(skip).absolute() if skip else None
-        for folder, names, files in os.walk(root.absolute(), onerror=_unreadable):
-            names[:] = [name for name in names if not _is_junk(name) and Path(folder, name) != skipped]
-            names[:] = [name for name in names if not is_run_folder(Path(folder, name))]
-            for name in files:
-                if not _is_junk(name):
-                    full = Path(folder, name)
-                    yield _as_text(full.relative_to(root.absolute())), _size_of(full)
-
-    def _walk_remote(self, skip: str | Path | None) -> Iterator[tuple[str, int]]:
-        root = address_of(self.uri)
-        assert root is not None, "a folder of this machine is walked"
-        found = {each.key.removeprefix(root.prefix): each.bytes for each in s3.list_objects(root)}
-        if not found:
-            raise UserError(f"the archive {self.uri} does not exist: nothing lies below that address; mend it")
-        skipped = tuple(_run_folders(found) | _below(root, skip))
-        for path, size in found.items():
-            folder = path.endswith("/") or not path  # what a console writes for a folder that somebody made by hand
-            if not folder and not path.startswith(skipped) and not any(map(_is_junk, path.split("/"))):
-                yield path, size
+        if member is not None:
+            container, _, span = member.rpartition("@")
+            place = join(self.root, container) if container else self.root
+            kind = packed_kind(place)
+            assert kind is not None, "members are of files of a known kind"
+            return kind.read(place, span, "" if container else self.index)
+        place = join(self.root, path)
+        address = address_of(place)
+        if address and {"", ".", ".."} & set(path.split("/")):
+            return s3.read(address)
+        return read_bytes(place)
 
 
-def _run_folders(paths: Collection[str]) -> set[str]:
-    """The folders among files of S3 that `is_run_folder` would find on disk, with a slash at the end."""
-    with_config = {path.removesuffix("config.json") for path in paths if path.endswith("/config.json")}
-    return with_config & {path.rpartition("/")[0].removesuffix("parts") for path in paths if "/parts/" in path}
+@dataclass(frozen=True)
+class Listing:
+    """LISTED rows of the frames of an archive in the file at `place`: by path, or as a packed file has them."""
+
+    place: str
+    num_files: int
+    num_ignored: int
+    """Other files of the archive."""
+    digest: str
+    """Another one when a file is added, removed, or another size, deployment or time is listed."""
+
+    def numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Media ids, sizes and marks: three (N,) int64, in the listing's order."""
+        with open_input(self.place) as file:
+            columns = pq.ParquetFile(file).read(["media_id", "bytes", "mark"])
+        media_id, num_bytes, mark = (column.to_numpy() for column in columns.columns)
+        return media_id, num_bytes, mark
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in order."""
+        with open_input(self.place) as file:
+            yield from _rows(pq.ParquetFile(file))
 
 
-def _below(root: s3.Address, skip: str | Path | None) -> set[str]:
-    """The folder to be passed over as paths of the archive begin, where it lies within."""
-    address = address_of(skip) if skip else None
-    if address is None or address.bucket != root.bucket or not address.prefix.startswith(root.prefix):
-        return set()
-    return {address.prefix.removeprefix(root.prefix)} - {""}
+def _rows(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for batch in file.iter_batches(_BATCH):
+        yield batch.cast(LISTED)  # Parquet has no seconds
 
 
-def is_run_folder(folder: Path) -> bool:
-    """Whether an earlier labelling wrote this folder: the pictures of its report are no frames."""
-    return (folder / "parts").is_dir() and (folder / "config.json").is_file()
+def write_listing(
+    archive: Archive,
+    folder: str | Path,
+    hold: Hold,
+    skip: str | Path | None = None,
+    deployments: Deployments | None = None,
+    zone: str = "+00:00",
+) -> Listing:
+    """List an archive into a run folder: a listing that stands there is replaced by the whole new one, at the end.
+
+    Times of a list that have an offset are moved into the zone.
+    """
+    deployments = deployments or Deployments()
+    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "ignored": 0}
+    runs = RunFolders()
+    with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
+        first, second = Path(scratch, "all.parquet"), Path(scratch, NAME)
+        with pq.ParquetWriter(first, LISTED, compression="zstd") as writer:
+            for batch in _batches(archive.files(skip), counts, runs, lambda file: _row(file, deployments, zone)):
+                writer.write_batch(batch)
+        with pq.ParquetWriter(second, LISTED, compression="zstd") as writer, pq.ParquetFile(first) as found:
+            again, start = _repeated(found), 0
+            for batch in _rows(found):
+                kept = _without(batch, runs.prefixes, again[start : start + batch.num_rows])
+                start += batch.num_rows
+                counts["files"] += kept.num_rows
+                digest.update(kept.select(_TOLD).serialize())
+                writer.write_batch(kept)
+        hold.check()
+        copy_file(second, place)
+    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest())
 
 
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
+def _batches(
+    files: Iterator[MediaFile],
+    counts: dict[str, int],
+    runs: RunFolders,
+    row_of: Callable[[MediaFile], tuple[object, ...]],
+) -> Iterator[pa.RecordBatch]:
+    rows: list[tuple[object, ...]] = []
+    for file in files:
+        runs.note(file.path)
+        if file.unlisted or (file.failure is None and not is_media(file.path)):
+            counts["ignored"] += 1
+            continue
+        rows.append(row_of(file))
+        if len(rows) == _BATCH:
+            yield _batch(rows)
+            rows.clear()
+    yield _batch(rows)
 
 
-def _as_text(path: Path) -> str:
-    """A name that is no UTF-8 becomes one that can be stored; such a file is then a row that could not be read."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+def _row(file: MediaFile, deployments: Deployments, zone: str) -> tuple[object, ...]:
+    time = file.timestamp and local(file.timestamp, zone)
+    facts = (file.mark, file.member, file.failure, time, file.sequence)
+    return (file.media_id, file.path, deployments.name_of(file), file.bytes, *facts)
 
 
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # a dangling link; reading it will say so
-        return 0
+def _batch(rows: list[tuple[object, ...]]) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True)) or [()] * len(LISTED)
+    return pa.record_batch([pa.array(it, kind) for it, kind in zip(columns, LISTED.types, strict=True)], schema=LISTED)
 
 
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"{error.filename} cannot be read ({error.strerror}); make it readable or move it away") from error
+def _repeated(listed: pq.ParquetFile) -> np.ndarray:
+    """Whether each row names a file that one before it has named: lists and zip files may do so. (N,) bool."""
+    ids = listed.read(["media_id"])["media_id"].to_numpy()
+    again = np.ones(len(ids), bool)
+    again[np.unique(ids, return_index=True)[1]] = False
+    return again
+
+
+def _without(batch: pa.RecordBatch, prefixes: tuple[str, ...], again: np.ndarray) -> pa.RecordBatch:
+    """The rows that are no repetitions and whose paths do not begin so."""
+    if prefixes:
+        again = again | np.array([path.startswith(prefixes) for path in batch["path"].to_pylist()], bool)
+    return batch.filter(pa.array(~again)) if again.any() else batch

@@ -6,17 +6,17 @@ again.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trygon.archive.listing import MediaFile
 from trygon.lease import Hold
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import is_remote, join, list_folder, open_input, remove_file, write_bytes
@@ -26,11 +26,22 @@ _READERS = 16
 
 
 @dataclass(frozen=True)
-class Part:
-    """Frames that are committed together."""
+class Finished:
+    """Files that committed parts hold, each as it was done last, by ascending id: four (N,) int64."""
 
-    number: int
-    files: tuple[MediaFile, ...]
+    media_id: np.ndarray
+    bytes: np.ndarray
+    mark: np.ndarray
+    part: np.ndarray
+    num_superseded: int = 0
+    """Rows that are left out: of files that were done again."""
+
+    def find(self, media_id: np.ndarray) -> np.ndarray:
+        """Where each of the ids (M,) stands in the columns; -1 where it does not."""
+        at = np.searchsorted(self.media_id, media_id)
+        found = at < len(self.media_id)
+        found[found] = self.media_id[at[found]] == media_id[found]
+        return np.where(found, at, -1)
 
 
 @dataclass(frozen=True)
@@ -63,24 +74,39 @@ class Parts:
         """The detections of a part."""
         return join(self.folder, "vectors", f"part-{number:05d}.parquet")
 
-    def finished(self) -> set[int]:
-        """Media ids of all committed frames."""
-        ids: set[int] = set()
-        for table in _read_all([self.media_place(number) for number in self.numbers()], columns=["media_id"]):
-            ids.update(table["media_id"].to_pylist())
-        return ids
+    def finished(self) -> Finished:
+        """The files of all committed parts."""
+        columns = ["media_id", "bytes", "mark"]
+        kept = [np.zeros((0, 4), np.int64)]
+        for number, table in self._tables(columns):
+            values = [table[name].fill_null(0).to_numpy() for name in columns]
+            kept.append(np.stack([*values, np.full(table.num_rows, number)], axis=1).astype(np.int64))
+        rows = np.concatenate(kept)
+        rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]
+        last = np.append(rows[1:, 0] != rows[:-1, 0], True)[: len(rows)]
+        return Finished(*rows[last].T, num_superseded=int((~last).sum()))
 
-    def plan(self, files: Sequence[MediaFile], part_size: int) -> list[Part]:
-        """The frames that no committed part holds, cut into new parts.
+    def digests(self, media_id: np.ndarray) -> dict[int, str | None]:
+        """SHA-256 of the files with these ids, as they were done last."""
+        found: dict[int, str | None] = {}
+        for _, table in self._tables(["media_id", "digest"]):
+            wanted = table.filter(pa.array(np.isin(table["media_id"].to_numpy(), media_id), pa.bool_()))
+            found.update(zip(wanted["media_id"].to_pylist(), wanted["digest"].to_pylist(), strict=True))
+        return found
 
-        The same archive and the same committed parts give the same plan. Frames that were added to the archive since
-        are simply more parts.
-        """
-        finished = self.finished()
-        open_files = [file for file in files if file.media_id not in finished]
-        first = max(self.numbers(), default=-1) + 1
-        cuts = range(0, len(open_files), part_size)
-        return [Part(first + n, tuple(open_files[cut : cut + part_size])) for n, cut in enumerate(cuts)]
+    def settle(self) -> None:
+        """Take files that were done again out of the parts that hold them as they were."""
+        done = self.finished()
+        if not done.num_superseded:
+            return
+        for number, table in self._tables(["media_id"]):
+            ids = table["media_id"].to_numpy()
+            current = ids[done.part[done.find(ids)] == number]
+            if len(current) < len(ids):
+                # Both hold at any time what the later part does not, whichever of them is written.
+                for place in (self.vectors_place(number), self.media_place(number)):
+                    whole = read_table(place)
+                    self._write(place, whole.filter(pa.array(np.isin(whole["media_id"].to_numpy(), current))))
 
     def commit(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
         """Write a part whole: rows of MEDIA, each with `detections`, a list of rows of DETECTION."""
@@ -90,17 +116,18 @@ class Parts:
         self._write(self.media_place(number), pa.Table.from_pylist(ordered, MEDIA))
 
     def _write(self, place: str, table: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
         self.hold.check()
-        write_bytes(place, sink.getvalue().to_pybytes())
+        write_table(place, table)
 
-    def media(self, wanted: set[int]) -> pa.Table:
-        """The frames with these ids, sorted by path."""
-        tables = list(_read_all([self.media_place(number) for number in self.numbers()], schema=MEDIA))
-        table = pa.concat_tables(tables) if tables else MEDIA.empty_table()
-        mask = pa.array([media_id in wanted for media_id in table["media_id"].to_pylist()], pa.bool_())
-        return table.filter(mask).sort_by("path")
+    def media(self) -> pa.Table:
+        """MEDIA of all frames, as they were when they were done."""
+        tables = (table.cast(MEDIA) for _, table in self._tables(MEDIA.names))  # Parquet has no seconds
+        return pa.concat_tables([MEDIA.empty_table(), *tables])
+
+    def _tables(self, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Numbers of the parts, and these columns of their frames."""
+        numbers = self.numbers()
+        return zip(numbers, _read_all([self.media_place(it) for it in numbers], columns=columns), strict=True)
 
     def detections(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The detections, a table a part."""
@@ -110,9 +137,9 @@ class Parts:
 class PartWriter:
     """Collects rows as they arrive, in any order, and commits each part with its last row."""
 
-    def __init__(self, parts: Parts, plan: Iterable[Part]) -> None:
+    def __init__(self, parts: Parts, first: int, sizes: Sequence[int]) -> None:
         self._parts = parts
-        self._missing = {part.number: len(part.files) for part in plan}
+        self._missing = dict(enumerate(sizes, first))
         self._rows: dict[int, list[dict[str, Any]]] = {}
 
     def add(self, number: int, row: dict[str, Any]) -> bool:
@@ -143,6 +170,13 @@ def read_table(place: str | Path, **options: Any) -> pa.Table:
     """A Parquet file of a run folder. Takes pyarrow's options."""
     with open_input(place) as file:
         return pq.read_table(file, **options)
+
+
+def write_table(place: str | Path, table: pa.Table, **options: Any) -> None:
+    """Write a Parquet file, whole or not at all. Takes pyarrow's options."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", **options)
+    write_bytes(place, sink.getvalue().to_pybytes())
 
 
 def _read_all(places: Sequence[str], **options: Any) -> Iterator[pa.Table]:

@@ -52,9 +52,9 @@ def output_picture(
         return None
     try:
         if frame_number is None:
-            image = _decoded(archive.read(media["path"]), media, min_side)
+            image = _decoded(archive.read(media["path"], media.get("member")), media, min_side)
         else:
-            image = _from_video(archive, media["path"], frame_number)
+            image = _from_video(archive, media, frame_number)
     except (OSError, BadImage):
         return None
     if people is not People.SHOW:
@@ -67,8 +67,8 @@ def _decoded(data: bytes, media: Mapping[str, Any], min_side: int) -> Image.Imag
     return decode(data, min_side) if media["decoded_share"] is None else salvage(data, min_side)[0]
 
 
-def _from_video(archive: Archive, path: str, number: int) -> Image.Image:
-    with open_file(archive, path) as file, open_video(file) as container:
+def _from_video(archive: Archive, media: Mapping[str, Any], number: int) -> Image.Image:
+    with open_file(archive, media["path"], media.get("member")) as file, open_video(file) as container:
         for _, image in sample(container, describe(container), Sampling(), [number]):
             return image
     raise BadImage("truncated", f"no frame {number}")

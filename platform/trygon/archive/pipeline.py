@@ -4,9 +4,9 @@ Every frame is read and decoded once. What cannot be used is a row with a reason
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, cast
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from trygon.archive.finder import Finder
 from trygon.archive.frames import FRAME, Frames
 from trygon.archive.gathering import gathered
-from trygon.archive.parts import Part
+from trygon.archive.planning import Plan
 from trygon.archive.results import Results
 from trygon.archive.work import Work
 from trygon.cluster.pool import map_on_pool
@@ -31,9 +31,6 @@ _THREADS = 4
 
 _BLOCK_BYTES, _LEAST_BLOCK_BYTES = 48 << 20, 1 << 20
 """Blocks of decoded frames: small, so that progress is steady and memory bounded."""
-
-_LISTED = pa.schema([("part", pa.int64()), ("media_id", pa.int64()), ("path", pa.string()), ("bytes", pa.int64())])
-_LISTED = _LISTED.append(pa.field("deployment", pa.string()))
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Workers:
 
 
 def label_frames(
-    work: Work, plan: Sequence[Part], num_workers: int = 0, results: Results | None = None
+    work: Work, plan: Plan, num_workers: int = 0, results: Results | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Part number and row (MEDIA with `detections`) of every planned file, in any order. Ray must be running.
 
@@ -73,8 +70,8 @@ def label_frames(
     """
     DataContext.get_current().target_max_block_size = _block_bytes(work, results)
     workers = Workers.fit(ray.cluster_resources(), num_workers, ENCODERS[work.encoder.name].on_gpu)
-    frames = ray.data.from_arrow([_listed(part) for part in plan]).map_batches(
-        _read_batch(work, ray.put(results)), batch_size=_BATCH, batch_format="pyarrow"
+    frames = ray.data.range(len(plan.sizes), override_num_blocks=len(plan.sizes)).map_batches(
+        _read_parts(plan, work, ray.put(results)), batch_size=1, batch_format="pyarrow"
     )
     rows = map_on_pool(
         frames,
@@ -104,11 +101,6 @@ def _block_bytes(work: Work, results: Results | None) -> int:
     return max(_LEAST_BLOCK_BYTES, _BATCH * 3 * work.encoder.tower.side**2)
 
 
-def _listed(part: Part) -> pa.Table:
-    rows = [(part.number, file.media_id, file.path, file.bytes, file.deployment) for file in part.files]
-    return pa.table([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
-
-
 class _FinderActor(Finder):
     """A Finder that uses no more threads than its machine has CPUs."""
 
@@ -116,19 +108,22 @@ class _FinderActor(Finder):
         super().__init__(work, min(num_threads, os.cpu_count() or 1))
 
 
-def _read_batch(work: Work, results: "ray.ObjectRef[Results | None]") -> Callable[[pa.Table], Iterator[pa.Table]]:
-    def read(batch: pa.Table) -> Iterator[pa.Table]:
+def _read_parts(
+    plan: Plan, work: Work, results: "ray.ObjectRef[Results | None]"
+) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    def read(indices: pa.Table) -> Iterator[pa.Table]:
         frames = frames_of(work, ray.get(results))  # from the machine's shared memory: they may be many
-        rows: list[dict[str, Any]] = []
-        for row in chain.from_iterable(map(frames.rows, batch.to_pylist())):
-            rows.append(row)
-            if len(rows) == _BATCH:  # a video has many
+        for index in indices["id"].to_pylist():
+            listed = ({"part": plan.first + index} | row for row in plan.part(index).to_pylist())
+            for rows in _batches(chain.from_iterable(map(frames.rows, listed)), _BATCH):  # a video has many
                 yield pa.Table.from_pylist(rows, READ)
-                rows = []
-        if rows:
-            yield pa.Table.from_pylist(rows, READ)
 
     return read
+
+
+def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while some := list(islice(rows, size)):
+        yield some
 
 
 def frames_of(work: Work, results: Results | None = None) -> Frames:

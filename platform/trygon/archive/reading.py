@@ -45,19 +45,21 @@ class Reading:
         return f"{self.sampling.fps:g} fps, at most {self.sampling.most}, cut off files: {self.label_truncated}"
 
 
-def read_file(archive: Archive, path: str) -> bytes:
+def read_file(archive: Archive, path: str, member: str | None = None) -> bytes:
     """A file's content. Raises `BadImage` with reason vanished, unreadable, denied, timeout or s3_error, and
     `TrygonError` where the archive is the reason."""
     try:
-        return archive.read(path)
+        return archive.read(path, member)
     except (OSError, TrygonError) as error:
         raise fault(archive, error) from error
 
 
-def open_file(archive: Archive, path: str) -> io.BufferedIOBase:
+def open_file(archive: Archive, path: str, member: str | None = None) -> io.BufferedIOBase:
     """A file to read from in any order; what lies on S3 is copied to a file of this machine, which goes with it.
     Raises as `read_file` does."""
-    place = join(archive.uri, path)
+    if member:
+        return io.BytesIO(read_file(archive, path, member))
+    place = join(archive.root, path)
     try:
         file = open_input(place)
         if not is_remote(place):
@@ -100,12 +102,15 @@ def _answers(archive: Archive) -> bool:
 
 def _ask(archive: Archive) -> Iterator[bool]:
     """Whether the archive is still there: a disk that was pulled out leaves no folder, or an empty one."""
-    address = address_of(archive.uri)
+    address = address_of(archive.root)
     if address:
         yield s3.answers(address)
         return
+    if os.path.isfile(archive.root):
+        yield True
+        return
     try:
-        with os.scandir(archive.uri) as entries:
+        with os.scandir(archive.root) as entries:
             yield next(entries, None) is not None
     except OSError:
         yield False

@@ -17,7 +17,6 @@ from trygon.archive.pictures import PERSON, People, output_picture
 from trygon.archive.run import Run
 from trygon.data.images import encode_jpeg
 from trygon.review.columns import Columns
-from trygon.storage import absolute
 
 WIDTHS = (240, 960, 1920)
 """Of frames, in pixels: what pages ask for is rounded up to one of these, so that few are kept of each."""
@@ -42,8 +41,8 @@ class Pictures:
     @classmethod
     def of(cls, run: Run, columns: Columns, archive: str | None = None) -> "Pictures":
         """Of a run, whose frames may lie elsewhere by now."""
-        place = absolute(archive or run.config["archive"])
-        return cls(columns, Archive(place), People(run.config["people"]))
+        frames = Archive.of(archive or run.config["archive"], run.config["images"], run.folder)
+        return cls(columns, frames, People(run.config["people"]))
 
     def frame(self, media_id: int, width: int) -> bytes:
         """A frame as JPEG. `LookupError` where the run has none of that id; `OSError` where it cannot be read, or

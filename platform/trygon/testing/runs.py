@@ -10,13 +10,15 @@ import numpy as np
 
 from trygon.archive.exif import read_header
 from trygon.archive.labelling import Naming, finish
-from trygon.archive.listing import Archive
-from trygon.archive.parts import Parts
+from trygon.archive.listing import Archive, write_listing
+from trygon.archive.media import is_media
+from trygon.archive.parts import Parts, write_table
 from trygon.archive.run import SUMMARY, Run
 from trygon.data.images import BadImage, decode
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
+from trygon.schemas import DEPLOYMENT
 from trygon.storage import join, write_json
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
@@ -49,14 +51,16 @@ def write_tiny_run(root: Path, num_frames: int = 6) -> Run:
     write_tiny_archive(root / "archive", num_frames)
     bank().save(root / "labels")
     archive, folder = Archive(str(root / "archive")), root / "run"
-    files, num_ignored = archive.list()
+    listing = write_listing(archive, folder, Hold())
+    files = [file for file in archive.files() if is_media(file.path)]
     names = [taxon.common for taxon in TREE.taxa]
     Parts(folder).commit(0, [_row(archive, file, names) for file in files])
-    about = {"model": "some-model", "num_ignored": num_ignored, "num_label_taxa": len(TREE), "detector": None}
-    media = Parts(folder).media({file.media_id for file in files})
+    about = {"model": "some-model", "num_ignored": listing.num_ignored, "num_label_taxa": len(TREE), "detector": None}
+    media = Parts(folder).media().sort_by("path")
     run = finish(folder, media, Naming(Classifier(bank(), floor=0.6)), about, Hold())
     config = {"archive": str(root / "archive"), "labels": str(root / "labels"), "model": "some-model"}
     defaults = {
+        "images": None,
         "deployments": None,
         "time_zone": "+00:00",
         "people": "blur",
@@ -64,6 +68,7 @@ def write_tiny_run(root: Path, num_frames: int = 6) -> Run:
         "confidence_floor": 0.6,
     }
     write_json(join(folder, "config.json"), config | defaults)
+    write_table(join(folder, "deployments.parquet"), DEPLOYMENT.empty_table())
     write_json(join(folder, SUMMARY), run.summary)
     return Run.open(folder)
 
@@ -84,8 +89,10 @@ def _row(archive: Archive, file: Any, names: list[str]) -> dict[str, Any]:
     box = {"x": left / 320, "y": top / 240, "width": (right - left) / 320, "height": (bottom - top) / 240}
     number = int(Path(file.path).stem[-4:])
     noise = np.random.default_rng(file.media_id % 2**32).normal(0, 0.05, DIM)
-    vector = np.eye(DIM)[names.index("red fox" if number // 3 % 2 == 0 else "roe deer")] + noise
     person = "/100EK113/IMG_0000" in f"/{file.path}" and file.deployment == "b"
+    # A person looks like none of the taxa.
+    place = DIM - 1 if person else names.index("red fox" if number // 3 % 2 == 0 else "roe deer")
+    vector = np.eye(DIM)[place] + noise
     about = {"detection_id": file.media_id + 1, "media_id": file.media_id, "confidence": 0.9}
     vector = (vector / np.linalg.norm(vector)).astype(np.float16)
     detection = about | box | {"category": "person" if person else "animal", "vector": vector}

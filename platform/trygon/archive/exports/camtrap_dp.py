@@ -21,7 +21,7 @@ from trygon.archive.database import columns
 from trygon.archive.exports import camtrap_schemas
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.listing import MEDIA_TYPES
+from trygon.archive.media import media_type
 from trygon.archive.run import Run
 from trygon.storage import write_json
 from trygon.taxonomy.taxon import RANKS
@@ -39,6 +39,7 @@ _TABLES = {
 _DEPLOYMENTS = """
 SELECT
     deployment, min(timestamp) AS first, max(timestamp) AS last, bool_or(timestamp IS NULL) AS dateless,
+    bool_or(clock IS NOT NULL) AS is_wrong,
     mode(make) AS make, mode(model) AS model
 FROM media GROUP BY deployment ORDER BY deployment
 """
@@ -93,16 +94,19 @@ class _Package:
                 comments.append("coordinates unknown: 0, 0 stands for anywhere on Earth")
             if camera["dateless"]:
                 comments.append("some files have no date: the first date of the deployment stands in")
+            if camera["is_wrong"]:
+                comments.append("the clock was wrong for some files: their comments say how")
+            start, end = self.options.spans.get(name, (None, None))
             yield {
                 "deploymentID": name,
                 "locationName": name,
                 "latitude": latitude,
                 "longitude": longitude,
                 "coordinateUncertainty": None if name in self.options.places else _ANYWHERE_M,
-                "deploymentStart": self.options.iso(self.start(name)),
-                "deploymentEnd": self.options.iso(camera["last"] or _NO_DATE),
+                "deploymentStart": self.options.iso(start or self.start(name)),
+                "deploymentEnd": self.options.iso(end or camera["last"] or start or _NO_DATE),
                 "cameraModel": "-".join(part for part in (camera["make"], camera["model"]) if part),
-                "timestampIssues": "true" if camera["dateless"] else "false",
+                "timestampIssues": "true" if camera["dateless"] or camera["is_wrong"] else "false",
                 "deploymentComments": "; ".join(comments),
             }
 
@@ -113,6 +117,7 @@ class _Package:
             if row["decoded_share"] is not None:
                 comments.append(f"cut off: {row['decoded_share']:.0%} of it could be decoded")
             comments += [] if row["timestamp"] else ["no date in the file"]
+            comments += [f"clock: {row['clock']}"] if row["clock"] else []
             path = PurePosixPath(row["path"])
             yield {
                 "mediaID": row["media_id"],
@@ -121,7 +126,7 @@ class _Package:
                 "filePath": _safe_path(row["path"]),
                 "filePublic": "false",
                 "fileName": path.name,
-                "fileMediatype": MEDIA_TYPES[path.suffix.lower()],
+                "fileMediatype": media_type(row["path"]),
                 "exifData": json.dumps({tag: text for tag, text in exif.items() if text})
                 if any(exif.values())
                 else "",

@@ -1,0 +1,137 @@
+"""What `trygon label` is told: the settings of one run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import Field, model_validator
+
+from trygon_jobs.config import JobConfig, Place, TimeZone
+
+if TYPE_CHECKING:
+    from trygon.archive.detection import DetectorFile
+
+
+class LabelConfig(JobConfig):
+    """One labelling run."""
+
+    archive: str = ""
+    """The cameras' files: a folder, a zip or tar, or a list of files (CSV, COCO Camera Traps JSON, Camtrap DP,
+    Wildlife Insights); on disk or at an s3:// address. Not needed with --from-run."""
+    model: str = ""
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME; not needed with --from-run."""
+    labels: Place = ""
+    """A LabelBank made with the same model (trygon build-labels). With --from-run, by default those of that run."""
+    out: Place
+    """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
+    from_run: Annotated[Place, Parameter(name=("--from", "--from-run"))] = ""
+    """Name the stored vectors of this finished run anew, into --out: no picture is read and no model loaded."""
+    detector: str | None = None
+    """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
+    detections: Place | None = None
+    """A result file of MegaDetector or SpeciesNet: its boxes are taken, and no detector runs."""
+    animal_threshold: float | None = Field(None, ge=0, le=1)
+    """The least confidence of a box of the category animal; without it, what the detector or the file names."""
+    person_threshold: float | None = Field(None, ge=0, le=1)
+    """The same for the category person."""
+    vehicle_threshold: float | None = Field(None, ge=0, le=1)
+    """The same for the category vehicle."""
+    video_fps: float = Field(1, gt=0)
+    """Frames that are looked at for each second of a video."""
+    video_frames: int = Field(60, ge=1)
+    """The most frames that are looked at of one video; in longer ones they lie further apart."""
+    encoder: str = "torch"
+    """What makes the vectors: torch, torch-bf16 (on GPUs), openvino, openvino-int8 (on CPUs; see trygon export-model),
+    or triton:HOST:PORT. A run keeps to the one that it was begun with."""
+    clade: tuple[str, ...] = ("Animalia",)
+    """Name only taxa of these clades, of any rank (repeat it)."""
+    names: Place | None = None
+    """Name only these taxa: common or scientific names of any rank, one a line or in a CSV."""
+    checklist: Place | None = None
+    """A CSV of the taxa that may be reported, as of a country: any other name moves up to what they allow."""
+    confidence_floor: float = Field(0.5, gt=0, le=1)
+    """The least probability at which a rank is reported; below it the answer moves up the tree."""
+    event_gap: float = Field(60, ge=0)
+    """Seconds of pause that end an event."""
+    top: int = Field(5, ge=1, le=100)
+    """How many of the best taxa are kept for each animal."""
+    repeats: int = Field(20, ge=0)
+    """The same box in so many frames of a deployment, over several events, is set aside; 0 keeps all."""
+    images: Place | None = None
+    """Where the files of a list are: a folder, a zip or tar, or an s3:// prefix. Without it, beside the list."""
+    time_zone: TimeZone = "+00:00"
+    """Zone of the cameras' clocks, such as +03:00 or Africa/Nairobi."""
+    deployments: Path | None = None
+    """A CSV with a column deployment, and any of latitude, longitude, start, end, and path: the files below that
+    folder of the archive, or of a pattern with *, belong to the deployment."""
+    deployment_pattern: str = ""
+    """A regular expression that is looked for in each path; what its group named deployment finds is the name."""
+    part_size: int = Field(64, ge=1)
+    """Frames that are committed together: at most that many, for each worker, are done again after a crash."""
+    price_per_hour: float | None = Field(None, gt=0)
+    """What the machine or the cluster costs an hour: the run then says what a million images cost."""
+    num_workers: int = Field(0, ge=0)
+    """Workers that hold the networks; 0 fits the machine or the cluster."""
+    file_timeout: float = Field(300, gt=0)
+    """Seconds that a file may take to be read and decoded; one that takes longer is a row with that reason."""
+    label_truncated: bool = False
+    """Label what can be seen of files that were cut off, too; their rows say how much that is."""
+    people: Literal["show", "blur", "withhold"] = "blur"
+    """What happens to people in pictures of the report and the review page; withhold leaves such pictures out."""
+
+    @model_validator(mode="after")
+    def _has_pictures_or_vectors(self) -> "LabelConfig":
+        if self.from_run and self.archive:
+            raise ValueError("--from names a run's stored vectors anew: leave the archive away, or leave out --from")
+        if not self.from_run and not (self.archive and self.model and self.labels):
+            raise ValueError("give an archive with --model and --labels, or --from RUN for the vectors of a run")
+        return self
+
+    def kept(self) -> "LabelConfig":
+        """The config as the run folder keeps it: its paths lead to the same files wherever it is read."""
+        from trygon.models.folder import absolute_ref
+        from trygon.storage import absolute
+
+        detector, deployments = self.detector, self.deployments
+        paths = {
+            "archive": absolute(self.archive),
+            "images": absolute(self.images) if self.images else None,
+            "model": absolute_ref(self.model),
+            "labels": absolute(self.labels),
+            "out": absolute(self.out),
+            "detections": absolute(self.detections) if self.detections else None,
+            "detector": detector if detector in (None, "none") else absolute(detector),
+            "deployments": deployments.absolute() if deployments else None,
+            **{name: absolute(place) for name in ("names", "checklist", "from_run") if (place := getattr(self, name))},
+        }
+        return self.model_copy(update=paths)
+
+    def thresholds(self) -> dict[str, float]:
+        """The least confidences that are given, by category."""
+        given = {
+            "animal": self.animal_threshold,
+            "person": self.person_threshold,
+            "vehicle": self.vehicle_threshold,
+        }
+        return {category: least for category, least in given.items() if least is not None}
+
+    def detector_file(self) -> "DetectorFile | None":
+        """The detector that runs; None where none does."""
+        from trygon.archive.detection import DetectorFile
+        from trygon.data.cache import sample_folder
+        from trygon.errors import UserError
+        from trygon.storage import exists, is_remote
+
+        choice = self.detector
+        if self.detections and choice not in (None, "none"):
+            raise UserError("--detections has the boxes: leave --detector out")
+        if self.detections and not exists(self.detections):
+            raise UserError(f"--detections {self.detections}: no such file")
+        if choice == "none" or self.detections:
+            return None
+        if choice and is_remote(choice):
+            raise UserError(
+                f"--detector {choice}: a detector is a folder that all workers see: copy it, or mount the storage"
+            )
+        file = DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
+        return file.with_thresholds(self.thresholds())

@@ -1,0 +1,194 @@
+"""Lists of an archive's files: what each of them calls path, time, deployment and burst. Knows nothing of the files.
+
+Lists are read row by row, from disk or S3.
+"""
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from trygon.archive.deployments import Deployment, parse_moment, read_deployments
+from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
+from trygon.errors import UserError
+from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file that a list names. `names` are the paths that it may have, the likeliest first."""
+
+    names: tuple[str, ...]
+    camera: str | None = None
+    timestamp: datetime | None = None
+    """With an offset where the list has one."""
+    sequence: str | None = None
+
+
+def read_coco(place: str) -> Iterator[Entry]:
+    """The images of a COCO Camera Traps JSON; `location` is the deployment."""
+    try:
+        with open_input(place) as file:
+            num = 0
+            for row in ijson.items(file, "images.item"):
+                num += 1
+                if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+                    raise UserError(f"{place}: image {num} has no file_name; this is no COCO Camera Traps list")
+                time = parse_moment(str(row.get("datetime") or row.get("date_captured") or ""))
+                yield Entry((_clean(row["file_name"]),), _text(row.get("location")), time, _text(row.get("seq_id")))
+            if not num:
+                raise UserError(f"{place} has no images; this is no COCO Camera Traps list")
+    except ijson.JSONError as error:
+        raise UserError(f"{place} is no JSON: {str(error).splitlines()[0]}") from error
+
+
+def read_csv(place: str) -> Iterator[Entry]:
+    """The rows of a CSV with a column of paths, such as `path` or Timelapse's `RelativePath` and `File`.
+
+    Columns `deployment`, `timestamp` and `sequence` are used where they are there, under their usual names too.
+    """
+    for row in _rows(place):
+        path = _first(row, "path", "filepath", "file_path", "image_path", "file_name", "filename", "file")
+        folder = _first(row, "relativepath")
+        if not path:
+            raise UserError(f"{place} has a row without a path: it needs a column path, filepath, file or filename")
+        names = (_clean(f"{folder}/{path}" if folder and "/" not in path else path),)
+        camera = _first(row, "deployment", "deploymentid", "deployment_id", "camera", "station", "location")
+        time = _first(row, "timestamp", "datetime", "date_time")
+        sequence = _first(row, "sequence", "sequenceid", "sequence_id", "seq_id")
+        yield Entry(names, camera, parse_moment(time or ""), sequence)
+
+
+def read_camtrap_dp(place: str) -> Iterator[Entry]:
+    """The media of a Camtrap DP package (its folder, or its datapackage.json)."""
+    for row in _rows(_resource(place, "media")):
+        time, path = parse_moment(row.get("timestamp", "")), row.get("filepath", "")
+        sequence = row.get("sequenceid") or None
+        yield Entry((_clean(path),), row.get("deploymentid") or None, time, sequence)
+
+
+def read_wildlife_insights(place: str) -> Iterator[Entry]:
+    """The images of a Wildlife Insights export (the folder with images*.csv, one or more).
+
+    `location` is where Wildlife Insights keeps a picture; a copy may have kept that path, with or without the bucket,
+    or lie in a folder of its deployment, or have its name alone.
+    """
+    for table in _tables(place, "images"):
+        for row in _rows(table):
+            location, deployment = row.get("location", ""), row.get("deployment_id", "")
+            kept = re.sub(r"^[a-z0-9+]+://", "", location)
+            name = row.get("filename") or kept.rpartition("/")[2]
+            names = [kept, kept.partition("/")[2], f"{deployment}/{name}", name, kept.rpartition("/")[2]]
+            time = parse_moment(row.get("timestamp", ""))
+            used = tuple(dict.fromkeys(_clean(it) for it in names if it and not it.startswith("/")))
+            yield Entry(used or (row.get("image_id", "?"),), deployment or None, time, row.get("sequence_id") or None)
+
+
+def no_deployments(place: str, zone: str) -> tuple[Deployment, ...]:
+    """Of lists that say nothing of them."""
+    return ()
+
+
+def camtrap_dp_deployments(place: str, zone: str) -> tuple[Deployment, ...]:
+    """Places and times of a package's deployments."""
+    return read_deployments(_resource(place, "deployments"), zone, "the package's table")
+
+
+def wildlife_insights_deployments(place: str, zone: str) -> tuple[Deployment, ...]:
+    """Places and times of an export's deployments."""
+    return tuple(it for table in _tables(place, "deployments") for it in read_deployments(table, zone, "the export's"))
+
+
+@dataclass(frozen=True)
+class ListKind:
+    """A kind of list: its files' entries and its deployments."""
+
+    entries: Callable[[str], Iterator[Entry]]
+    deployments: Callable[[str, str], tuple[Deployment, ...]] = no_deployments
+
+
+LISTS = {
+    "coco": ListKind(read_coco),
+    "csv": ListKind(read_csv),
+    "camtrap-dp": ListKind(read_camtrap_dp, camtrap_dp_deployments),
+    "wildlife-insights": ListKind(read_wildlife_insights, wildlife_insights_deployments),
+}
+
+
+def list_kind(place: str) -> str | None:
+    """Which of `LISTS` lies at a place; None for a folder or an archive of pictures."""
+    name = place.split("?")[0].lower()
+    if name.endswith((".json", ".csv")):
+        package = name.endswith("datapackage.json")
+        return "camtrap-dp" if package else "coco" if name.endswith(".json") else "csv"
+    if name.endswith(ARCHIVE_SUFFIXES):
+        return None
+    if exists(join(place, "datapackage.json")):
+        return "camtrap-dp"
+    return "wildlife-insights" if _tables(place, "images") and _tables(place, "deployments") else None
+
+
+def folder_of(place: str) -> str:
+    """Where the files of a list are, unless they are said to be elsewhere: its own folder."""
+    name = place.split("?")[0].lower()
+    if not name.endswith((".json", ".csv")):
+        return place
+    address = address_of(place)
+    return str(Path(place).parent) if address is None else str(address.at(address.key.rpartition("/")[0]))
+
+
+def _tables(place: str, begin: str) -> list[str]:
+    """The CSVs of a folder whose names begin so."""
+    if is_remote(place):
+        return [file.place for file in list_folder(place, begin=begin, suffix=".csv")]
+    return sorted(str(path) for path in Path(place).glob(f"{begin}*.csv"))
+
+
+def _resource(place: str, name: str) -> str:
+    """The table of a data package by its name."""
+    folder = folder_of(place)
+    package = read_json(join(folder, "datapackage.json"))
+    resources = package.get("resources", ()) if isinstance(package, dict) else ()
+    path = next((it.get("path") for it in resources if isinstance(it, dict) and it.get("name") == name), None)
+    path = path[0] if isinstance(path, list) and len(path) == 1 else path
+    if not isinstance(path, str) or leads_out(path) or "://" in path:
+        raise UserError(f"{place} names no table {name!r} beside itself; this is no Camtrap DP package")
+    return join(folder, path)
+
+
+def _rows(place: str) -> Iterator[dict[str, str]]:
+    """The rows of a CSV, plain or gzip, by column names in lower case."""
+    try:
+        with open_input(place) as file:
+            packed = gzip.GzipFile(fileobj=file) if place.split("?")[0].endswith(".gz") else file
+            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as text:
+                reader = csv.reader(text)
+                columns = [name.strip().lower() for name in next(reader, [])]
+                for values in reader:
+                    yield dict(zip(columns, (value.strip() for value in values), strict=False))
+    except FileNotFoundError as error:
+        raise UserError(f"{place} does not exist") from error
+    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise UserError(f"{place} is not a CSV file in UTF-8: {error}") from error
+
+
+def _first(row: Row, *names: str) -> str | None:
+    return next((row[name] for name in names if row.get(name)), None)
+
+
+def _clean(path: str) -> str:
+    path = path.replace("\\", "/")
+    return path.removeprefix("./")
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

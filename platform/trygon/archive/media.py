@@ -1,0 +1,109 @@
+"""A file of an archive as listed: its name, and what is known of it before it is read."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from trygon.storage import stable_id
+
+IMAGE_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".bmp": "image/bmp",
+    ".webp": "image/webp",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".avif": "image/avif",
+}
+"""Extensions of frames, in lower case, and their media types. The last three are not read here: they are listed, so
+that somebody is told."""
+
+VIDEO_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/x-m4v",
+    ".mov": "video/quicktime",
+    ".avi": "video/x-msvideo",
+    ".mkv": "video/x-matroska",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".wmv": "video/x-ms-wmv",
+    ".asf": "video/x-ms-asf",
+    ".flv": "video/x-flv",
+}
+_MEDIA_TYPES = IMAGE_TYPES | VIDEO_TYPES
+
+# Folders that cameras start when the one before is full: Reconyx, Bushnell, Browning and others; they are no cameras.
+_OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_BTCF|MEDIA|DSCIM)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """A file as listed. `path` is relative to the archive, with forward slashes."""
+
+    path: str
+    bytes: int
+    mark: int = 0
+    """Another one when the file was written to: its time, ETag or checksum. The same one says that nothing changed."""
+    member: str | None = None
+    """Where the content lies in a file that holds others; None for a file of its own."""
+    failure: str | None = None
+    """Why it is not to be read."""
+    camera: str | None = None
+    """The deployment that a list names."""
+    timestamp: datetime | None = None
+    """The time that a list gives, in place of the picture's own."""
+    sequence: str | None = None
+    """The burst that a list puts it into."""
+    unlisted: bool = False
+    """Whether there is a list, and it does not name the file."""
+
+    @property
+    def media_id(self) -> int:
+        """The same on every machine and wherever the archive is mounted."""
+        return media_id_of(self.path)
+
+    @property
+    def deployment(self) -> str:
+        """What a list says, else the camera folder."""
+        return self.camera or _camera_folder(self.path.rpartition("/")[0])
+
+
+def media_id_of(path: str) -> int:
+    """The id of the file at a path within the archive."""
+    return stable_id("media", path)
+
+
+def is_media(path: str) -> bool:
+    """Whether a file is one to be labelled, by its name."""
+    return suffix_of(path) in _MEDIA_TYPES
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is called as a video is."""
+    return suffix_of(path) in VIDEO_TYPES
+
+
+def media_type(path: str) -> str:
+    """The media type of a file by its name; of a container that could not be opened, that of no picture known."""
+    return _MEDIA_TYPES.get(suffix_of(path), "image/unknown")
+
+
+@lru_cache(maxsize=4096)
+def _camera_folder(folder: str) -> str:
+    """The folder without overflow folders; `.` at the top of the archive."""
+    folders = [name for name in folder.split("/") if name]
+    while folders and _OVERFLOW.fullmatch(folders[-1]):
+        folders.pop()
+    return "/".join(folders) or "."
+
+
+def suffix_of(path: str) -> str:
+    """A file's extension in lower case, with its dot; blank where it has none."""
+    name = path.rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix.lower()}" if dot and stem else ""

@@ -1,0 +1,119 @@
+"""Which deployment a file belongs to, where and when deployments stood, and clocks that are wrong."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trygon.archive.clocks import check_clocks
+from trygon.archive.deployments import Deployment, Deployments, places_of, read_deployments
+from trygon.archive.exports import ExportOptions
+from trygon.archive.media import MediaFile
+from trygon.archive.zones import zone_of
+from trygon.errors import UserError
+from trygon.schemas import DEPLOYMENT, MEDIA
+
+NOON, NOW = datetime(2024, 5, 31, 12), datetime(2024, 7, 1)
+
+
+def test_table_goes_before_pattern_and_that_before_folders() -> None:
+    table = (Deployment("T", path="a/cam 1"), Deployment("U", path="a/cam 1/late"), Deployment("S", path="b/*/100*/*"))
+    of = Deployments(table, r"^site(?P<deployment>\d+)/")
+    names = {
+        "a/cam 1/100EK113/1.jpg": "T",
+        "a/cam 1/late/1.jpg": "U",
+        "a/cam 10/1.jpg": "a/cam 10",
+        "b/x/100EK113/1.jpg": "S",
+        "site07/card/1.jpg": "07",
+        "site/card/1.jpg": "site/card",
+    }
+    assert {path: of.name_of(MediaFile(path, 1)) for path in names} == names
+    assert Deployments().name_of(MediaFile("a/1.jpg", 1, camera="of a list")) == "of a list"
+
+
+def test_table_is_read_with_places_and_times(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text("deployment,latitude,longitude,start,end,path\na,1.5,-2,2024-05-01,2024-05-31,x\nb,,,,,\n")
+    known = read_deployments(path)
+    assert known[0] == Deployment("a", 1.5, -2.0, datetime(2024, 5, 1), datetime(2024, 5, 31, 23, 59, 59), "x")
+    table = Deployments((Deployment("a", 9, 9, datetime(2020, 1, 1)), *known)).table()
+    assert places_of(table) == {"a": (1.5, -2.0)}
+    assert table["start"].to_pylist() == [datetime(2024, 5, 1), None]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,latitude\na,1\n", "no column 'deployment'"),
+        ("deployment,latitude,longitude\na,1,2\nb,north,2\n", "line 3: latitude and longitude"),
+        ("deployment,latitude\na,1\n", "line 2: latitude and longitude"),
+        ("deployment,latitude,longitude\na,91,2\n", "no place on Earth"),
+        ("deployment,start\na,soon\n", "'soon' is no date"),
+        ("deployment,start,end\na,2024-05-02,2024-05-01\n", "ends before it starts"),
+        ("deployment,start\n,2024-05-02\n", "has no name"),
+    ],
+)
+def test_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "places.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_deployments(tmp_path / "places.csv")
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("a(.)", "no group of that name")])
+def test_wrong_pattern_is_one_line(pattern: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Deployments(pattern=pattern)
+
+
+def test_times_go_out_in_the_zone_of_the_project() -> None:
+    winter = datetime(2024, 1, 31, 12)
+    assert ExportOptions(time_zone="-05:00").iso(NOON) == "2024-05-31T12:00:00-05:00"
+    assert ExportOptions(time_zone="Africa/Nairobi").iso(NOON) == "2024-05-31T12:00:00+03:00"
+    assert [ExportOptions(time_zone="Europe/Berlin").iso(it)[-6:] for it in (NOON, winter)] == ["+02:00", "+01:00"]
+    for text in ("CEST!", "+25:00", "Mars/Olympus", "", "../etc/passwd"):
+        with pytest.raises(UserError, match="no time zone"):
+            zone_of(text)
+
+
+def _media(*rows: tuple[str, datetime | None]) -> pa.Table:
+    facts = [{"media_id": n, "path": path, "timestamp": time} for n, (path, time) in enumerate(rows)]
+    return pa.Table.from_pylist([row | {"deployment": row["path"].split("/")[0]} for row in facts], MEDIA)
+
+
+def test_wrong_clocks_are_told_and_only_what_is_no_time_is_taken_away() -> None:
+    day = timedelta(days=1)
+    media = _media(
+        ("a/1.jpg", NOON),
+        ("a/2.jpg", NOON + day),
+        ("a/3.jpg", NOON),  # the battery was changed
+        ("a/4.jpg", NOON + day - timedelta(seconds=30)),  # of a burst, in another order
+        ("a/5.jpg", datetime(2000, 1, 1, 0, 5)),
+        ("a/6.jpg", NOW + 40 * day),
+        ("a/7.jpg", NOON + 2 * day),  # no step back: the one before is none to go by
+        ("b/1.jpg", NOON - 9 * day),
+        ("b/2.jpg", None),
+        ("c/1.jpg", NOON + 20 * day),
+    )
+    table = [Deployment("c", start=NOON, end=NOON + day), Deployment("a", start=NOON - day)]
+    checked = check_clocks(media, Deployments(tuple(table)).table(), NOW)
+    reasons = [None, None, "backward", None, "before_2001", "future", None, None, None, "outside_deployment"]
+    assert checked["clock"].to_pylist() == reasons
+    times = media["timestamp"].to_pylist()
+    assert checked["timestamp"].to_pylist() == [*times[:4], None, *times[5:]]
+    assert checked.schema == MEDIA
+    turned = check_clocks(media.take(list(range(9, -1, -1))), Deployments(tuple(table)).table(), NOW)
+    assert turned["clock"].to_pylist() == reasons[::-1]
+    assert check_clocks(MEDIA.empty_table(), DEPLOYMENT.empty_table(), NOW).num_rows == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 10_000)), max_size=30))
+def test_backward_is_earlier_than_something_before_in_the_folder(rows: list[tuple[str, int]]) -> None:
+    rows.sort(key=lambda row: row[0])
+    media = _media(*((f"{folder}/{n:03}.jpg", NOON + timedelta(seconds=s)) for n, (folder, s) in enumerate(rows)))
+    found = check_clocks(media, DEPLOYMENT.empty_table(), NOW)["clock"].to_pylist()
+    for n, (folder, second) in enumerate(rows):
+        before = [other for it, other in rows[:n] if it == folder]
+        assert (found[n] == "backward") == bool(before and second < max(before) - 60)
