@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -82,7 +83,8 @@ class _Page:
         return self.chrome.find_element(By.ID, name).text
 
     def press(self, *keys: str) -> None:
-        self.chrome.switch_to.active_element.send_keys(*keys)
+        # To whatever has the focus by then: the page draws its elements anew while a person types.
+        ActionChains(self.chrome).send_keys(*keys).perform()
 
     def until(self, name: str, pattern: str) -> None:
         """Wait for a text; a page that does not come to show it fails with what it shows."""
