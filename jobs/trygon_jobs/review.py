@@ -119,6 +119,7 @@ def _serve(config: ReviewConfig, review: "Review") -> None:
             listening.bind(("127.0.0.1", config.port))
         except OSError as error:
             raise UserError(f"--port {config.port} cannot be had ({error.strerror}); give another one") from error
+        listening.listen()  # before the address is told: the browser that comes at once waits, and is not refused
         port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
         app = application(review, token, port)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, access_log=False))
