@@ -44,7 +44,7 @@ _CARD = "provenance.json"
 _OF_THE_MACHINE = {
     *("out", "shards", "replay", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
-    *("validation_samples", "resize_s"),
+    *("validation_samples", "resize_s", "wait_for_room_s"),
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
 
@@ -81,6 +81,8 @@ class TrainConfig(JobConfig):
     """Go on with as few workers as this when nodes leave, and with more again when they come back."""
     resize_s: float = Field(default=600.0, gt=0)
     """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
+    wait_for_room_s: float = Field(default=1800.0, ge=0)
+    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone."""
     use_gpu: bool | None = None
     """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
     nodes when they are asked for, say so."""
@@ -154,16 +156,13 @@ class TrainConfig(JobConfig):
 
     @field_validator("batch_size", "replay_batch_size")
     @classmethod
-    def _even(cls, size: int, info: Any) -> int:
+    def _for_each_worker(cls, size: int, info: Any) -> int:
         most = info.data.get("workers", 1)
         least = info.data.get("min_workers") or most
         if least > most:
             raise ValueError(f"min_workers ({least}) is above workers ({most})")
-        step = math.lcm(*range(least, most + 1))
-        if size % step:
-            near = max(step, size // step * step)
-            wanted = f"{most} workers" if least == most else f"any number of workers from {least} to {most}"
-            raise ValueError(f"must be a multiple of {step}, to be shared by {wanted}: {near}, for instance")
+        if 0 < size < most:
+            raise ValueError(f"must be at least the number of workers ({most}): each takes a part of a step")
         return size
 
     @model_validator(mode="after")
@@ -194,7 +193,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config, identity)
         initial = initial_model(config, hold, console)
-        use_gpu = _start_ray(config)
+        use_gpu = _start_ray(config, console)
         settings = _settings(config, initial, _training_shards(config, initial, use_gpu, console))
         state = _fit(config, settings, use_gpu, hold, console)
         _write_model(config, settings, state, identity, hold)
@@ -246,7 +245,7 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
 
 
-def _start_ray(config: TrainConfig) -> bool:
+def _start_ray(config: TrainConfig, console: Any) -> bool:
     """Start or join Ray; whether workers get GPUs. `UserError` where they shall and this machine has too few."""
     import os
 
@@ -258,11 +257,15 @@ def _start_ray(config: TrainConfig) -> bool:
     # Beside the workers and their readers, Ray Train's controller takes a slot, and validation another.
     start_ray(max(os.cpu_count() or 1, math.ceil((1 + READER_CPUS * config.readers) * config.workers) + 2))
     num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    if inside_cluster():  # it may grow
-        return bool(num_gpus) if config.use_gpu is None else config.use_gpu
     enough = num_gpus >= (config.min_workers or config.workers)
+    if config.use_gpu and inside_cluster():  # it may grow
+        return True
     if config.use_gpu and not enough:
         raise UserError(f"--workers {config.workers} needs as many GPUs, and there are {num_gpus}: lower --workers")
+    if num_gpus and not enough and config.use_gpu is None:
+        console.print(
+            f"training on CPUs: there are {num_gpus} GPUs for {config.workers} workers; see --workers", soft_wrap=True
+        )
     return enough and config.use_gpu is not False
 
 
@@ -331,8 +334,8 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
             progress.update(task, completed=line["step"], description=_told(line))
 
-        def tell(why: str) -> None:
-            console.print(f"interrupted: {why}; training goes on from the last checkpoint", markup=False)
+        def tell(news: str) -> None:
+            console.print(news, markup=False, soft_wrap=True)
 
         storage = join(absolute(config.out), "checkpoints")
         num_workers = (config.min_workers or config.workers, config.workers)

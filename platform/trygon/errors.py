@@ -1,4 +1,4 @@
-"""The two kinds of errors that reach a user, and how any error is told: one line and an exit code."""
+"""The kinds of errors that reach a user, and how any error is told: one line and an exit code."""
 
 import re
 
@@ -13,6 +13,15 @@ class UserError(TrygonError):
     """Something the user can mend. The message names the thing and the way out; exit code 2."""
 
     exit_code = 2
+
+
+class LastingError(TrygonError):
+    """A failure that another try would meet again. So is each `UserError`."""
+
+
+def lasts(error: BaseException) -> bool:
+    """Whether another try would meet the error again."""
+    return isinstance(error, UserError | LastingError)
 
 
 def origin(error: BaseException) -> BaseException:

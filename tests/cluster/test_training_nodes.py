@@ -83,6 +83,11 @@ def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster
     write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
     _add(cluster)
+    alone = _train(cluster, tmp_path, "--workers", "2", "--wait-for-room-s", "2")
+    _, told = alone.communicate(timeout=200)
+    assert alone.returncode == 2, told
+    assert "waiting for room for 2 workers of 1.5 CPUs each: the cluster has 2 CPUs on 2 machines" in told
+    assert "error: no room for 2 workers of 1.5 CPUs each" in told.splitlines()[-1]
     second = _add(cluster)
     process = _train(cluster, tmp_path, "--workers", "2", "--min-workers", "1", "--epochs", "2000")
     try:

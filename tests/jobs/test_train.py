@@ -60,9 +60,9 @@ def _saved_step(out: str | Path) -> int:
     return latest["metrics"]["step"] if latest else 0
 
 
-def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path) -> None:
+def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
     deadline = time.monotonic() + 400
-    while not _saved_step(out):
+    while _saved_step(out) < step:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -76,16 +76,23 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     # Relative paths, as users type them; Ray's workers run in other folders.
     command = _command(Path("shards"), Path("tiny"), Path("out"))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    _kill_after_a_checkpoint(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path), out)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    _kill_after_a_checkpoint(process, out, step=8)
     before = _lines(out)
-    saved = _saved_step(out)
-    # What a kill in the middle of bringing a checkpoint to its place leaves there.
-    whole = next(out.glob("checkpoints/run/*/state.pt")).read_bytes()
-    half = out / "checkpoints/run/leg-000099/state.pt"
+    run = out / "checkpoints/run"
+    latest = run / f"leg-{_saved_step(out) // 4:06d}/state.pt"
+    saved = _saved_step(out) - 4
+    # The latest checkpoint is damaged, and a kill in the middle of bringing one to its place left that there.
+    whole = latest.read_bytes()
+    latest.write_bytes(whole[:-1])
+    half = run / "leg-000099/state.pt"
     half.parent.mkdir()
     half.write_bytes(whole[: len(whole) // 2])
 
-    subprocess.run(command, env=environment, check=True, timeout=400, cwd=tmp_path)
+    second = subprocess.run(
+        command, env=environment, check=True, timeout=400, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert f"{latest.parent} is not whole; training goes on from the one before" in second.stderr
     assert not half.parent.exists()
     assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
     # A line holds the seconds that its step took: a step done again would have another.
@@ -252,8 +259,9 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path:
     assert not (tmp_path / "out/provenance.json").exists()
 
 
-def test_workers_that_hang_are_told_of_and_training_goes_on_without_them(tmp_path: Path) -> None:
-    """One worker is stopped, as by a driver that hangs: the other waits for it no longer than it is told to."""
+def test_workers_that_hang_are_replaced_and_a_shard_that_is_cut_ends_training(tmp_path: Path) -> None:
+    """One worker is stopped, as by a driver that hangs: the other waits for it no longer than it is told to. Then a
+    shard is cut: another try would meet that again."""
     shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
     write_tiny_model(tmp_path / "tiny")
     command = [*_command(shards, tmp_path / "tiny", out), "--workers", "2", "--collective-timeout-s", "10"]
@@ -268,9 +276,16 @@ def test_workers_that_hang_are_told_of_and_training_goes_on_without_them(tmp_pat
         _wait_until(process, lambda: not living([hanging]))  # whoever hangs is ended
         done = _steps(out)[-1]
         _wait_until(process, lambda: "interrupted" in told.read_text() and max(_steps(out), default=0) > done)
+        cut = shards / "train-00002.parquet"
+        os.truncate(cut, 300)
+        assert process.wait(200) == 1
     finally:
-        kill_family(process)
+        if process.poll() is None:
+            kill_family(process)
+    lines = told.read_text().splitlines()
     assert "workers waited in vain for one that hangs, or whose machine is gone" in told.read_text()
+    assert sum(line.startswith("interrupted: ") for line in lines) == 1
+    assert f"error: {cut} can no longer be read" in lines[-1]
     assert "Traceback" not in told.read_text()
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.data.ingest import Preparation, draw_text_type
-from trygon.errors import TrygonError, UserError
+from trygon.errors import UserError
 from trygon.models.distillation import distil
 from trygon.models.model import Model, encode_text, load_model, save_model
 from trygon.models.towers import build_network, read_architecture, same_order_weights
@@ -21,7 +21,16 @@ from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
-from trygon.training.checkpoint import Position, blend, check_seal, load_state, load_weights, save_state, state_of
+from trygon.training.checkpoint import (
+    BrokenError,
+    Position,
+    blend,
+    is_whole,
+    load_state,
+    load_weights,
+    save_state,
+    state_of,
+)
 from trygon.training.curriculum import caption_curriculum
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.objective import OBJECTIVES
@@ -127,7 +136,7 @@ def test_the_model_of_a_checkpoint_is_the_average_where_there_is_one(tiny: Path,
 def test_a_checkpoint_that_is_not_whole_is_told(tiny: Path, tmp_path: Path, harm: str) -> None:
     learner = Learner(load_model(tiny, "cpu"), _settings(tiny))
     save_state(tmp_path, state_of(learner, Position()))
-    check_seal(tmp_path)
+    assert is_whole(tmp_path)
     state = tmp_path / "state.pt"
     if harm == "unsealed":
         (tmp_path / "seal.json").unlink()
@@ -135,7 +144,8 @@ def test_a_checkpoint_that_is_not_whole_is_told(tiny: Path, tmp_path: Path, harm
         data = bytearray(state.read_bytes())
         data[len(data) // 2] ^= 1
         state.write_bytes(data[: len(data) // 2] if harm == "cut" else data)
-    with pytest.raises(TrygonError, match="is not whole"):
+    assert not is_whole(tmp_path)
+    with pytest.raises(BrokenError, match="is not whole"):
         load_state(tmp_path, learner)
 
 

@@ -19,8 +19,10 @@ from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
+from trygon.training.checkpoint import Position, load_state, save_state, state_of
 from trygon.training.learner import Learner
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, near_taxa, same_taxon
+from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
 from trygon_jobs.train import TrainConfig
 
@@ -133,14 +135,19 @@ def _work(rank: int, world_size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     meet = f"file://{folder}/meet-{world_size}"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world_size)
-    size = NUM // world_size
-    rows = slice(rank * size, (rank + 1) * size)
-    for objective in OBJECTIVES:
+    sizes = shares(NUM, world_size)
+    rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    for objective in _objectives(world_size):
         for variant in VARIANTS:
             found = _gradients(folder, objective, variant, rows)
             if rank == 0:
                 torch.save(found, folder / f"{world_size}-{objective}-{variant}.pt")
+    if world_size == 3:  # shares that are not even, in shards too
+        found = _gradients(folder, "clip_taxa", "pieces", rows, sharded=True)
+        if rank == 0:
+            torch.save(found, folder / "sharded-uneven.pt")
     if world_size == 2:
+        _step_in_shards(rank, folder, rows)
         for variant in VARIANTS:
             found = _gradients(folder, "clip_taxa", variant, rows, sharded=True)
             if rank == 0:
@@ -154,6 +161,24 @@ def _work(rank: int, world_size: int, folder: Path) -> None:
             torch.save(found, folder / "sharded-frozen.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _objectives(world_size: int) -> list[str]:
+    return ["clip_taxa", "siglip", "classes_tree"] if world_size == 3 else list(OBJECTIVES)
+
+
+_CLIPPED: dict[str, Any] = {"max_gradient_norm": 0.01, "image_learning_rate": 1e-3, "text_learning_rate": 1e-3}
+
+
+def _step_in_shards(rank: int, folder: Path, rows: slice) -> None:
+    """One step of two workers that share the weights, and the state that they save."""
+    learner = Learner(load_model(folder / "tiny", "cpu"), _settings(folder, sharded=True, **_CLIPPED))
+    told = learner.step(_batch(folder, rows), 0, 10)
+    state = state_of(learner, Position(1, 1))
+    if rank == 0:
+        (folder / "sharded-state").mkdir()
+        save_state(folder / "sharded-state", state)
+        torch.save(told, folder / "sharded-told.pt")
 
 
 @pytest.fixture
@@ -179,14 +204,18 @@ def test_pieces_and_tiles_have_the_gradients_of_the_whole(folder: Path, objectiv
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world_size: int) -> None:
     mp.spawn(_work, (world_size, folder), nprocs=world_size)  # pyright: ignore[reportPrivateImportUsage]
-    for objective in OBJECTIVES:
+    for objective in _objectives(world_size):
         whole = _gradients(folder, objective, "whole", slice(None))
         for variant in VARIANTS:
             _same(torch.load(folder / f"{world_size}-{objective}-{variant}.pt"), whole)
+    if world_size == 3:
+        whole = _gradients(folder, "clip_taxa", "whole", slice(None))
+        _same(torch.load(folder / "sharded-uneven.pt"), whole)
     if world_size == 2:
+        _goes_on_alone(folder)
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))
         replayed = _gradients(folder, "clip_taxa", "whole", slice(None), **REPLAY)
         for variant in VARIANTS:
@@ -195,6 +224,16 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
                 _same(torch.load(folder / f"replay-{sharded}-{variant}.pt"), replayed)
         frozen = _gradients(folder, "clip_taxa", "whole", slice(None), freeze_text_tower=True)
         _same(torch.load(folder / "sharded-frozen.pt"), frozen)
+
+
+def _goes_on_alone(folder: Path) -> None:
+    """What two saved in shards is what one alone would have, and goes on as that does."""
+    alone, after = (Learner(load_model(folder / "tiny", "cpu"), _settings(folder, **_CLIPPED)) for _ in range(2))
+    assert torch.load(folder / "sharded-told.pt") == pytest.approx(alone.step(_batch(folder), 0, 10), rel=1e-4)
+    assert load_state(folder / "sharded-state", after) == Position(1, 1)
+    assert after.step(_batch(folder), 1, 10) == pytest.approx(alone.step(_batch(folder), 1, 10), rel=1e-4)
+    for name, tensor in alone.model.net.state_dict().items():
+        torch.testing.assert_close(after.model.net.state_dict()[name], tensor, atol=2e-5, rtol=1e-4)
 
 
 def test_what_is_replayed_adds_clips_loss_on_a_projection_of_its_own(folder: Path) -> None:

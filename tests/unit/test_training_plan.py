@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.training.plan import Plan, RowGroup
+from trygon.training.plan import Plan, RowGroup, shares
 
 _ROWS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
@@ -29,10 +29,10 @@ def test_every_sample_comes_once_an_epoch_however_many_workers_there_are(
     plan = _plan(rows, epochs, steps_per_leg, seed=seed)
     read: Counter[tuple[int, int, int]] = Counter()
     for leg in range(plan.num_legs):
-        world_size = worlds.draw(st.sampled_from([1, 2, 3, 4, 6, 12]))
-        for rank in range(world_size):
+        world_size = worlds.draw(st.integers(1, 12))
+        for rank, share in enumerate(shares(12, world_size)):
             mine = _samples(plan, leg, rank, world_size)
-            assert len(mine) == plan.leg(leg).num_steps * 12 // world_size
+            assert len(mine) == plan.leg(leg).num_steps * share
             read.update(mine)
     assert set(read.values()) <= {1}
     left = plan.num_rows * epochs - read.total()
@@ -42,12 +42,20 @@ def test_every_sample_comes_once_an_epoch_however_many_workers_there_are(
     assert all(epoch == epochs - 1 or plan.num_rows < 12 for epoch, _, _ in expected - set(read))
 
 
-@given(rows=_ROWS, seed=st.integers(0, 9))
-def test_a_leg_holds_the_same_samples_for_any_number_of_workers(rows: list[int], seed: int) -> None:
+@given(rows=_ROWS, seed=st.integers(0, 9), world_size=st.integers(1, 12))
+def test_a_leg_holds_the_same_samples_for_any_number_of_workers(rows: list[int], seed: int, world_size: int) -> None:
     plan = _plan(rows, seed=seed)
     for leg in range(plan.num_legs):
         alone = _samples(plan, leg, 0, 1)
-        assert [sample for rank in range(4) for sample in _samples(plan, leg, rank, 4)] == alone
+        assert [it for rank in range(world_size) for it in _samples(plan, leg, rank, world_size)] == alone
+
+
+@given(total=st.integers(1, 100_000), world_size=st.integers(1, 300))
+def test_shares_are_all_of_it_and_as_even_as_they_can_be(total: int, world_size: int) -> None:
+    of_each = shares(total, world_size)
+    assert sum(of_each) == total
+    assert of_each == sorted(of_each, reverse=True)
+    assert of_each[0] - of_each[-1] <= 1
 
 
 def test_plan_depends_on_the_seed_and_on_nothing_else() -> None:

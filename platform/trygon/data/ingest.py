@@ -22,7 +22,7 @@ from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
 from trygon.data.mixing import Piece
 from trygon.data.shards import open_shard
-from trygon.errors import TrygonError
+from trygon.errors import LastingError
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
@@ -88,7 +88,7 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     """What the visits read, in their order, in pieces of whatever size: `image` (B, 3, S, S) uint8 or `feature`
     (B, F), `tokens` (B, L) or, for T text types to choose from, (B, T, L), `clades` (B, R), and `broken` (B,): true
     where the next sample stands in for one whose picture cannot be read. `num_readers` processes prepare.
-    Raises `TrygonError` where of a whole row group nothing can be read."""
+    Raises `LastingError` where of a whole row group nothing can be read."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     pace(context, _PAUSE_S)
@@ -156,7 +156,7 @@ class Preparer:
                 prepared["broken"][:] = True
                 break
         if prepared is None:
-            raise TrygonError(f"{path}: none of {group.num_rows} pictures of row group {index} can be read")
+            raise LastingError(f"{path}: none of {group.num_rows} pictures of row group {index} can be read")
         return prepared
 
     def _prepared(self, table: pa.Table, epoch: int) -> dict[str, np.ndarray] | None:
@@ -196,7 +196,7 @@ class Preparer:
         except (OSError, pa.ArrowInvalid, IndexError) as error:
             self._open.cache_clear()
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TrygonError(
+            raise LastingError(
                 f"{path} can no longer be read ({reason}): see that it is whole, and give the same command again; "
                 "training goes on from its last checkpoint"
             ) from error

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from trygon.errors import TrygonError
-from trygon.storage import digest_file
+from trygon.errors import LastingError
+from trygon.storage import digest_file, join, read_bytes
 from trygon.training.learner import Learner
 
 _STATE, _SEAL = "state.pt", "seal.json"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class BrokenError(LastingError):
+    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,18 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     (folder / _SEAL).write_text(json.dumps({"digest": digest_file(folder / _STATE)}))
 
 
-def check_seal(folder: Path) -> None:
-    """`TrygonError` unless the state in the folder is the one that was written."""
+def is_whole(place: str | Path) -> bool:
+    """Whether the state in a folder is the one that was written."""
     try:
-        sealed = json.loads((folder / _SEAL).read_text())["digest"]
-        whole = digest_file(folder / _STATE) == sealed
+        sealed = json.loads(read_bytes(join(place, _SEAL)))["digest"]
+        return digest_file(join(place, _STATE)) == sealed
     except (OSError, ValueError, KeyError):
-        whole = False
-    if not whole:
-        raise TrygonError(f"the checkpoint in {folder} is not whole")
+        return False
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    check_seal(folder)
+    if not is_whole(folder):
+        raise BrokenError(f"the checkpoint in {folder} is not whole")
     return torch.load(folder / _STATE, map_location="cpu", weights_only=True, mmap=True)
 
 
@@ -67,10 +70,20 @@ def load_state(folder: Path, learner: Learner) -> Position:
         learner.towers, learner.optimiser,
         model_state_dict=state["weights"], optim_state_dict=state["optimiser"], options=_WHOLE,
     )  # fmt: skip
+    _lay_out(learner.optimiser)
     learner.scaler.load_state_dict(state["scaler"])
     if learner.average:
         learner.average.load_state_dict(state["average"])
     return _position(state)
+
+
+def _lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Moments in memory as their weights are. A fused step goes through both as they lie there; weights are channels
+    last on one worker and not in shards, and moments come as they were saved."""
+    for parameter, moments in optimiser.state.items():
+        for name, moment in moments.items():
+            if moment.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def load_weights(folder: Path) -> tuple[dict[str, Tensor], Position]:

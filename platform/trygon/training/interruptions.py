@@ -2,51 +2,60 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from ray.train import UserCallback
-
-from trygon.errors import TrygonError, origin
+from trygon.errors import TrygonError, lasts, origin
 from trygon.storage import exists, read_bytes, write_text
 
 
-class Interruptions(UserCallback):
-    """The file of them. Ray Train's controller appends to it; the driver reads what is new since it was made."""
+class Interruptions:
+    """The file of them. Who decides what follows adds to it; the driver reads what is new since it was made."""
 
     def __init__(self, place: str) -> None:
         self._place = place
         self._seen = len(self._lines())
 
-    def after_exception(self, run_context: object, worker_exceptions: Mapping[int, Exception]) -> None:
-        """Ray Train's call, where it runs the controller."""
-        entry = {
-            "time": round(time.time(), 3),
-            "ranks": sorted(worker_exceptions),
-            "reason": reason(worker_exceptions),
-        }
+    def add(self, ranks: Sequence[int], why: str, goes_on: bool) -> None:
+        """Append one: the workers that failed, why, and whether training goes on."""
+        entry = {"time": round(time.time(), 3), "ranks": list(ranks), "reason": why, "goes_on": goes_on}
         with suppress(OSError, TrygonError):  # what cannot be told must not end training
             write_text(self._place, "".join(f"{line}\n" for line in [*self._lines(), json.dumps(entry)]))
 
     def new(self) -> list[str]:
-        """The reasons of those that came since the last call. None where S3 does not answer."""
+        """Those that came since the last call, in words. None where S3 does not answer."""
         lines: list[str] = []
         with suppress(OSError, TrygonError):
             lines = self._lines()[self._seen :]
         self._seen += len(lines)
-        return [json.loads(line)["reason"] for line in lines]
+        entries = [json.loads(line) for line in lines]
+        return [
+            f"interrupted: {entry['reason']}; training goes on from the last checkpoint"
+            if entry["goes_on"]
+            else f"training ends: {entry['reason']}"
+            for entry in entries
+        ]
 
     def _lines(self) -> list[str]:
         return read_bytes(self._place).decode().splitlines() if exists(self._place) else []
 
 
-def reason(failures: Mapping[int, Exception]) -> str:
-    """Why workers failed, by rank, in one line: our own error where one raised it, else what the first one says."""
+def cause_of(failures: Mapping[int, Exception]) -> BaseException:
+    """Of what workers failed by, what says most: what another try would meet again, else an error of our own, else
+    that of the first rank."""
     causes = [origin(failures[rank]) for rank in sorted(failures)]
-    ours = next((cause for cause in causes if isinstance(cause, TrygonError)), None)
-    if ours:
-        return str(ours)
-    told = (str(causes[0]).strip().splitlines() or [type(causes[0]).__name__])[-1]
-    if any("timed out" in str(cause).lower() for cause in causes):
+    for says_most in (lasts, lambda cause: isinstance(cause, TrygonError)):
+        if found := next(filter(says_most, causes), None):
+            return found
+    return causes[0]
+
+
+def reason(failures: Mapping[int, Exception]) -> str:
+    """Why workers failed, by rank, in one line."""
+    cause = cause_of(failures)
+    if isinstance(cause, TrygonError):
+        return str(cause)
+    told = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
+    if any("timed out" in str(origin(it)).lower() for it in failures.values()):
         return f"workers waited in vain for one that hangs, or whose machine is gone ({told})"
     return told

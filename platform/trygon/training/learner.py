@@ -21,6 +21,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
 from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
 from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
+from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
 
@@ -98,10 +99,17 @@ class Learner:
     def backward(self, batch: Mapping[str, Tensor], replayed: bool = False) -> tuple[Tensor, Tensor]:
         """Add the gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit
         scale. What is replayed goes by CLIP's loss, and never meets the taxa."""
-        size = len(batch["tokens"])
-        micro = self.settings.micro_batch or size
-        loss, scale = self._at_once(batch, replayed) if micro >= size else self._in_two_passes(batch, micro, replayed)
+        sizes = self._shares(replayed)
+        micro = self.settings.micro_batch or sizes[0]
+        # As many pieces on each worker: shards of a tower are brought together for each of them.
+        count = min(-(-sizes[0] // micro), sizes[-1])
+        loss, scale = self._at_once(batch, replayed) if count == 1 else self._in_two_passes(batch, count, replayed)
         return mean(loss), scale
+
+    def _shares(self, replayed: bool) -> list[int]:
+        """Samples of a batch on each worker."""
+        total = self.settings.replay_batch_size if replayed else self.settings.batch_size
+        return shares(total, dist.get_world_size() if dist.is_initialized() else 1)
 
     def _at_once(self, batch: Mapping[str, Tensor], replayed: bool) -> tuple[Tensor, Tensor]:
         with self._autocast():
@@ -110,11 +118,12 @@ class Learner:
         self.scaler.scale(loss).backward()
         return loss.detach(), scale.detach()
 
-    def _in_two_passes(self, batch: Mapping[str, Tensor], micro: int, replayed: bool) -> tuple[Tensor, Tensor]:
+    def _in_two_passes(self, batch: Mapping[str, Tensor], count: int, replayed: bool) -> tuple[Tensor, Tensor]:
         """Vectors first; then the gradients of the vectors, and once more, piece by piece, what they mean for the
         weights (GradCache, arXiv:2101.06983)."""
-        pieces = [{name: column[start : start + micro] for name, column in batch.items()}
-                  for start in range(0, len(batch["tokens"]), micro)]  # fmt: skip
+        ends = np.cumsum(shares(len(batch["tokens"]), count)).tolist()
+        pieces = [{name: column[start:end] for name, column in batch.items()}
+                  for start, end in zip([0, *ends], ends, strict=False)]  # fmt: skip
         states, encoded = [], []
         scale = bias = torch.zeros(())
         for piece in pieces:
@@ -134,8 +143,8 @@ class Learner:
             with self._unsynchronised(not last):
                 with self._autocast():
                     part, part_scale, part_bias = self._parallel(piece, replayed)
-                start = number * micro
-                gradients = [_rows(given.grad, start, len(piece["tokens"])) for given in everything.columns()]
+                rows = slice(ends[number] - len(piece["tokens"]), ends[number])
+                gradients = [None if it.grad is None else it.grad[rows] for it in everything.columns()]
                 outputs = list(part.columns())
                 if last:  # once is enough for what all pieces share
                     outputs += [part_scale, part_bias]
@@ -150,10 +159,12 @@ class Learner:
         return loss.detach(), scale.detach()
 
     def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor, replayed: bool) -> Tensor:
-        rank = dist.get_rank() if dist.is_initialized() else 0
-        first = rank * len(mine.clades_BR)
+        sizes = self._shares(replayed)
+        first = sum(sizes[: dist.get_rank()]) if len(sizes) > 1 else 0
         objective = OBJECTIVES["clip" if replayed else self.settings.objective]
-        return objective(mine, mine.map(gather), first, scale, bias, self.settings.loss_tile)
+        world = mine.map(lambda column: gather(column, sum(sizes)))
+        # Parts add up to the loss; what workers have is averaged over them, gradients too.
+        return len(sizes) * objective(mine, world, first, scale, bias, self.settings.loss_tile)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         half = _HALF.get(self.settings.precision)
@@ -177,10 +188,6 @@ def _heads(model: Model, settings: TrainSettings) -> RankHeads | None:
 def _check_micro_batch(towers: Towers, settings: TrainSettings) -> None:
     if settings.micro_batch and any(it.training for it in batch_norms(towers)):
         raise UserError("micro_batch needs towers without batch normalisation, whose output hangs on the whole batch")
-
-
-def _rows(gradient: Tensor | None, start: int, count: int) -> Tensor | None:
-    return None if gradient is None else gradient[start : start + count]
 
 
 def _rng_state(device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """What training pulls together and pushes apart, over the samples of all workers.
 
-Each worker answers for the rows of its own samples, against the samples of all; the mean of that over the workers is
+Each worker answers for the rows of its own samples, against the samples of all; the sum of that over the workers is
 the loss of the whole batch. Similarities are made tile by tile and made again on the way back, so that memory grows
 with the batch and not with its square. Shapes: B one worker's samples, G all workers', T a tile's, D the width of the
 shared space, R = 7 ranks.
@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import softplus
 from torch.utils.checkpoint import checkpoint
+
+from trygon.training.plan import shares
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Encoded:
 
 
 class Objective(Protocol):
-    """A worker's share of the loss: `mine` are rows of `world`, from `first` on. `scale` and `bias` turn cosines into
+    """A worker's part of the loss: `mine` are rows of `world`, from `first` on. `scale` and `bias` turn cosines into
     logits. A similarity is never held for more than `tile` samples of the world at once (0: all)."""
 
     def __call__(
@@ -95,7 +97,7 @@ def _softmax_rows(
 
     parts = _by_tile(tile, one, column_GD, world.clades_BR, scale, row_BD)
     everything_BK, hit_BK, weight_BK = (torch.stack(part, 1) for part in zip(*parts, strict=True))
-    return (torch.logsumexp(everything_BK, 1) - hit_BK.sum(1) / weight_BK.sum(1)).mean()
+    return (torch.logsumexp(everything_BK, 1) - hit_BK.sum(1) / weight_BK.sum(1)).sum() / len(column_GD)
 
 
 def sigmoid_loss(
@@ -111,13 +113,13 @@ def sigmoid_loss(
         return ((softplus(-logit_BT) * yes_BT + softplus(logit_BT) * (1 - yes_BT)).sum(),)
 
     parts = _by_tile(tile, one, world.text_BD, world.clades_BR, scale, bias, mine.image_BD)
-    return torch.stack([loss for (loss,) in parts]).sum() / len(mine.image_BD)
+    return torch.stack([loss for (loss,) in parts]).sum() / len(world.image_BD)
 
 
 def class_loss(mine: Encoded, world: Encoded, first: int, scale: Tensor, bias: Tensor, tile: int) -> Tensor:
     """The classifier's own loss: samples do not see each other."""
-    del world, first, scale, bias, tile
-    return mine.class_loss_B.mean()
+    del first, scale, bias, tile
+    return mine.class_loss_B.sum() / len(world.class_loss_B)
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -155,26 +157,32 @@ def _own(rows: int, columns: int, offset: int, like: Tensor) -> Tensor:
     return index_B[:, None] == torch.arange(columns, device=like.device)[None]
 
 
-def gather(local: Tensor) -> Tensor:
-    """The rows of all workers, in rank order; gradients flow back to where they came from."""
+def gather(local: Tensor, total: int) -> Tensor:
+    """The rows of all workers, `total` of them in `shares`, in rank order; gradients flow back to where they came
+    from."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return local
-    return _Gather.apply(local)
+    return _Gather.apply(local, total)
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(_context: Any, local: Tensor) -> Tensor:
-        parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, local.contiguous())
-        return torch.cat(parts)
+    def forward(context: Any, local: Tensor, total: int) -> Tensor:
+        context.sizes = shares(total, dist.get_world_size())
+        most = context.sizes[0]
+        padded = local.contiguous()
+        if len(local) < most:
+            padded = torch.cat([local, local.new_zeros((most - len(local), *local.shape[1:]))])
+        parts = [torch.empty_like(padded) for _ in context.sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, context.sizes, strict=True)])
 
     @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        gradient = gradient.contiguous()
-        if dist.get_backend() == "nccl":
-            mine = gradient.new_empty(len(gradient) // dist.get_world_size(), *gradient.shape[1:])
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gradient, sizes = gradient.contiguous(), context.sizes
+        if dist.get_backend() == "nccl" and sizes[0] == sizes[-1]:
+            mine = gradient.new_empty(sizes[0], *gradient.shape[1:])
             dist.reduce_scatter_tensor(mine, gradient)
-            return mine
+            return mine, None
         dist.all_reduce(gradient)
-        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+        return gradient.split(sizes)[dist.get_rank()], None

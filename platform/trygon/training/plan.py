@@ -3,7 +3,7 @@
 An epoch visits every row group once, in an order of its own. The epochs one after the other are one long row of
 samples, and step k takes the samples from k * batch_size on. Steps are gathered into legs; within a leg each worker
 reads a run of samples of its own. Which samples a leg holds does not depend on the number of workers: a run can go on
-with fewer or more of them, and each sample still comes once an epoch.
+with fewer or more of them, and each sample still comes once an epoch. Shares of a step are as even as they can be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +30,11 @@ class Visit:
     epoch: int
     first: int
     last: int
+
+
+def shares(total: int, world_size: int) -> list[int]:
+    """Samples of each worker: where they cannot be even, the first workers have one more."""
+    return [total // world_size + (rank < total % world_size) for rank in range(world_size)]
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,9 @@ class Plan:
 
     def visits(self, leg: Leg, rank: int, world_size: int) -> Iterator[Visit]:
         """What a worker reads in a leg, in order: rows for exactly the leg's steps."""
-        rows = leg.num_steps * (self.batch_size // world_size)
-        start = leg.first_step * self.batch_size + rank * rows
-        return self._rows(start, start + rows)
+        of_each = shares(self.batch_size, world_size)
+        start = leg.first_step * self.batch_size + leg.num_steps * sum(of_each[:rank])
+        return self._rows(start, start + leg.num_steps * of_each[rank])
 
     def _rows(self, start: int, stop: int) -> Iterator[Visit]:
         while start < stop:

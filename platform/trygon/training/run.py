@@ -12,13 +12,19 @@ import ray.train
 import ray.train.torch
 from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
+from trygon.cluster.local import inside_cluster
+from trygon.cluster.room import Room
 from trygon.data.ingest import READER_CPUS
-from trygon.errors import TrygonError, UserError, origin
+from trygon.errors import LastingError, TrygonError, UserError
 from trygon.lease import Hold, LostError
-from trygon.storage import exists, is_remote, join, list_files, open_input, read_json, remove_tree
+from trygon.storage import is_remote, join, open_input
+from trygon.training.checkpoint import BrokenError, is_whole
+from trygon.training.checkpoints import forget_latest, latest_checkpoint, remove_orphans
+from trygon.training.endurance import Endurance
 from trygon.training.filesystem import checkpoint_storage
-from trygon.training.interruptions import Interruptions, reason
+from trygon.training.interruptions import Interruptions, cause_of, reason
 from trygon.training.settings import TrainSettings
 from trygon.training.validation import VALIDATION_S, validate
 from trygon.training.worker import plan_of, train_worker
@@ -26,13 +32,12 @@ from trygon.training.worker import plan_of, train_worker
 _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
 _FAILURES, _ELASTIC_FAILURES = 2, 20
+"""That many are mended without a new checkpoint between them."""
 _RUN = "run"
 _SHUTDOWN_S = "5"
 """That long workers are given to leave their group before they are ended: one that hangs never does."""
 _MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 """glibc keeps what a step sets free for the next one: handing it back and asking anew takes 6 % of a step on CPUs."""
-_SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train's own list of checkpoints."""
 
 
 def fit(
@@ -41,7 +46,7 @@ def fit(
     num_workers: tuple[int, int],
     use_gpu: bool,
     on_step: Callable[[dict[str, Any]], None],
-    on_interruption: Callable[[str], None],
+    tell: Callable[[str], None],
     hold: Hold,
 ) -> ray.train.Checkpoint:
     """Train to the end, from the last checkpoint in `storage` if there is one, a whole path or an address; the final
@@ -49,42 +54,25 @@ def fit(
 
     Between the least and the most of `num_workers` take part, as many as there is room for. It ends where the `hold`
     on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU of its own, and they talk
-    through NCCL; else through gloo. `on_step` is handed each line of metrics, `on_interruption` why workers failed
-    before they are started again. Raises `UserError` where the shards do not fill a step.
+    through NCCL; else through gloo. `on_step` is handed each line of metrics, `tell` what people should know
+    meanwhile. Raises `UserError` where the shards do not fill a step, or there is no room for the workers.
     """
     if not plan_of(settings).num_steps:
         raise UserError(
             f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
             "lower --batch-size"
         )
-    _remove_orphans(join(storage, _RUN))
     os.environ.setdefault(TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S, _SHUTDOWN_S)
-    interruptions = Interruptions(join(storage, "interruptions.jsonl"))
-    least, most = num_workers
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config=settings.as_dict(),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
-        validation_config=_validation(settings),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=most if least == most else num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if use_gpu else {}),
-            elastic_resize_monitor_interval_s=settings.resize_s,
-        ),
-        run_config=ray.train.RunConfig(
-            name=_RUN,
-            **checkpoint_storage(storage),
-            failure_config=ray.train.FailureConfig(max_failures=_FAILURES if least == most else _ELASTIC_FAILURES),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            worker_runtime_env={"env_vars": _MEMORY},
-            callbacks=[interruptions],
-        ),
-    )
-    try:
-        result = _followed(trainer, _Lines(settings.metrics), on_step, interruptions, on_interruption, hold)
-    except ray.train.TrainingFailedError as error:
-        raise _failure(error, storage) from error
+    place = join(storage, _RUN)
+    while True:
+        remove_orphans(place)
+        try:
+            result = _attempt(settings, storage, num_workers, use_gpu, on_step, tell, hold)
+            break
+        except ray.train.TrainingFailedError as error:
+            cause = _failure(error, storage)
+            if not isinstance(cause, BrokenError) or not _forget_broken(place, tell):
+                raise cause from error
     if result.return_value:
         raise TrygonError(
             f"{result.return_value}; the last checkpoint before that is kept in {storage}. Give lower learning rates "
@@ -92,6 +80,77 @@ def fit(
         )
     assert result.checkpoint is not None, "the last leg reports one"
     return result.checkpoint
+
+
+def _attempt(
+    settings: TrainSettings,
+    storage: str,
+    num_workers: tuple[int, int],
+    use_gpu: bool,
+    on_step: Callable[[dict[str, Any]], None],
+    tell: Callable[[str], None],
+    hold: Hold,
+) -> ray.train.Result:
+    least, most = num_workers
+    shape = {"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if use_gpu else {})
+    interruptions = Interruptions(join(storage, "interruptions.jsonl"))
+    num_failures = _FAILURES if least == most else _ELASTIC_FAILURES
+    trainer = _Trainer(
+        train_worker,
+        endurance=Endurance(join(storage, _RUN), interruptions, num_failures, settings.wait_for_room_s),
+        train_loop_config=settings.as_dict(),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
+        validation_config=_validation(settings),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=most if least == most else num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker=shape,
+            elastic_resize_monitor_interval_s=settings.resize_s,
+        ),
+        run_config=ray.train.RunConfig(
+            name=_RUN,
+            **checkpoint_storage(storage),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            worker_runtime_env={"env_vars": _MEMORY},
+        ),
+    )
+    # What is on one machine alone does not grow.
+    room = Room(shape, least, settings.wait_for_room_s if inside_cluster() else 0)
+
+    def watch() -> None:
+        _check(hold)
+        for news in interruptions.new():
+            tell(news)
+        if news := room.look():
+            tell(news)
+
+    return _followed(trainer, _Lines(settings.metrics), on_step, watch)
+
+
+class _Trainer(TorchTrainer):
+    """A trainer that asks another judge of failures than Ray Train's own, which counts without end or up to a
+    number."""
+
+    def __init__(self, *args: Any, endurance: Endurance, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._endurance = endurance
+
+    def _initialize_and_run_controller(self, **options: Any) -> ray.train.Result:
+        return super()._initialize_and_run_controller(**options | {"failure_policy": self._endurance})
+
+
+def _forget_broken(place: str, tell: Callable[[str], None]) -> bool:
+    """Go back behind a checkpoint that is not whole. `LastingError` where none before it is there."""
+    latest = latest_checkpoint(place)
+    if latest is None or is_whole(latest):
+        return False
+    if not forget_latest(place):
+        raise LastingError(
+            f"the checkpoint in {latest} is not whole, and there is none before it: remove {place} to train from the "
+            "beginning"
+        )
+    tell(f"the checkpoint in {latest} is not whole; training goes on from the one before it")
+    return True
 
 
 def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
@@ -107,33 +166,18 @@ def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
     return ray.train.ValidationConfig(cast(Any, validate), task, {"num_cpus": 1})
 
 
-def _remove_orphans(place: str) -> None:
-    """Remove checkpoints that Ray Train does not know of: a killed run was about to bring them there."""
-    if not exists(join(place, _SNAPSHOT)):
-        known = set()
-    else:
-        known = {kept["checkpoint_dir_name"] for kept in read_json(join(place, _SNAPSHOT))["checkpoint_results"]}
-    there = {path.removeprefix(place).strip("/").split("/")[0] for path in list_files(place)} - {_SNAPSHOT}
-    for name in there - known:
-        remove_tree(join(place, name))
-
-
 def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:
     """Why workers failed for good, in one line."""
+    kept = f"(the last checkpoint in {storage} is kept; run again)"
+    if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+        return TrygonError(f"there was no room for the workers for long: others hold the machines {kept}")
     failures: dict[int, Exception] = getattr(error, "worker_failures", None) or {0: error}
-    cause = next((it for it in map(origin, failures.values()) if isinstance(it, TrygonError)), None)
-    return cause or TrygonError(
-        f"training failed: {reason(failures)} (the last checkpoint in {storage} is kept; run again)"
-    )
+    cause = cause_of(failures)
+    return cause if isinstance(cause, TrygonError) else TrygonError(f"training failed: {reason(failures)} {kept}")
 
 
 def _followed(
-    trainer: TorchTrainer,
-    lines: "_Lines",
-    on_step: Callable[[dict[str, Any]], None],
-    interruptions: Interruptions,
-    on_interruption: Callable[[str], None],
-    hold: Hold,
+    trainer: TorchTrainer, lines: "_Lines", on_step: Callable[[dict[str, Any]], None], watch: Callable[[], None]
 ) -> ray.train.Result:
     """Run the trainer in a thread of its own, and see meanwhile to what it tells. In the main thread it would answer
     to Ctrl-C itself, and end this process as if all were well."""
@@ -152,11 +196,9 @@ def _followed(
     finished = False
     while not finished:
         finished = ended.wait(lines.poll_s)
-        _check(hold)
+        watch()
         for line in lines.new():
             on_step(line)
-        for why in interruptions.new():
-            on_interruption(why)
     (result,) = results
     if isinstance(result, BaseException):
         raise result

@@ -61,6 +61,7 @@ class TrainSettings:
     validation_samples: int = 0
     """Pictures on which each checkpoint is measured, beside training; 0 for none."""
     resize_s: float = 600.0
+    wait_for_room_s: float = 1800.0
     validation: str = ""
     """The file that the measurements go to."""
     collective_timeout_s: float = 600.0

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from torch import Tensor
 
 from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups, stream
 from trygon.data.mixing import Samples, ahead, mixed_batches
-from trygon.errors import TrygonError
+from trygon.errors import LastingError, TrygonError, UserError
 from trygon.models.model import Model, load_model
 from trygon.storage import exists, read_bytes, stable_id, write_text
-from trygon.training.checkpoint import Position, check_seal, load_state, save_state, state_of
+from trygon.training.checkpoint import Position, is_whole, load_state, save_state, state_of
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import gather
-from trygon.training.plan import Leg, Plan
+from trygon.training.plan import Leg, Plan, shares
 from trygon.training.settings import TrainSettings
 from trygon.training.validation import VALIDATION_S, pending_of
 
@@ -45,7 +46,10 @@ def train_worker(config: dict[str, Any]) -> str:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     model = load_model(settings.initial, str(device))
     if settings.initial_digest and model.digest != settings.initial_digest:
-        raise TrygonError(f"the model in {settings.initial} is another one than when training began")
+        raise LastingError(
+            f"the model in {settings.initial} is another one than when training began: put that back, or give another "
+            "--out"
+        )
     learner = Learner(model, settings)
     position = Position()
     if checkpoint := ray.train.get_checkpoint():
@@ -54,13 +58,26 @@ def train_worker(config: dict[str, Any]) -> str:
     plan = plan_of(settings)
     log = MetricsFile(settings.metrics, position.step) if rank == 0 else None
     try:
-        _run(plan, learner, position, rank, world_size, log)
+        with memory_told():
+            _run(plan, learner, position, rank, world_size, log)
     except DivergedError as error:
         return str(error)
     finally:
         if log:
             log.save()
     return ""
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """A step that a GPU cannot hold is the user's to mend: the next try would not fit either."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "a GPU's memory does not hold a step: give --micro-batch, --loss-tile, --gradient-checkpointing, "
+            f"--sharded or --precision bf16 ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def plan_of(settings: TrainSettings) -> Plan:
@@ -106,7 +123,7 @@ def _mixed(
     samples = Samples(stream(visits, preparation, settings.readers))
     for leg in legs:
         rng = random.Random(f"{settings.seed}/{leg.index}/{rank}/mix")
-        size = plan.batch_size // world_size
+        size = shares(plan.batch_size, world_size)[rank]
         yield from mixed_batches(samples, leg.num_steps, size, settings.shuffle_rows, rng)
 
 
@@ -162,7 +179,7 @@ def _leg_losses(
         # A caption that fills the context was cut, its end-of-text put in the place of its last words.
         broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
         told = torch.stack([torch.as_tensor(broken), (batch["tokens"][:, -1] != padding).sum()])[None]
-        num_broken, num_cut = gather(told.to(learner.model.device)).sum(0).tolist()
+        num_broken, num_cut = gather(told.to(learner.model.device), figures.num_workers).sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
             line = learned | figures.end() | {
@@ -225,7 +242,8 @@ def _upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint
     storage: Any = ray.train.get_context().get_storage()
     there = storage.persist_current_checkpoint(checkpoint, name)
     with there.as_directory() as folder:
-        check_seal(Path(folder))
+        if not is_whole(folder):
+            raise TrygonError(f"the checkpoint {name} did not arrive whole")
     return there
 
 

@@ -1,0 +1,106 @@
+"""What ends training and what is tried again, checkpoints that are passed over, and room for workers: without Ray."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+from trygon.cluster.room import places_on
+from trygon.errors import LastingError, TrygonError, UserError
+from trygon.training.checkpoints import forget_latest, latest_checkpoint, remove_orphans, saved_step
+from trygon.training.endurance import Endurance
+from trygon.training.interruptions import Interruptions
+from trygon.training.worker import memory_told
+
+
+def _write_list(place: Path, *steps: int) -> None:
+    """Checkpoints of these steps, and Ray Train's list of them, in the form that Ray 2.60 writes."""
+    results: list[dict[str, Any]] = [
+        {"version": 0, "checkpoint_dir_name": f"leg-{step:06d}", "metrics": {"leg": step, "step": step}}
+        for step in steps
+    ]
+    for result in results:
+        (place / result["checkpoint_dir_name"]).mkdir(parents=True, exist_ok=True)
+        (place / result["checkpoint_dir_name"] / "state.pt").write_text("state")
+    names = [result["checkpoint_dir_name"] for result in results]
+    snapshot = {
+        "ray_version": "2.60.0", "checkpoint_results": results, "checkpoint_report_indices": list(range(len(steps))),
+        "latest_checkpoint_result": results[-1], "pending_training_results": results[-1:],
+        "pending_validation_specs": [True], "current_report_index": len(steps),
+        "validated_checkpoint_dir_names": names[:-1], "timed_out_validation_checkpoint_dir_names": [],
+        "failed_validation_checkpoint_dir_names": [],
+    }  # fmt: skip
+    (place / "checkpoint_manager_snapshot.json").write_text(json.dumps(snapshot))
+
+
+def _endurance(folder: Path, patience_s: float = 100) -> tuple[Endurance, Interruptions]:
+    place = str(folder / "interruptions.jsonl")
+    return Endurance(str(folder / "run"), Interruptions(place), 2, patience_s), Interruptions(place)
+
+
+def _failed(**ranks: Exception) -> WorkerGroupError:
+    return WorkerGroupError("failed", {int(name.removeprefix("rank")): error for name, error in ranks.items()})
+
+
+def test_failures_count_from_the_last_new_checkpoint(tmp_path: Path) -> None:
+    endurance, told = _endurance(tmp_path)
+    died = _failed(rank0=RuntimeError("connection reset"), rank1=RuntimeError("the worker died"))
+    for step in range(4, 12, 2):  # far more than two in all
+        _write_list(tmp_path / "run", step)
+        assert [endurance.make_decision(died) for _ in range(2)] == [FailureDecision.RETRY] * 2
+    assert endurance.make_decision(died) == FailureDecision.RAISE
+    *earlier, last = told.new()
+    assert set(earlier) == {"interrupted: connection reset; training goes on from the last checkpoint"}
+    assert last == "training ends: connection reset"
+
+
+@pytest.mark.parametrize("error", [UserError("batch norm"), LastingError("a.parquet is cut")])
+def test_what_another_try_would_meet_again_is_not_tried_again(tmp_path: Path, error: Exception) -> None:
+    endurance, told = _endurance(tmp_path)
+    failure = _failed(rank0=TrygonError("S3 does not answer"), rank1=error)
+    assert endurance.make_decision(failure) == FailureDecision.RAISE
+    assert told.new() == [f"training ends: {error}"]
+
+
+def test_an_error_of_ours_that_may_pass_is_tried_again(tmp_path: Path) -> None:
+    endurance, _ = _endurance(tmp_path)
+    assert endurance.make_decision(_failed(rank1=TrygonError("S3 does not answer"))) == FailureDecision.RETRY
+
+
+def test_workers_that_do_not_start_are_waited_for_and_no_longer_than_that(tmp_path: Path) -> None:
+    late = ControllerError(WorkerGroupStartupTimeoutError(2))
+    assert _endurance(tmp_path)[0].make_decision(late) == FailureDecision.RETRY
+    assert _endurance(tmp_path, patience_s=0)[0].make_decision(late) == FailureDecision.RAISE
+    assert _endurance(tmp_path)[0].make_decision(ControllerError(ValueError("a bug"))) == FailureDecision.RAISE
+
+
+def test_training_goes_back_behind_a_broken_checkpoint(tmp_path: Path) -> None:
+    assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (None, 0)
+    _write_list(tmp_path, 8, 12)
+    assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (str(tmp_path / "leg-000012"), 12)
+    assert forget_latest(str(tmp_path))
+    assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (str(tmp_path / "leg-000008"), 8)
+    remove_orphans(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["leg-000008"]
+    snapshot = json.loads((tmp_path / "checkpoint_manager_snapshot.json").read_text())
+    assert "leg-000012" not in json.dumps(snapshot)
+    assert (snapshot["pending_training_results"], snapshot["pending_validation_specs"]) == ([], [])
+    assert not forget_latest(str(tmp_path))  # there is none before it
+    assert saved_step(str(tmp_path)) == 8
+
+
+def test_a_gpu_that_is_too_small_is_told_with_what_to_give() -> None:
+    with pytest.raises(UserError, match=r"give --micro-batch.*\(CUDA out of memory"), memory_told():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_no_worker_lies_on_two_machines() -> None:
+    nodes = [{"Resources": {"CPU": 7.0, "GPU": 2.0}}, {"Resources": {"CPU": 2.0}}, {"Resources": {"CPU": 4.0}}]
+    assert places_on(nodes, {"CPU": 1.5, "GPU": 1}) == 2
+    assert places_on(nodes, {"CPU": 1.5}) == 4 + 1 + 2
+    assert places_on(nodes, {"CPU": 8}) == 0
