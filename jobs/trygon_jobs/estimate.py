@@ -11,7 +11,7 @@ def estimate(out: str, price_per_hour: float | None, num_files: int, num_todo: i
     known = figures(out)
     said = f"{num_files:,} images, {num_todo:,} to do, {num_bytes / 1e9:.1f} GB to read"
     if known.get("num_redone"):
-        said += f"; {known['num_redone']:,} of them again ({100 * known['share_redone']:.1f} % of what was done)"
+        said += f"; {known['num_redone']:,} of them again"
     if rate := known.get("images_per_s"):
         said += f"; at {rate:.1f} images/s as before some {duration(num_todo / rate)}"
         if price_per_hour:

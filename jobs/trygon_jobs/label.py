@@ -319,6 +319,7 @@ def _tell(out: str, done: bool) -> None:
         + (f"; a million cost {summary['cost_per_million']:,.2f}" if "cost_per_million" in summary else "")
     )
     if summary.get("num_redone"):
-        again, share = summary["num_redone"], 100 * summary["share_redone"]
+        again = summary["num_redone"]
+        share = 100 * again / max(1, summary["num_files"])
         print(f"{again} images were done twice, as a session ended before they were committed ({share:.1f} %)")
     print(f"look at {join(out, 'report', 'index.html')}; Camtrap DP in {join(out, 'export', 'camtrap-dp')}")

@@ -46,6 +46,13 @@ def _without_advice(error: BaseException) -> BaseException:
     return error
 
 
+_LOSSES = {
+    *("ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError", "OutOfMemoryError"),
+    *("LocalRayletDiedError", "NodeDiedError", "OwnerDiedError", "ObjectLostError", "ObjectReconstructionFailedError"),
+}
+"""What Ray raises when one of its processes is gone; of these errors nothing else helps a user."""
+
+
 def report(error: BaseException) -> int:
     """Print one line for an error to standard error; the exit code that goes with it."""
     from rich.console import Console
@@ -56,6 +63,9 @@ def report(error: BaseException) -> int:
     elif isinstance(error, ModuleNotFoundError) and not (error.name or "trygon").startswith("trygon"):
         # What every job needs are dependencies; the rest is in the extra.
         message, code = f"this needs the Python package {error.name}: pip install 'trygon[demo]'", UserError.exit_code
+    elif type(error).__name__ in _LOSSES and type(error).__module__.startswith("ray."):
+        told = "a process of Ray died (it was killed, memory ran out, or its node is gone)"
+        message, code = f"{told}: the same command, given again, goes on", 1
     else:
         message, code = f"{type(error).__name__}: {_telling_line(str(error))} (--debug shows the traceback)", 1
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", style="red", markup=False)

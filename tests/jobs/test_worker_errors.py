@@ -1,6 +1,7 @@
 """What went wrong in a Ray worker, as the user is told of it."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,6 +55,24 @@ def test_a_worker_that_cannot_start_says_why() -> None:
     with pytest.raises(Exception, match="the model folder is gone") as caught:
         ray.data.range(1).map_batches(Unready, compute=ray.data.ActorPoolStrategy(size=1)).materialize()
     assert repr(origin(caught.value)) == repr(UserError("the model folder is gone"))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_that_dies_is_told_with_the_way_on(capfd: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    @ray.remote(max_restarts=0)
+    class Doomed:
+        def die(self) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(Exception, match="died") as caught:
+        ray.get(Doomed.remote().die.remote())  # pyright: ignore
+    capfd.readouterr()
+    assert report(caught.value) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("error: a process of Ray died")
+    assert told.endswith("the same command, given again, goes on\n")
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -103,7 +103,6 @@ def figures(folder: str | Path, price_per_hour: float | None = None) -> dict[str
         "images_per_s": rate,
         "num_bytes_read": totals["num_bytes"],
         "num_redone": totals["num_waiting"],
-        "share_redone": round(totals["num_waiting"] / max(1, totals["num_images"]), 4),
     }
     return found | ({"cost_per_million": cost_per_million(price_per_hour, rate)} if price_per_hour and rate else {})
 
