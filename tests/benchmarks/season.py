@@ -185,7 +185,7 @@ def main() -> None:
         print(
             f"{summary['num_observations'].get('animal', 0):,} animals in {summary['num_events']:,} events; "
             f"{summary['num_sessions']} sessions; {summary['num_redone']} images done twice "
-            f"({100 * summary['share_redone']:.2f} %); {summary.get('images_per_s', 0):.1f} images/s"
+            f"({100 * summary['num_redone'] / options.frames:.2f} %); {summary.get('images_per_s', 0):.1f} images/s"
         )
 
 
