@@ -23,7 +23,7 @@ class ServeConfig(JobConfig):
     """LabelBanks made with that model by `trygon build-labels`: FOLDER, or NAME=FOLDER (repeat it). The first is taken
     where a request names none; a folder alone is called by its own name."""
     checklist: tuple[str, ...] = ()
-    """Tables of taxa that a request can keep to, as NAME=FILE (repeat it)."""
+    """Lists of names that the answers to a request can keep to, as NAME=FILE (repeat it); see `trygon label`."""
     host: str = "127.0.0.1"
     """Address to listen on. All but loopback need --keys."""
     port: int = Field(8000, ge=1, le=65535)

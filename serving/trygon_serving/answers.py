@@ -5,14 +5,15 @@ Shapes: B images, N taxa or names, C clades, D the width of vectors.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
+from trygon.labelling.classification import CLASSIFIER, Classifier
 from trygon.labelling.classification import Answer as Found
-from trygon.labelling.classification import Classifier
 from trygon.taxonomy.taxon import Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
-from trygon_serving.wire import Answer, Clade, LabelsCard, Name, Options, RankName
+from trygon_serving.wire import Answer, Clade, Decision, LabelsCard, Name, Options, RankName
 
 RANK_NAMES: tuple[RankName, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 _MOST_PROBABILITIES = 4_000_000
@@ -21,10 +22,11 @@ _MOST_PROBABILITIES = 4_000_000
 
 @dataclass(frozen=True)
 class LabelChoice:
-    """The taxa of a label set, or of a part of it."""
+    """The taxa of a label set, or of a part of it; `allowed_N` says which may be named, all where it is None."""
 
     classifier: Classifier
     card: LabelsCard
+    allowed_N: np.ndarray | None = None
 
     def answers(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
         """One answer a vector."""
@@ -33,7 +35,8 @@ class LabelChoice:
         return [answer for part in parts for answer in self._answers(self.classifier.probabilities(part), options)]
 
     def _answers(self, probability_BN: np.ndarray, options: Options) -> list[Answer]:
-        found = replace(self.classifier, floor=options.floor, k=options.k).answers(probability_BN)
+        asked = replace(self.classifier, floor=options.floor, k=options.k, allowed_N=self.allowed_N)
+        found = asked.answers(probability_BN)
         rank = rank_of(options)
         if rank is Rank.SPECIES:
             tops = [it.top for it in found]
@@ -97,10 +100,13 @@ def _answer(found: Found, top: list[Name], options: Options) -> Answer:
     named = [
         (rank, taxon, p) for rank, (taxon, p) in enumerate(found.ranks[: rank_of(options) + 1]) if taxon.lineage[rank]
     ]
-    trusted = [(taxon, p) for _, taxon, p in named if p >= options.floor]
+    deepest = -1 if found.rank is None else found.rank
+    trusted = [(taxon, p) for rank, taxon, p in named if rank <= deepest]
     return Answer(
         lineage={RANK_NAMES[rank]: Clade(name=taxon.scientific, probability=p) for rank, taxon, p in named},
         taxon=name_of(*trusted[-1]) if trusted else None,
+        # Where the request itself goes no deeper, nothing else ended the answer.
+        decided_by=CLASSIFIER if len(trusted) == len(named) else cast(Decision, found.reason),
         top=top,
     )
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from trygon.taxonomy.taxon import Rank
-from trygon_serving import taxa, wire
+from trygon_serving import manual, taxa, wire
 from trygon_serving.body import FIELD, Body, read_body
 from trygon_serving.gate import Gate
 from trygon_serving.limits import MAX_NAME_CHARACTERS, MAX_PAGE
@@ -171,6 +171,12 @@ async def metrics(service: Serving) -> Response:
 async def page() -> HTMLResponse:
     """The page: drop a photo, see its lineage."""
     return HTMLResponse(_PAGE, headers=_PAGE_HEADERS)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """The interface in words."""
+    return HTMLResponse(manual.render(request.app.openapi()), headers=_PAGE_HEADERS)
 
 
 def make_api(service: Service) -> FastAPI:

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +18,7 @@ from trygon_serving.metrics import Metrics
 from trygon_serving.problem import PROBLEM_TYPE, Problem
 
 REQUEST_ID = "x-request-id"
-OPEN_PATHS = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
+OPEN_PATHS = frozenset(("/", "/docs", "/healthz", "/readyz", "/openapi.json"))
 """What needs no key: the page, which asks for one, and what says nothing but that the server is there."""
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -99,9 +100,9 @@ def header(scope: Scope, wanted: bytes) -> bytes:
     return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
-async def send_problem(problem: Problem, send: Send) -> None:
-    """A problem as a whole response."""
+async def send_problem(problem: Problem, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """A problem as a whole response, with `more` headers."""
     headers = {"content-type": PROBLEM_TYPE, "content-length": str(len(problem.body))} | problem.headers
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": raw})
+    await send({"type": "http.response.start", "status": problem.status, "headers": [*raw, *more]})
     await send({"type": "http.response.body", "body": problem.body})

@@ -12,19 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
 
 from trygon.errors import TrygonError
 from trygon.labelling.bank import CARD, LabelBank
 from trygon.labelling.classification import Classifier
+from trygon.labelling.lists import Given, Matcher, positions_of, read_names, told
 from trygon.models.folder import ImageTower
 from trygon.storage import is_remote, join, read_bytes
-from trygon.taxonomy.tables import read_checklist
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import wire
 from trygon_serving.answers import LabelChoice, NameChoice
 from trygon_serving.journal import LOGGER
-from trygon_serving.naming import clade_slices, rows_on_checklist, taxa_of_names
+from trygon_serving.naming import clade_slices, taxa_of_names
 from trygon_serving.problem import Problem
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
@@ -40,15 +39,18 @@ class LabelSet:
 
     name: str
     classifier: Classifier
+    allowed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By checklist: which of the taxa it allows, (N,) bool."""
     parts: "Parts" = field(default_factory=lambda: Parts())
 
     @classmethod
-    def load(cls, name: str, folder: str) -> "LabelSet":
+    def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]]) -> "LabelSet":
         """Open a folder. `UserError` where it holds no finished LabelBank."""
         classifier = Classifier(LabelBank.load(folder))
         dim = classifier.bank.vector_ND.shape[1]
         classifier.probabilities(np.zeros((1, dim), np.float32))  # lays the vectors out: not with the first request
-        return cls(name, classifier)
+        tree = classifier.bank.tree
+        return cls(name, classifier, {each: _allowed(tree, names, each) for each, names in checklists.items()})
 
     @property
     def bank(self) -> LabelBank:
@@ -62,16 +64,24 @@ class LabelSet:
             name=self.name, digest=bank.tree.digest, num_taxa=num_taxa, text_type=str(bank.text_type)
         )
 
-    def choice(self, clades: Sequence[str], checklist: str | None, taxa: pa.Table | None) -> LabelChoice:
-        """The taxa of some clades that are on a checklist. `Problem` 422 where none is."""
-        if not clades and taxa is None:
-            return LabelChoice(self.classifier, self.card(len(self.bank.tree)))
-        key = (*sorted(clades), None, checklist)
+    def choice(self, clades: Sequence[str], checklist: str | None) -> LabelChoice:
+        """The taxa of some clades, of which those on a checklist may be named. `Problem` 422 where none may."""
+        allowed_N = None if checklist is None else self.allowed[checklist]
+        classifier = self.classifier
+        if clades:
+            rows = self._rows(clades)
+            allowed_N = None if allowed_N is None else allowed_N[rows]
+            classifier = self._part(tuple(sorted(clades)), rows)
+        if allowed_N is not None and not allowed_N.any():
+            raise Problem(422, "No taxon is left", f"the checklist {checklist!r} has none of those asked for")
+        return LabelChoice(classifier, self.card(len(classifier.bank.tree)), allowed_N)
+
+    def _part(self, key: tuple[str, ...], rows: np.ndarray) -> Classifier:
         classifier = self.parts.get(key)
         if classifier is None:
-            classifier = Classifier(self.bank.select(self._rows(clades, checklist, taxa)))
+            classifier = Classifier(self.bank.select(rows))
             self.parts.put(key, classifier, _KEPT_TAXA + len(self.bank.tree))
-        return LabelChoice(classifier, self.card(len(classifier.bank.tree)))
+        return classifier
 
     def named(self, names: Sequence[str], vector_ND: np.ndarray) -> NameChoice:
         """Names in any words, with their vectors: those that are taxa of this set have their lineage from it."""
@@ -86,20 +96,22 @@ class LabelSet:
             classifier = Classifier(replace(self.bank, tree=tree, vector_ND=nothing_TD))
         return NameChoice(names, vector_ND, self.bank.logit_scale, place_N, classifier, self.card(len(names)))
 
-    def _rows(self, clades: Sequence[str], checklist: str | None, taxa: pa.Table | None) -> np.ndarray:
-        tree = self.bank.tree
-        rows = np.arange(len(tree))
-        if clades:
-            found = {clade: clade_slices(tree, clade) for clade in clades}
-            for clade, slices in found.items():
-                if not slices:
-                    raise Problem(422, "No such clade", f"{clade!r} is not in the label set {self.name!r}")
-            rows = np.unique(np.concatenate([rows[part] for slices in found.values() for part in slices]))
-        if taxa is not None:
-            rows = np.intersect1d(rows, rows_on_checklist(tree, taxa), assume_unique=True)
-            if not len(rows):
-                raise Problem(422, "No taxon is left", f"the checklist {checklist!r} has none of those asked for")
-        return rows
+    def _rows(self, clades: Sequence[str]) -> np.ndarray:
+        found = {clade: clade_slices(self.bank.tree, clade) for clade in clades}
+        for clade, slices in found.items():
+            if not slices:
+                raise Problem(422, "No such clade", f"{clade!r} is not in the label set {self.name!r}")
+        rows = np.arange(len(self.bank.tree))
+        return np.unique(np.concatenate([rows[part] for slices in found.values() for part in slices]))
+
+
+def _allowed(tree: TaxonTree, names: Sequence[Given], checklist: str) -> np.ndarray:
+    matches = Matcher(tree).match(names)
+    if note := told(matches, checklist):
+        log.warning("checklist %s", note)
+    allowed_N = np.zeros(len(tree), bool)
+    allowed_N[positions_of(matches)] = True
+    return allowed_N
 
 
 class Parts:
@@ -128,11 +140,11 @@ class LabelSets:
     """All label sets by name, the first by default, and the checklists beside them."""
 
     def __init__(self, folders: Mapping[str, str], checklists: Mapping[str, str]) -> None:
-        """Load everything. `UserError` where a folder holds no finished LabelBank or a file no taxa."""
+        """Load everything. `UserError` where a folder holds no finished LabelBank or a file no names."""
         self._folders = dict(folders)
         self._cards = {name: _card(folder) for name, folder in folders.items()}
-        self._sets = {name: LabelSet.load(name, folder) for name, folder in folders.items()}
-        self._checklists = {name: _taxa(place) for name, place in checklists.items()}
+        self._checklists = {name: read_names(place, "--checklist") for name, place in checklists.items()}
+        self._sets = {name: LabelSet.load(name, folder, self._checklists) for name, folder in folders.items()}
         self._problems: dict[str, str] = {}
         self._try_again: dict[str, float] = {}
 
@@ -144,14 +156,11 @@ class LabelSets:
             raise Problem(422, "No such label set", f"{name!r} is not one of {', '.join(self._sets)}")
         return self._sets[name]
 
-    def checklist(self, name: str | None) -> pa.Table | None:
-        """The taxa of a checklist; None without a name. `Problem` 422 for a name that is not there."""
-        if name is None:
-            return None
-        if name not in self._checklists:
+    def require_checklist(self, name: str | None) -> None:
+        """`Problem` 422 for a name that is not there."""
+        if name is not None and name not in self._checklists:
             known = f"not one of {', '.join(self._checklists)}" if self._checklists else "there are none"
             raise Problem(422, "No such checklist", f"{name!r}: {known}")
-        return self._checklists[name]
 
     def cards(self) -> wire.LabelSets:
         """What there is to choose from."""
@@ -178,7 +187,7 @@ class LabelSets:
         if not card or card == self._cards[name] or time.monotonic() < self._try_again.get(name, 0):
             return False
         try:
-            fresh = LabelSet.load(name, self._folders[name])
+            fresh = LabelSet.load(name, self._folders[name], self._checklists)
             if tower is not None:
                 fresh.bank.require_model(tower)
         except (TrygonError, OSError, ValueError) as error:
@@ -198,7 +207,3 @@ def _card(folder: str) -> bytes:
         return read_bytes(join(folder, CARD))
     except FileNotFoundError:
         return b""
-
-
-def _taxa(place: str) -> pa.Table:
-    return read_checklist(place).taxa

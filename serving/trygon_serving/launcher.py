@@ -1,6 +1,7 @@
 """Runs everything that one machine needs to answer: Triton, Ray Serve and the application."""
 
 import logging
+import os
 import shlex
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from rich.console import Console
 from trygon.cluster.local import inside_cluster, start_ray
 from trygon.errors import UserError, origin
 from trygon.storage import absolute
+from trygon_serving import front
 from trygon_serving.app import build
 from trygon_serving.embedded import Embedded
 from trygon_serving.service import AppArgs
@@ -52,6 +54,7 @@ def _embedded(model: str) -> Iterator[Embedded]:
 @contextmanager
 def _serving(settings: Settings, triton: str) -> Iterator[None]:
     """The application on Ray Serve: on a Ray of its own, or on the cluster that this process belongs to."""
+    os.environ.setdefault(front.VARIABLE, front.CALLBACK)
     start_ray()
     interrupt_on_signals()
     own = not inside_cluster()

@@ -1,4 +1,4 @@
-"""Which taxa a request means by its clades, checklists and names: rows of a tree, found in whole columns at once."""
+"""Which taxa a request means by its clades and names: rows of a tree, found in whole columns at once."""
 
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
 # pyright: reportAttributeAccessIssue=false
@@ -29,22 +29,6 @@ def clade_slices(tree: TaxonTree, text: str) -> list[slice]:
 def path_of(taxon: Taxon) -> str:
     """The names from the kingdom down; blank ranks are left out."""
     return "/".join(name for name in taxon.lineage if name)
-
-
-def rows_on_checklist(tree: TaxonTree, taxa: pa.Table) -> np.ndarray:
-    """Positions of the taxa that a checklist has, or of which it has a clade above.
-
-    Compared by the deepest name of each row of the checklist, a binomial at species: ranks above differ too often
-    from catalogue to catalogue.
-    """
-    found_N = np.zeros(len(tree), bool)
-    deeper = np.zeros(taxa.num_rows, bool)
-    for rank in reversed(Rank):
-        named = pc.not_equal(taxa[RANKS[rank]], "").to_numpy(zero_copy_only=False)
-        wanted = scientific_names(taxa, rank).filter(pa.array(named & ~deeper)).combine_chunks()
-        found_N |= pc.is_in(scientific_names(tree.table, rank), value_set=wanted).to_numpy(zero_copy_only=False)
-        deeper |= named
-    return np.flatnonzero(found_N)
 
 
 def taxa_of_names(tree: TaxonTree, names: Sequence[str]) -> list[Taxon | None]:

@@ -40,7 +40,7 @@ class AppArgs(BaseModel):
     model: str = ""
     """How the model is named in answers; by default as Triton's configuration names it."""
     checklists: dict[str, str] = {}
-    """Tables of taxa by the name that requests call them."""
+    """Lists of the names that may be given, by the name that requests call them."""
     keys: str = ""
     """A file of API keys; without it everyone who reaches the server may ask."""
     log: str = ""
@@ -156,9 +156,9 @@ class Service:
         return [it if isinstance(it, Problem) else next(vectors) for it in pictures]
 
     async def _choice(self, labels: LabelSet, options: wire.Options) -> LabelChoice | NameChoice:
-        taxa = self.sets.checklist(options.checklist)
+        self.sets.require_checklist(options.checklist)
         if not options.names:
-            return await asyncio.to_thread(labels.choice, options.clade, options.checklist, taxa)
+            return await asyncio.to_thread(labels.choice, options.clade, options.checklist)
         if options.clade or options.checklist:
             raise Problem(422, "The request is not valid", "names stand alone: without clade and checklist")
         names = list(dict.fromkeys(options.names))

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
+from trygon.labelling.lists import read_names
 from trygon.models.folder import describe, folder_of
-from trygon.taxonomy.tables import read_checklist
 from trygon_serving.keys import Keys
 
 
@@ -37,7 +37,7 @@ def check(settings: Settings) -> None:
     require_port(settings.host, settings.port)
     banks = [LabelBank.load(folder) for folder in settings.labels.values()]
     for place in settings.checklists.values():
-        read_checklist(place)
+        read_names(place, "--checklist")
     if folder_of(settings.model) is not None:
         tower = describe(settings.model)
         for bank in banks:

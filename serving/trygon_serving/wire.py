@@ -11,6 +11,7 @@ from trygon_serving.limits import MAX_CLADES, MAX_K, MAX_NAME_CHARACTERS, MAX_NA
 from trygon_serving.problem import ProblemDocument
 
 RankName = Literal["kingdom", "phylum", "class", "order", "family", "genus", "species"]
+Decision = Literal["classifier", "rollup", "geofence"]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=r"\S")]
 
 
@@ -26,7 +27,9 @@ class Options(BaseModel):
     clade: list[Label] = Field(
         [], max_length=MAX_CLADES, description="only taxa of these clades: names, or paths from the kingdom down (a/b)"
     )
-    checklist: Label | None = Field(None, description="only taxa on this checklist of `/v1/label-sets`")
+    checklist: Label | None = Field(
+        None, description="all taxa compete, but only what is on this checklist of `/v1/label-sets` is named"
+    )
     names: list[Label] = Field(
         [], max_length=MAX_NAMES, description="these names, in any words, instead of the label set's taxa"
     )
@@ -71,11 +74,13 @@ class Answer(BaseModel):
     """What one image was found to be, or why it could not be used.
 
     `lineage` is the most probable path through the tree; `taxon` is that path cut at the deepest rank whose
-    probability reaches the floor, null where not even the kingdom's does.
+    probability reaches the floor, null where not even the kingdom's does. `decided_by` is what ended it: the
+    classifier itself (all of the path is named), the floor (rollup), or the checklist (geofence).
     """
 
     lineage: dict[RankName, Clade] = {}
     taxon: Name | None = None
+    decided_by: Decision | None = None
     top: list[Name] = []
     problem: ProblemDocument | None = None
 
@@ -89,7 +94,7 @@ class ModelCard(BaseModel):
 
 class LabelsCard(BaseModel):
     """Which names there were to choose from: `digest` covers all lineages and common names of the label set,
-    `num_taxa` counts those that were left by the clades, the checklist or the names of the request."""
+    `num_taxa` counts those that were left by the clades or the names of the request."""
 
     name: str
     digest: str

@@ -81,8 +81,6 @@ def test_all_forms_of_a_request_give_the_same_answer(api: TestClient, photo: byt
         ({"clade": ["Carnivora"]}, {"Vulpes vulpes", "Canis lupus"}),
         ({"clade": ["Canis", "Plantae"]}, {"Canis lupus", "Quercus robur"}),
         ({"clade": ["Animalia/Chordata/Aves"]}, {"Corvus corax"}),
-        ({"checklist": "island"}, {"Vulpes vulpes", "Corvus corax"}),
-        ({"checklist": "island", "clade": ["Mammalia"]}, {"Vulpes vulpes"}),
         ({"labels": "dogs"}, {"Vulpes vulpes", "Canis lupus"}),
     ],
 )
@@ -95,6 +93,30 @@ def test_answers_keep_to_what_was_asked(
     assert sum(it["probability"] for it in answer["top"]) == pytest.approx(1, abs=1e-4)
     assert reply["labels"]["num_taxa"] == len(species)
     assert _ask(api, photo, **options)["answers"][0]["top"] == answer["top"]  # from what is kept of the first time
+
+
+def test_a_checklist_changes_no_probability_and_names_nothing_else(
+    api: TestClient, tiny: Served, photo: bytes
+) -> None:
+    """What `trygon label --checklist` gives: an answer outside moves up to the deepest clade that holds one inside."""
+    bank = LabelBank.load(tiny.labels_folder)
+    named = [taxon.scientific for taxon in bank.tree.taxa]
+    allowed_N = np.asarray([name in ("Vulpes vulpes", "Corvus corax") for name in named])
+    for clade, rows in (([], slice(0, 4)), (["Mammalia"], slice(*_span(named, "Canis lupus", "Vulpes vulpes")))):
+        part = bank.select(np.arange(4)[rows])
+        (expected,) = Classifier(part, floor=0, allowed_N=allowed_N[rows]).classify(_vector(tiny, photo))
+        (answer,) = _ask(api, photo, checklist="island", clade=clade, floor=0)["answers"]
+        (free,) = _ask(api, photo, clade=clade, floor=0)["answers"]
+        assert answer["top"] == free["top"]
+        assert answer["lineage"] == free["lineage"]
+        assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
+        assert answer["decided_by"] == expected.reason
+        assert free["decided_by"] == "classifier"
+
+
+def _span(names: list[str], *some: str) -> tuple[int, int]:
+    places = sorted(names.index(it) for it in some)
+    return places[0], places[-1] + 1
 
 
 def test_a_rank_bounds_lineage_taxon_and_top(api: TestClient, photo: bytes) -> None:

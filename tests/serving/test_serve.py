@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,18 +154,55 @@ def test_overload_is_refused_with_a_time_to_come_back(running: Running, photo: b
         assert response.json()["status"] == 503
 
 
-def test_triton_comes_back_after_a_kill(running: Running, photo: bytes) -> None:
-    for triton in _tritons(running.process):
-        triton.kill()
-    deadline = time.monotonic() + 90
-    while running.client.get("/readyz").status_code == 200 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    response = running.client.post("/v1/classify", content=photo, headers=JPEG)
-    assert response.status_code == 503
-    assert response.headers["retry-after"]
-    assert running.client.get("/healthz").status_code == 200
-    _wait_ready(running.client, running.process, 90)
-    running.client.post("/v1/classify", content=photo, headers=JPEG).raise_for_status()
+def test_a_request_has_one_name_in_its_answer(running: Running) -> None:
+    for given in ({}, {"X-Request-ID": "field-app.7"}):
+        response = running.client.get("/healthz", headers=given)
+        (name,) = response.headers.get_list("x-request-id")
+        assert name == given.get("X-Request-ID", name)
+
+
+def _replicas(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [it for it in family(process.pid) if it.cmdline() and it.cmdline()[0].startswith("ray::ServeReplica")]
+
+
+@pytest.mark.parametrize("victims", [_tritons, _replicas])
+def test_what_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
+    running: Running, photo: bytes, victims: Callable[[subprocess.Popen[str]], list[psutil.Process]]
+) -> None:
+    def ask() -> httpx.Response:
+        return running.client.post("/v1/classify?floor=0", content=photo, headers=JPEG)
+
+    def ask_until(done: threading.Event) -> list[httpx.Response]:
+        responses = []
+        while not done.is_set():
+            responses.append(ask())
+            time.sleep(0.02)
+        return responses
+
+    expected = ask().raise_for_status().json()["answers"]
+    done = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask_until, done) for _ in range(4)]
+        try:
+            for victim in victims(running.process):
+                victim.kill()
+            deadline = time.monotonic() + 60
+            while running.client.get("/readyz").status_code == 200 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            _wait_ready(running.client, running.process, 90)
+        finally:
+            done.set()
+    responses = [response for it in asking for response in it.result()]
+    refused = [it for it in responses if it.status_code != 200]
+    assert {it.status_code for it in refused} == {503}
+    for response in refused:
+        assert response.headers["retry-after"]
+        assert response.headers["content-type"] == "application/problem+json"
+        assert len(response.headers.get_list("x-request-id")) == 1
+    for response in (*(it for it in responses if it.status_code == 200), ask()):
+        (answer,), (wanted,) = response.json()["answers"], expected
+        assert answer["taxon"]["scientific"] == wanted["taxon"]["scientific"]
+        assert answer["taxon"]["probability"] == pytest.approx(wanted["taxon"]["probability"], abs=1e-4)
 
 
 def test_one_signal_stops_everything(running: Running) -> None:

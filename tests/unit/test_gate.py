@@ -50,7 +50,7 @@ def _client(args: AppArgs) -> TestClient:
 def test_only_keys_may_ask_where_there_are_keys(args: AppArgs, tmp_path: Path) -> None:
     token = add_key(tmp_path / "keys.json", "app", per_minute=1)
     api = _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")}))
-    for path in ("/", "/healthz", "/openapi.json"):
+    for path in ("/", "/docs", "/healthz", "/openapi.json"):
         assert api.get(path).status_code == 200
     for method, path in [("GET", "/v1/taxa"), ("POST", "/v1/classify"), ("GET", "/metrics"), ("GET", "/v1/no")]:
         response = api.request(method, path)
@@ -62,6 +62,20 @@ def test_only_keys_may_ask_where_there_are_keys(args: AppArgs, tmp_path: Path) -
     response = api.get("/v1/taxa", headers=headers)
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) <= 60
+
+
+def test_the_manual_tells_every_path_parameter_and_answer_and_loads_nothing(args: AppArgs) -> None:
+    api = _client(args)
+    page, document = api.get("/docs"), api.get("/openapi.json").json()
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "://" not in page.text
+    for path, methods in document["paths"].items():
+        assert path in page.text
+        for about in methods.values():
+            for parameter in about.get("parameters", []):
+                assert f"<td>{parameter['name']}</td>" in page.text
+    for name in document["components"]["schemas"]:
+        assert f'id="{name}"' in page.text or "enum" in document["components"]["schemas"][name]
 
 
 def test_others_on_the_network_need_keys_and_whole_certificates(tmp_path: Path) -> None:

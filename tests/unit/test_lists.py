@@ -78,6 +78,12 @@ def test_list_is_read_in_the_ways_people_write_it(tmp_path: Path, text: str, nam
     assert [it.name for it in read_names(tmp_path / "list.csv", "--names")] == names
 
 
+def test_a_catalogue_of_taxa_is_a_list_too(tmp_path: Path) -> None:
+    TaxonTree.from_taxa([TAXA[0], TAXA[4]]).save(tmp_path / "country.parquet")
+    names = read_names(tmp_path / "country.parquet", "--checklist")
+    assert [(it.name, it.lineage[4]) for it in names] == [("Vulpes lagopus", "Canidae"), ("Panthera leo", "Felidae")]
+
+
 def test_common_name_beside_a_scientific_one_that_is_not_known_counts(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("scientific,common\nFelis leo Linnaeus 1758,lion\n")
     choice = choose(BANK, (), str(tmp_path / "list.csv"))

@@ -1,16 +1,14 @@
-"""What a request names, in a tree: clades, paths, checklists, and names in any words."""
+"""What a request names, in a tree: clades, paths, and names in any words."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.taxonomy.tables import TAXA_SCHEMA
 from trygon.taxonomy.taxon import Lineage, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import taxa
-from trygon_serving.naming import clade_slices, path_of, rows_on_checklist, taxa_of_names
+from trygon_serving.naming import clade_slices, path_of, taxa_of_names
 
 MORUS_BIRD = Taxon(("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus", "bassanus"), "Northern Gannet")
 MORUS_TREE = Taxon(("Plantae", "Tracheophyta", "", "Rosales", "Moraceae", "Morus", "alba"), "White Mulberry")
@@ -29,15 +27,6 @@ def test_a_name_means_all_its_namesakes_and_a_path_one_of_them() -> None:
     assert _species(clade_slices(TREE, path_of(MORUS_BIRD))) == {"Morus bassanus"}
     assert clade_slices(TREE, "Plantae/Aves") == []
     assert clade_slices(TREE, "/") == []
-
-
-def test_a_checklist_may_name_species_or_whole_clades() -> None:
-    rows = [Taxon(("", "", "", "", "", "Morus", "alba")), Taxon(("Animalia", "", "", "", "Canidae", "", ""))]
-    table = pa.Table.from_pylist(
-        [dict(zip(TAXA_SCHEMA.names, (*it.lineage, it.common), strict=True)) for it in rows], TAXA_SCHEMA
-    )
-    found = {TREE.taxon(int(row)).scientific for row in rows_on_checklist(TREE, table)}
-    assert found == {"Morus alba", "Vulpes vulpes", "Urocyon littoralis"}
 
 
 def test_names_are_known_where_they_mean_one_taxon() -> None:

@@ -63,12 +63,14 @@ class Answer:
     """What one image was found to be.
 
     `taxon` is cut at the deepest rank whose probability reaches the floor; it is None where not even the kingdom does.
+    `reason` is what that rests on, one of `REASONS`.
     `ranks` holds the best clade of every rank with its probability, whatever the floor; `top` the best taxa.
     """
 
     taxon: Taxon | None
     rank: Rank | None
     probability: float
+    reason: str
     ranks: tuple[tuple[Taxon, float], ...]
     top: tuple[tuple[Taxon, float], ...]
 
@@ -169,10 +171,11 @@ class Classifier:
         )
         best = zip(names.top_BK[row].tolist(), names.top_probability_BK[row].tolist(), strict=True)
         taxa = tuple((tree.taxon(position), probability) for position, probability in best)
+        reason = REASONS[names.reason_B[row]]
         if names.rank_B[row] < 0:
-            return Answer(None, None, path[0][1], path, taxa)
+            return Answer(None, None, path[0][1], reason, path, taxa)
         rank = Rank(int(names.rank_B[row]))
-        return Answer(path[rank][0], rank, path[rank][1], path, taxa)
+        return Answer(path[rank][0], rank, path[rank][1], reason, path, taxa)
 
 
 def _deepest(holds_BR: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from trygon.errors import UserError
 from trygon.storage import name_of, read_bytes
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
-from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist
+from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist
 from trygon.taxonomy.taxon import RANKS, Rank
 from trygon.taxonomy.tree import TaxonTree
 
@@ -29,6 +29,7 @@ EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambigu
 
 _SCIENTIFIC = ("scientific", "scientificname", "scientific_name", "latin", "canonicalname", "taxon", "name")
 _COMMON = ("common", "commonname", "common_name", "vernacularname", "english")
+_CATALOGUES = (".zip", ".parquet")
 _MAX_NAMES = 200_000
 _MAX_TOLD = 5
 
@@ -55,11 +56,29 @@ class Match:
 
 
 def read_names(place: str | Path, flag: str) -> list[Given]:
-    """The names of a file: one a line, or a CSV (comma, semicolon or tab) with a column for them.
+    """The names of a file: one a line, a CSV (comma, semicolon or tab) with a column for them, or a catalogue of taxa
+    (a Darwin Core archive, .zip, or Parquet).
 
     Columns are known by their names: `scientific`, `common` and the like, and the seven ranks. `UserError` names the
     flag and the file where there is none.
     """
+    names = _of_catalogue(place) if str(place).endswith(_CATALOGUES) else _of_text(place, flag)
+    if not names:
+        raise UserError(
+            f"{flag} {place} holds no name: give one a line, or a CSV with a column `scientific` or `common`"
+        )
+    if len(names) > _MAX_NAMES:
+        raise UserError(f"{flag} {place} holds {len(names)} names, and {_MAX_NAMES} at most are looked up")
+    return names
+
+
+def _of_catalogue(place: str | Path) -> list[Given]:
+    rows = read_checklist(place).taxa.select(list(RANKS))
+    lineages = zip(*(rows[rank].to_pylist() for rank in RANKS), strict=True)
+    return [Given(line, _of_lineage(lineage), (), lineage) for line, lineage in enumerate(lineages, 1) if any(lineage)]
+
+
+def _of_text(place: str | Path, flag: str) -> list[Given]:
     try:
         text = read_bytes(place).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -68,14 +87,7 @@ def read_names(place: str | Path, flag: str) -> list[Given]:
     delimiter = max("\t;,", key=lines[0].count) if lines else ","
     header = [_plain(cell) for cell in next(csv.reader(lines[:1], delimiter=delimiter), [])]
     known = {*_SCIENTIFIC, *_COMMON, *RANKS}
-    names = list(_of_table(text, delimiter, header) if known & set(header) else _of_lines(lines))
-    if not names:
-        raise UserError(
-            f"{flag} {place} holds no name: give one a line, or a CSV with a column `scientific` or `common`"
-        )
-    if len(names) > _MAX_NAMES:
-        raise UserError(f"{flag} {place} holds {len(names)} names, and {_MAX_NAMES} at most are looked up")
-    return names
+    return list(_of_table(text, delimiter, header) if known & set(header) else _of_lines(lines))
 
 
 def _plain(cell: str) -> str:
