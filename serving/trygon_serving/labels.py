@@ -45,8 +45,10 @@ class LabelSet:
 
     @classmethod
     def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]]) -> "LabelSet":
-        """Open a folder. `UserError` where it holds no finished LabelBank."""
-        classifier = Classifier(LabelBank.load(folder))
+        """Open a folder. `UserError` where it holds no finished LabelBank, or a damaged one."""
+        bank = LabelBank.load(folder)
+        bank.require_sound(folder)
+        classifier = Classifier(bank)
         dim = classifier.bank.vector_ND.shape[1]
         classifier.probabilities(np.zeros((1, dim), np.float32))  # lays the vectors out: not with the first request
         tree = classifier.bank.tree

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from trygon.archive.run import Run
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.lists import read_names
@@ -22,6 +23,7 @@ class Settings(BaseModel):
     model: str
     labels: dict[str, str]
     checklists: dict[str, str]
+    runs: dict[str, str] = {}
     host: str
     port: int
     triton: str | None
@@ -35,12 +37,16 @@ def check(settings: Settings) -> None:
     """`UserError` for what would fail later: the port, the labels, the model, or labels of another model."""
     require_safety(settings)
     require_port(settings.host, settings.port)
-    banks = [LabelBank.load(folder) for folder in settings.labels.values()]
+    banks = {folder: LabelBank.load(folder) for folder in settings.labels.values()}
+    for folder, bank in banks.items():
+        bank.require_sound(folder)
     for place in settings.checklists.values():
         read_names(place, "--checklist")
+    for folder in settings.runs.values():
+        Run.open(folder)
     if folder_of(settings.model) is not None:
         tower = describe(settings.model)
-        for bank in banks:
+        for bank in banks.values():
             bank.require_model(tower)
 
 

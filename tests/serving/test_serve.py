@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -243,6 +244,11 @@ def test_missing_model_labels_and_wrong_pairs_are_one_line(tiny: Served, tmp_pat
     port = _free_port()
     assert str(tmp_path / "no") in _refused(*_command(tmp_path / "no", tiny.labels_folder, port))
     assert "build-labels" in _refused(*_command(tiny.model_folder, tmp_path, port))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny.labels_folder, damaged)
+    vectors = np.load(damaged / "vectors.npy")
+    np.save(damaged / "vectors.npy", np.where(np.arange(4)[:, None] == 2, np.float16("nan"), vectors))
+    assert "damaged" in _refused(*_command(tiny.model_folder, damaged, port))
     other = write_tiny_model(tmp_path / "other", seed=1)
     assert str(other) in _refused(*_command(other, tiny.labels_folder, port))
 

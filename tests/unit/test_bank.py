@@ -93,6 +93,16 @@ def _names(tree: TaxonTree) -> set[str]:
     return {taxon.scientific for taxon in tree.taxa}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_a_damaged_vector_is_named(value: float) -> None:
+    vector_ND = np.eye(len(TAXA), dtype=np.float16)
+    bank = LabelBank(TAXA, vector_ND, 1.0, "model", "digest", TextType.SCI)
+    bank.require_sound("labels")
+    vector_ND[1, 1] = value
+    with pytest.raises(UserError, match=f"labels are damaged, the first of them that of {TAXA.taxon(1).scientific}"):
+        bank.require_sound("labels")
+
+
 def test_species_with_a_common_name_come_first_then_the_first_clade() -> None:
     taxa = TAXA.table
     assert _names(choose_species(taxa, ["Mammalia", "Aves"], 2)) == {"Panthera leo", "Troglodytes troglodytes"}

@@ -21,6 +21,8 @@ _VECTORS, _TAXA = "vectors.npy", "taxa.parquet"
 CARD = "bank.json"
 """The file that comes last."""
 
+_CHUNK, _TOLERANCE = 65_536, 0.05
+
 
 class Identified(Protocol):
     """What a model is known by: a `Model`, or the description of one that runs elsewhere."""
@@ -120,6 +122,17 @@ class LabelBank:
         text_type = TextType(card["text_type"])
         scale, calibration = card["logit_scale"], card["calibration"]
         return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
+
+    def require_sound(self, place: str | Path) -> None:
+        """`UserError` where a vector is not of unit length, as after a fault of the disk. Reads all of them."""
+        for start in range(0, len(self.tree), _CHUNK):
+            length_C = np.linalg.norm(np.asarray(self.vector_ND[start : start + _CHUNK], np.float32), axis=1)
+            if not np.all(np.abs(length_C - 1) < _TOLERANCE):
+                first = self.tree.taxon(start + int(np.argmax(~(np.abs(length_C - 1) < _TOLERANCE))))
+                raise UserError(
+                    f"the vectors in {place} are damaged, the first of them that of {first.scientific}; "
+                    "remove it and build the labels again"
+                )
 
     def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
