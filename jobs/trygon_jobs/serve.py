@@ -24,6 +24,9 @@ class ServeConfig(JobConfig):
     where a request names none; a folder alone is called by its own name."""
     checklist: tuple[str, ...] = ()
     """Lists of names that the answers to a request can keep to, as NAME=FILE (repeat it); see `trygon label`."""
+    run: tuple[str, ...] = ()
+    """Run folders of `trygon label` with the same model, to find observations in that look like a picture: FOLDER, or
+    NAME=FOLDER (repeat it)."""
     host: str = "127.0.0.1"
     """Address to listen on. All but loopback need --keys."""
     port: int = Field(8000, ge=1, le=65535)
@@ -52,8 +55,10 @@ def main(config: Annotated[ServeConfig, Parameter(name="*")]) -> None:
 
 def _settings(config: ServeConfig) -> dict[str, Any]:
     """What the serving package is told: places by the names that requests call them."""
-    settings = config.model_dump(mode="json", exclude={"labels", "checklist"})
-    return settings | {"labels": _named("labels", config.labels), "checklists": _named("checklist", config.checklist)}
+    settings = config.model_dump(mode="json", exclude={"labels", "checklist", "run"})
+    several = {"labels": ("labels", config.labels), "checklists": ("checklist", config.checklist)}
+    several |= {"runs": ("run", config.run)}
+    return settings | {field: _named(setting, values) for field, (setting, values) in several.items()}
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from trygon.taxonomy.taxon import Rank
@@ -53,6 +53,7 @@ def _bodies(options: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 
 
 _CLASSIFY = _bodies(wire.Options.model_json_schema()["properties"], wire.ClassifyBody.model_json_schema())
+_SIMILAR = _bodies(wire.SimilarOptions.model_json_schema()["properties"], wire.SimilarBody.model_json_schema())
 _EMBED = _bodies({}, wire.EmbedBody.model_json_schema())
 
 router = APIRouter(responses=_PROBLEMS)
@@ -63,6 +64,16 @@ def _service(request: Request) -> Service:
 
 
 Serving = Annotated[Service, Depends(_service)]
+Chosen = TypeVar("Chosen", bound=BaseModel)
+
+
+def _all_of(options: Chosen, body: Body) -> Chosen:
+    """The options of the query with those of the body. `Problem` 422."""
+    given = options.model_dump(exclude_unset=True) | dict(body.options)
+    try:
+        return type(options).model_validate(given, strict=body.typed)
+    except ValidationError as error:
+        raise _invalid(error.errors()[0]) from error
 
 
 @asynccontextmanager
@@ -89,12 +100,25 @@ async def classify(
     Options stand in the query, in fields of the form or in the JSON.
     """
     async with _body_of(request, service) as body:
-        given = options.model_dump(exclude_unset=True) | dict(body.options)
-        try:
-            chosen = wire.Options.model_validate(given, strict=body.typed)
-        except ValidationError as error:
-            raise _invalid(error.errors()[0]) from error
-        return await service.classify(body.images, chosen)
+        return await service.classify(body.images, _all_of(options, body))
+
+
+@router.post("/v1/similar", openapi_extra=_SIMILAR)
+async def similar(
+    request: Request, service: Serving, options: Annotated[wire.SimilarOptions, Query()]
+) -> wire.SimilarReply:
+    """The observations of a labelling run that look most like the images, which come as for `/v1/classify`.
+
+    Send crops of animals, as closely cut as detections are.
+    """
+    async with _body_of(request, service) as body:
+        return await service.similar(body.images, _all_of(options, body))
+
+
+@router.get("/v1/runs")
+async def runs(service: Serving) -> list[wire.RunCard]:
+    """The runs that `/v1/similar` can search in."""
+    return list(service.runs.cards())
 
 
 @router.post("/v1/embed", openapi_extra=_EMBED)

@@ -19,7 +19,7 @@ from trygon_serving.limits import MAX_CLADES, MAX_NAMES, Limits
 from trygon_serving.problem import Problem
 
 FIELD = "image"
-LISTS = ("clade", "names")
+LISTS = ("clade", "names", "taxon", "deployment")
 """Options that a form may hold several times."""
 
 _HOW = (
@@ -92,7 +92,7 @@ async def _read_form(request: Request, limits: Limits) -> Body:
 
 
 def _fields(form: FormData) -> dict[str, Any]:
-    """The options of a form; `names` and `clade` may stand in several fields, or in the lines of one."""
+    """The options of a form; those of `LISTS` may stand in several fields, or in the lines of one."""
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):

@@ -23,14 +23,17 @@ from trygon_serving.wire import (
     LabelSets,
     Options,
     RankName,
+    RunCard,
     ServedModel,
+    SimilarOptions,
+    SimilarReply,
     TaxaPage,
 )
 
 Picture = bytes | str | Path
 """An encoded picture, or the path of its file."""
 
-_MODELS = TypeAdapter(list[ServedModel])
+_MODELS, _RUNS = TypeAdapter(list[ServedModel]), TypeAdapter(list[RunCard])
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -57,6 +60,15 @@ class Client:
         reply = self._send("POST", "/v1/embed", files=_files(pictures))
         return Embeddings.model_validate_json(reply.content)
 
+    def similar(self, pictures: Sequence[Picture], **options: Any) -> SimilarReply:
+        """What looks like each picture in a run. `options` are those of `trygon_serving.wire.SimilarOptions`.
+
+        Raises `Problem`, and `ValidationError` for options that there are not.
+        """
+        chosen = SimilarOptions(**options).model_dump(mode="json", exclude_unset=True)
+        reply = self._send("POST", "/v1/similar", files=_files(pictures), data=chosen)
+        return SimilarReply.model_validate_json(reply.content)
+
     def children(self, under: str = "", labels: str | None = None, offset: int = 0, limit: int = 50) -> TaxaPage:
         """The clades right below one, or the kingdoms. Raises `Problem`."""
         return self._taxa({"under": under, "labels": labels, "offset": offset, "limit": limit})
@@ -74,6 +86,10 @@ class Client:
     def label_sets(self) -> LabelSets:
         """The label sets and checklists that `classify` can name. Raises `Problem`."""
         return LabelSets.model_validate_json(self._send("GET", "/v1/label-sets").content)
+
+    def runs(self) -> list[RunCard]:
+        """The runs that `similar` can search in. Raises `Problem`."""
+        return _RUNS.validate_json(self._send("GET", "/v1/runs").content)
 
     def is_ready(self) -> bool:
         """Whether a picture would get an answer now."""

@@ -83,11 +83,14 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
 
 
 def _arguments(settings: Settings, triton: str) -> AppArgs:
-    labels, checklists = (
-        {name: absolute(place) for name, place in places.items()} for places in (settings.labels, settings.checklists)
+    labels, checklists, runs = (
+        {name: absolute(place) for name, place in places.items()}
+        for places in (settings.labels, settings.checklists, settings.runs)
     )
     keys, log = (str(Path(place).absolute()) if place else "" for place in (settings.keys, settings.log))
-    return AppArgs(labels=labels, triton=triton, model=settings.model, checklists=checklists, keys=keys, log=log)
+    return AppArgs(
+        labels=labels, triton=triton, model=settings.model, checklists=checklists, runs=runs, keys=keys, log=log
+    )
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from trygon_serving.limits import Limits
 from trygon_serving.metrics import Metrics
 from trygon_serving.pictures import Pictures
 from trygon_serving.problem import Problem
+from trygon_serving.runs import Runs
 from trygon_serving.triton import TritonEncoder
 from trygon_serving.vocabulary import Vocabulary
 
@@ -41,6 +42,8 @@ class AppArgs(BaseModel):
     """How the model is named in answers; by default as Triton's configuration names it."""
     checklists: dict[str, str] = {}
     """Lists of the names that may be given, by the name that requests call them."""
+    runs: dict[str, str] = {}
+    """Run folders that `/v1/similar` searches in, by the name that requests call them; the first is the default."""
     keys: str = ""
     """A file of API keys; without it everyone who reaches the server may ask."""
     log: str = ""
@@ -78,6 +81,7 @@ class Service:
         """Load the label sets. `UserError` where one is no finished LabelBank."""
         self.args, self.limits = args, args.limits
         self.sets = LabelSets(args.labels, args.checklists)
+        self.runs = Runs(args.runs)
         self.encoder = TritonEncoder(args.triton)
         self.admission = Admission(self.limits)
         self.keys = Keys(Path(args.keys)) if args.keys else None
@@ -141,6 +145,22 @@ class Service:
             for it in vectors
         ]
         return wire.Embeddings(embeddings=embeddings, model=model_card(tower), timings_ms=watch.timings_ms)
+
+    async def similar(self, images: Sequence[bytes], options: wire.SimilarOptions) -> wire.SimilarReply:
+        """The observations of a run that look like each image. Raises `Problem` where none of them can be used."""
+        watch = Stopwatch()
+        run, tower = self.runs.get(options.run), await self.tower()
+        run.require_model(tower)
+        vectors = await self._vectors(images, tower, watch)
+        found = np.stack([it for it in vectors if not isinstance(it, Problem)])
+        with watch.stage("search"):
+            neighbours = iter(await asyncio.to_thread(run.nearest, found, options))
+        answers = [
+            wire.Similar(problem=it.document) if isinstance(it, Problem) else wire.Similar(neighbours=next(neighbours))
+            for it in vectors
+        ]
+        card = model_card(tower)
+        return wire.SimilarReply(answers=answers, run=run.name, model=card, timings_ms=watch.timings_ms)
 
     async def _vectors(
         self, images: Sequence[bytes], tower: ImageTower, watch: Stopwatch

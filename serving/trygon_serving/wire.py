@@ -3,14 +3,25 @@
 The client of this package reads the same classes, so nothing heavy is imported here.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NaiveDatetime
 
 from trygon_serving.limits import MAX_CLADES, MAX_K, MAX_NAME_CHARACTERS, MAX_NAMES
 from trygon_serving.problem import ProblemDocument
 
 RankName = Literal["kingdom", "phylum", "class", "order", "family", "genus", "species"]
+
+
+def _time_of(value: object) -> object:
+    """JSON has texts for times, also where numbers have to be numbers."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+CameraTime = Annotated[NaiveDatetime, BeforeValidator(_time_of)]
+"""By a camera's own clock, which knows no time zone."""
+
 Decision = Literal["classifier", "rollup", "geofence"]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=r"\S")]
 
@@ -37,6 +48,27 @@ class Options(BaseModel):
 
 class ClassifyBody(Options):
     """Images in base64, and how to name what is on them."""
+
+    images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
+
+
+class SimilarOptions(BaseModel):
+    """Which observations may be found. Names and times are those of the run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(5, ge=1, le=MAX_K, description="how many observations for each image")
+    run: Label | None = Field(None, description="a run of `/v1/runs`; by default the first")
+    taxon: list[Label] = Field(
+        [], max_length=MAX_CLADES, description="only what has one of these names, scientific or common, at any rank"
+    )
+    deployment: list[Label] = Field([], max_length=MAX_CLADES, description="only of these cameras")
+    after: CameraTime | None = Field(None, description="only of this time and later, by the cameras' clocks")
+    before: CameraTime | None = Field(None, description="only earlier than this, by the cameras' clocks")
+
+
+class SimilarBody(SimilarOptions):
+    """Images in base64, and which observations may be found."""
 
     images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
 
@@ -127,6 +159,50 @@ class Embeddings(BaseModel):
     embeddings: list[Embedding]
     model: ModelCard
     timings_ms: dict[str, float]
+
+
+class Neighbour(BaseModel):
+    """An observation of a run: how like the image it is (`cosine`, at most 1), what it is called there, whether a
+    person has confirmed or given that name, and where and when it was seen, by the camera's clock without a zone.
+
+    Ids are texts: JSON's numbers do not hold them.
+    """
+
+    cosine: float
+    observation_id: str
+    type: str
+    rank: RankName | None
+    scientific: str
+    common: str
+    probability: float | None
+    reviewed: bool
+    media: str
+    deployment: str
+    timestamp: str | None
+
+
+class Similar(BaseModel):
+    """What looks like one image, best first, or why it could not be used."""
+
+    neighbours: list[Neighbour] = []
+    problem: ProblemDocument | None = None
+
+
+class SimilarReply(BaseModel):
+    """The neighbours of the images of one request, in their order."""
+
+    answers: list[Similar]
+    run: str
+    model: ModelCard
+    timings_ms: dict[str, float]
+
+
+class RunCard(BaseModel):
+    """A run that `/v1/similar` searches in."""
+
+    name: str
+    num_observations: int
+    model_digest: str
 
 
 class ServedModel(BaseModel):

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from trygon.archive.sessions import bind
 from trygon.labelling.bank import LabelBank
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.tables import TAXA_SCHEMA
 from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.runs import write_tiny_run
 from trygon.testing.served import TAXA, Served, write_served
 from trygon_serving.api import make_api
 from trygon_serving.embedded import Embedded
@@ -47,12 +49,15 @@ def triton(tiny: Served) -> Iterator[Embedded]:
 
 @pytest.fixture(scope="session")
 def args(triton: Embedded, tiny: Served, tmp_path_factory: pytest.TempPathFactory) -> AppArgs:
-    """Two label sets and a checklist."""
+    """Two label sets, a checklist, and a run whose vectors are as wide as the model's."""
     folder = tmp_path_factory.mktemp("args")
     tree = TaxonTree.from_taxa(TAXA[:2])
     LabelBank.build(tree, tiny.model, TextType.COM).save(folder / "dogs")
     write_checklist(folder / "island.csv", ["Vulpes vulpes", "Corvus corax"])
+    run = write_tiny_run(folder)
+    bind(run.folder, {"model": tiny.model.digest})
     return AppArgs(
+        runs={"season": str(run.folder)},
         labels={"all": str(tiny.labels_folder), "dogs": str(folder / "dogs")},
         triton=triton.grpc,
         model="tiny",
