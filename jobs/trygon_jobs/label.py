@@ -106,13 +106,17 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     from trygon.archive.reading import Reading
     from trygon.archive.video import Sampling
     from trygon.archive.work import Work
+    from trygon.errors import UserError
     from trygon.labelling.bank import LabelBank
     from trygon.labelling.choice import choose
     from trygon.models.encoders import find_encoder
     from trygon.models.folder import absolute_ref, describe
+    from trygon.storage import is_same
 
     archive = Archive.of(config.archive, config.images, config.out)
     archive.require()
+    if is_same(config.out, archive.root):
+        raise UserError(f"--out {config.out} is the archive itself: give a folder of its own for the run")
     bank = LabelBank.load(config.labels)
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
@@ -133,13 +137,17 @@ def _deployments(config: LabelConfig, work: "Work") -> "Deployments":
 def _list(config: LabelConfig, work: "Work", deployments: "Deployments", hold: "Hold") -> "Listing":
     """Bind the run folder to what makes its vectors, and list the archive into it."""
     from trygon.archive.listing import write_listing
+    from trygon.archive.parts import Parts
     from trygon.archive.sessions import bind
+    from trygon.errors import UserError
     from trygon.storage import join, write_json
 
     model = work.encoder.tower
     makers = {"model": model.digest or model.ref, "encoder": work.encoder.identity}
     bind(config.out, makers | {"detector": _digest(config, work), "choice of frames": str(work.reading)})
     listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)
+    if not listing.num_files and Parts(config.out).numbers():
+        raise UserError(f"there is no frame in {config.archive} any more: bring its disk back, or give another --out")
     write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
     return listing
 
@@ -228,11 +236,22 @@ def _finish(
     """Classify and write everything that follows from the parts; False where it stands already. `state` is another
     one when the files are."""
     from trygon.archive.labelling import Naming, finish
+    from trygon.archive.reviews import FOLDER as REVIEWS
     from trygon.archive.run import SUMMARY
     from trygon.archive.sessions import figures
     from trygon.labelling.classification import Classifier
     from trygon.labelling.lists import report
-    from trygon.storage import digest_texts, exists, join, read_json, remove_file, write_json, write_text
+    from trygon.storage import (
+        digest_texts,
+        exists,
+        join,
+        list_folder,
+        read_bytes,
+        read_json,
+        remove_file,
+        write_json,
+        write_text,
+    )
 
     bank = choice.bank
     for note in choice.notes:
@@ -241,6 +260,7 @@ def _finish(
         [
             config.kept().model_dump_json(),
             choice.digest,
+            *(file.name + read_bytes(file.place).hex() for file in list_folder(join(config.out, REVIEWS))),
             *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),
             state,
         ]

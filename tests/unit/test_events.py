@@ -57,6 +57,12 @@ def test_bursts_that_a_list_names_are_events_whatever_the_pause() -> None:
     assert _groups(media) == [{0, 1}, {2, 3}, {4, 5}, {6}]
 
 
+def test_bursts_of_cameras_that_stand_side_by_side_stay_whole() -> None:
+    media = _media(("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 0), ("b", 1))
+    media = media.set_column(MEDIA.get_field_index("sequence"), "sequence", pa.array(["s", "t", "s", "t", "s", None]))
+    assert _groups(media) == [{0, 2}, {1, 3}, {4, 5}]
+
+
 def test_files_that_could_not_be_read_are_in_no_event() -> None:
     assert _groups(_media(("a", 0), failure="truncated")) == []
     assert find_events(MEDIA.empty_table(), 60).table.num_rows == 0

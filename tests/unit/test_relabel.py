@@ -1,7 +1,9 @@
 """A finished run named anew into another folder, as the command line does it: without pictures, model or Ray."""
 
 import csv
+import json
 import os
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,13 @@ def test_vectors_are_shared_and_reviews_are_brought(place: Path, capsys: pytest.
     capsys.readouterr()
     main(config)
     assert "all of it stood here already" in capsys.readouterr().out
+    review = {"review_id": "r", "observation_ids": [100], "type": "human", "reviewed_by": "Ana"}
+    review |= {"reviewed_at": "2026-01-02T03:04:05+00:00"}
+    (place / "new/reviews/two.jsonl").write_text(json.dumps(review) + "\n")
+    main(config)
+    assert "all of it stood here already" not in capsys.readouterr().out
+    with (place / "new/observations.csv").open() as file:
+        assert [row["type"] for row in csv.DictReader(file)].count("human") == 1
 
 
 def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
@@ -113,6 +122,13 @@ def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
         _config(from_run=run, archive="archive", out="new")
     with pytest.raises(ValueError, match="give an archive with --model and --labels, or --from RUN"):
         _config(out="new")
+    write_json(place / "other/made-with.json", {"model": "digest", "detector": "none", "run": "another"})
+    with pytest.raises(UserError, match="holds another run"):
+        main(_config(from_run=run, out=str(place / "other")))
+    (place / "unknown/parts").mkdir(parents=True)
+    shutil.copy(place / "run/parts/part-00000.parquet", place / "unknown/parts")
+    with pytest.raises(UserError, match="does not say of which"):
+        main(_config(from_run=run, out=str(place / "unknown")))
     write_json(place / "run/made-with.json", {"model": "other", "detector": "none"})
     with pytest.raises(UserError, match="made by another model"):
         main(_config(from_run=run, out=str(place / "new")))

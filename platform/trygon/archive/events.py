@@ -61,6 +61,7 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
     if not frames.num_rows:
         none = np.empty(0, np.int64)
         return Events(schema.empty_table(), none, none, none)
+    frames = frames.take(pa.array(_together(frames)))
     deployment_F = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
     time, sequence = (frames[name].combine_chunks() for name in ("timestamp", "sequence"))
     starts = np.flatnonzero(_begins(deployment_F, time, sequence, gap_s))
@@ -74,6 +75,20 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
         pa.array(lengths, pa.int32()),
     ]
     return Events(pa.table(columns, schema=schema), media_F, np.repeat(np.arange(len(starts)), lengths), deployment_F)
+
+
+def _together(frames: pa.Table) -> np.ndarray:
+    """An order in which the frames of a burst follow its first one: bursts of cameras that stand side by side in one
+    deployment come interleaved. (F,) int64."""
+    place_F = np.arange(frames.num_rows)
+    in_burst = np.flatnonzero(frames["sequence"].is_valid().to_numpy())
+    if in_burst.size:
+        columns = [frames[name].take(pa.array(in_burst)).combine_chunks() for name in ("deployment", "sequence")]
+        deployment_B, sequence_B = (column.dictionary_encode().indices.to_numpy() for column in columns)
+        pair_B = deployment_B.astype(np.int64) * (sequence_B.max() + 1) + sequence_B
+        _, first, burst_B = np.unique(pair_B, return_index=True, return_inverse=True)
+        place_F[in_burst] = in_burst[first][burst_B]
+    return np.argsort(place_F, kind="stable")
 
 
 def _begins(deployment_F: np.ndarray, time: pa.Array, sequence: pa.Array, gap_s: float) -> np.ndarray:

@@ -79,7 +79,7 @@ class Frames:
             for piece in within(self.reading.timeout_s, self._read(listed, given)):
                 if isinstance(piece, _Picture):
                     if held:
-                        yield {**listed, **held}
+                        yield {**listed, **held, "digest": about.get("digest")}
                         num_rows += 1
                     held = self._columns(piece, given)
                 else:
@@ -153,7 +153,14 @@ class Frames:
 
 def _boxes(given: Given | None, number: int | None) -> list[Box]:
     """The boxes of a frame; all of them in a still picture."""
-    return [box for frame, box in given.boxes if number is None or (frame or 0) == number] if given else []
+    boxes = [box for frame, box in given.boxes if number is None or (frame or 0) == number] if given else []
+    # Merged result files have boxes twice: they would be two animals of one id.
+    surest = {(box.category, box.x, box.y, box.width, box.height): box for box in sorted(boxes, key=_confidence)}
+    return [box for box in boxes if surest[box.category, box.x, box.y, box.width, box.height] is box]
+
+
+def _confidence(box: Box) -> float:
+    return box.confidence
 
 
 def _wanted(given: Given, most: int) -> list[int]:

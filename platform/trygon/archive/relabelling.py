@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trygon.archive.reviews import FOLDER as REVIEWS
-from trygon.archive.sessions import BOUND
+from trygon.archive.sessions import BOUND, RUN
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.lease import Hold
@@ -28,8 +28,16 @@ def require_labels(run_folder: str | Path, bank: LabelBank) -> None:
 def carry_over(run_folder: str | Path, out: str | Path, hold: Hold) -> None:
     """Bring what a run found, and what people said of it, into another folder; what is there already stays.
 
-    On one disk files are linked and take no room twice. Reviews, which grow, are copied.
+    On one disk files are linked and take no room twice. Reviews, which grow, are copied. `UserError` where another run
+    lies in that folder: parts of two runs have the same names.
     """
+    if not exists(join(out, BOUND)):
+        if list_folder(join(out, _FIXED[0])):
+            raise UserError(f"--out {out} has parts of a run and does not say of which: give another --out")
+    elif read_json(join(out, BOUND)).get(RUN) != read_json(join(run_folder, BOUND)).get(RUN):
+        raise UserError(f"--out {out} holds another run than {run_folder}: give another --out, or remove it")
+    hold.check()
+    write_bytes(join(out, BOUND), read_bytes(join(run_folder, BOUND)))
     for source, target, shared in _files(run_folder, out):
         if not exists(target):
             hold.check()
@@ -43,7 +51,6 @@ def _files(run_folder: str | Path, out: str | Path) -> Iterator[tuple[str, str, 
         for file in list_folder(join(run_folder, folder)):
             if file.name not in there:
                 yield file.place, join(out, folder, name_of(file.place)), folder in _FIXED
-    yield join(run_folder, BOUND), join(out, BOUND), False
 
 
 def _bring(source: str, target: str, shared: bool) -> None:

@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.storage import exists, is_remote, join, list_folder, read_json, write_json
 
 BOUND, _FOLDER = "made-with.json", "sessions"
+RUN = "run"
+"""In that file: an id that a run folder shares only with those that were named anew from it."""
+
 _EVERY_S = 5.0
 _TOGETHER_S = 0.5
 """Images that are done within this time of the first one came in one block with it."""
@@ -22,7 +26,7 @@ def bind(folder: str | Path, makers: dict[str, str]) -> None:
         Path(folder, "parts").mkdir(parents=True, exist_ok=True)
     place = join(folder, BOUND)
     if not exists(place):
-        write_json(place, makers)
+        write_json(place, makers | {RUN: uuid4().hex})
         return
     known = read_json(place)
     for what, digest in makers.items():

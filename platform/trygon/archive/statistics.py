@@ -45,8 +45,9 @@ FROM event_taxa WHERE type = 'animal' AND start IS NOT NULL GROUP BY ALL
 """
 _CAMERAS = """
 SELECT media.deployment, count(*) AS num_images, count(failure) AS num_failed,
-    min(timestamp) AS first, max(timestamp) AS last,
-    coalesce(date_diff('day', min(timestamp), max(timestamp)) + 1, 0) AS days,
+    min(timestamp) FILTER (clock IS NULL) AS first, max(timestamp) FILTER (clock IS NULL) AS last,
+    coalesce(date_diff('day', min(timestamp) FILTER (clock IS NULL), max(timestamp) FILTER (clock IS NULL)) + 1, 0)
+        AS days,
     concat_ws(' ', mode(make), mode(model)) AS camera,
     coalesce(any_value(num_animals), 0) AS num_animals, coalesce(any_value(num_blank), 0) AS num_blank,
     coalesce(any_value(num_events), 0) AS num_events
