@@ -4,7 +4,7 @@
 
 Animals cut out of the sample photos walk through the sample landscapes, in bursts and with blanks between, as
 `trygon sample --archive` composes them: some 2,400 different frames, of which copies with other times and cameras make
-the season. One file in a hundred is broken. They lie on an S3 endpoint on loopback. `trygon label` is killed with
+the season. One file in a hundred is broken. They lie on an S3 endpoint on loopback (2 GB of memory). `trygon label` is killed with
 SIGKILL at a quarter, half and three quarters of the way: the command and all that it had started, then one worker
 with its networks, then the raylet; each time the command ends, and is given again. In the end every file must be there
 once, the broken ones with their reasons, and the exports pass their validators. Without --detector one of a few
@@ -168,7 +168,7 @@ def main() -> None:
     if not exists(out / "labels" / "labels.parquet"):
         shutil.rmtree(out / "labels", ignore_errors=True)
         subprocess.run(trygon("build-labels", "--model", model, "--out", out / "labels", "--limit", 1000), check=True)
-    os.environ |= {"OMP_NUM_THREADS": "1", "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "1024"}  # moto keeps files on disk
+    os.environ["OMP_NUM_THREADS"] = "1"
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with s3_server("season") as server, using(server):
         known = upload(season(distinct_frames(out / "pool"), options.frames))
