@@ -4,10 +4,10 @@
 
 Animals cut out of the sample photos walk through the sample landscapes, in bursts and with blanks between, as
 `trygon sample --archive` composes them: some 2,400 different frames, of which copies with other times and cameras make
-the season. One file in a hundred is broken. They lie on an S3 endpoint on loopback (2 GB of memory). `trygon label` is killed with
-SIGKILL at a quarter, half and three quarters of the way: the command and all that it had started, then one worker
-with its networks, then the raylet; each time the command ends, and is given again. In the end every file must be there
-once, the broken ones with their reasons, and the exports pass their validators. Without --detector one of a few
+the season. One file in a hundred is broken. They lie on an S3 endpoint on loopback (2 GB of memory). `trygon label` is
+killed with SIGKILL at a quarter, half and three quarters of the way: the command and all that it had started, then one
+worker with its networks, then the raylet; each time the command ends, and is given again. In the end every file must be
+there once, the broken ones with their reasons, and the exports pass their validators. Without --detector one of a few
 operations finds what is bright, and without --model one of random weights names it: with the real ones a frame takes
 longer, and nothing else differs. `trygon sample` comes first.
 """
@@ -40,6 +40,7 @@ from trygon.testing.s3 import s3_server, using
 from trygon.testing.tiny import write_tiny_model
 
 _ROOT = "s3://season"
+_LOOK_S = 4
 _DISTINCT, _SIZE = 2400, (640, 480)
 _BROKEN = {
     "truncated": lambda frame: frame[: len(frame) // 2],
@@ -119,7 +120,7 @@ def label(words: list[str], out: str, num: int, part_size: int) -> None:
         wanted = num // part_size * turn // (len(_KILLS) + 1)
         while (done := len(parts.numbers())) < wanted:
             assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.5)
+            time.sleep(_LOOK_S)  # the server looks through all that it has
         kill(process)
         killed = time.monotonic()
         print(f"after {done} parts, {killed - start:.0f} s: killed {what}", flush=True)
