@@ -6,10 +6,10 @@ Animals cut out of the sample photos walk through the sample landscapes, in burs
 `trygon sample --archive` composes them: some 2,400 different frames, of which copies with other times and cameras make
 the season. One file in a hundred is broken. They lie on an S3 endpoint on loopback (2 GB of memory). `trygon label` is
 killed with SIGKILL at a quarter, half and three quarters of the way: the command and all that it had started, then one
-worker with its networks, then the raylet; each time the command ends, and is given again. In the end every file must be
-there once, the broken ones with their reasons, and the exports pass their validators. Without --detector one of a few
-operations finds what is bright, and without --model one of random weights names it: with the real ones a frame takes
-longer, and nothing else differs. `trygon sample` comes first.
+worker with its networks, then the raylet; each time the command ends, and is given again. In the end every file must
+be there once, the broken ones with their reasons, and the exports pass their validators. Without --detector one of a
+few operations finds what is bright, and without --model one of random weights names it: with the real ones a frame
+takes longer, and nothing else differs. `trygon sample` comes first.
 """
 
 import argparse
