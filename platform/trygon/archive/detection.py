@@ -170,9 +170,12 @@ def suppress(corner_N4: np.ndarray, score_N: np.ndarray, max_iou: float) -> list
 
 def iou(box_4: np.ndarray, box_N4: np.ndarray) -> np.ndarray:
     """Intersection over union of one box with others, as corners: (N,)."""
-    overlap_N2 = np.minimum(box_4[2:], box_N4[:, 2:]) - np.maximum(box_4[:2], box_N4[:, :2])
-    shared_N = overlap_N2.clip(0).prod(1)
-    total_N = (box_4[2:] - box_4[:2]).prod() + (box_N4[:, 2:] - box_N4[:, :2]).prod(1)
+    left, top, right, bottom = box_4
+    left_N, top_N, right_N, bottom_N = box_N4.T  # column by column: pairs of two numbers are slow to multiply
+    width_N = np.maximum(np.minimum(right, right_N) - np.maximum(left, left_N), 0)
+    height_N = np.maximum(np.minimum(bottom, bottom_N) - np.maximum(top, top_N), 0)
+    shared_N = width_N * height_N
+    total_N = (right - left) * (bottom - top) + (right_N - left_N) * (bottom_N - top_N)
     return shared_N / np.maximum(total_N - shared_N, 1e-9)
 
 

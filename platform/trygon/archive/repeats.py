@@ -48,7 +48,7 @@ def find_repeats(boxes: Boxes, events: Events, least: int) -> list[Repeat]:
     side_M2 = boxes.corner_M4[:, 2:] - boxes.corner_M4[:, :2]
     rows = np.flatnonzero((boxes.category_M == ANIMAL) & (side_M2.prod(1) <= MAX_AREA))
     deployment = events.deployment_F[boxes.frame_M[rows]]
-    order = np.lexsort((boxes.corner_M4[rows, 0], deployment))
+    order = np.lexsort((boxes.corner_M4[rows, 0] + boxes.corner_M4[rows, 2], deployment))
     rows, deployment = rows[order], deployment[order]
     cuts = np.flatnonzero(np.diff(deployment, prepend=-1, append=-1))
     found = []
@@ -59,17 +59,18 @@ def find_repeats(boxes: Boxes, events: Events, least: int) -> list[Repeat]:
 
 
 def _of_deployment(boxes: Boxes, events: Events, rows: np.ndarray, least: int) -> Iterator[Repeat]:
-    """`rows` are the boxes of one deployment, by their left edges."""
-    corner_M4 = boxes.corner_M4[rows]
+    """`rows` are the boxes of one deployment, from left to right by their middles."""
+    corner_M4 = np.asfortranarray(boxes.corner_M4[rows])  # it is read column by column
+    middle_M = (corner_M4[:, 0] + corner_M4[:, 2]) / 2
     is_open = np.ones(len(rows), bool)
     for cell in _full_cells(corner_M4):
         members = cell[is_open[cell]]
         if len(members) < 2:
             continue
         typical_4 = corner_M4[members].mean(0)
-        # Two boxes that overlap so much differ by less than this in each edge.
-        reach = (typical_4[2] - typical_4[0]) * (1 / MIN_IOU - 1)
-        window = slice(*np.searchsorted(corner_M4[:, 0], [typical_4[0] - reach, typical_4[0] + reach]))
+        # The middles of two boxes that overlap so much are no farther apart.
+        middle, reach = (typical_4[0] + typical_4[2]) / 2, (typical_4[2] - typical_4[0]) * (1 / MIN_IOU - 1) / 2
+        window = slice(*np.searchsorted(middle_M, [middle - reach, middle + reach]))
         if window.stop - window.start < least:
             continue
         same = window.start + np.flatnonzero(is_open[window] & (iou(typical_4, corner_M4[window]) >= MIN_IOU))
