@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trygon.labelling.bank import LabelBank
-from trygon.labelling.classification import Answer, Classifier
+from trygon.labelling.classification import Answer, Classifier, top
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
@@ -86,3 +86,10 @@ def test_ranks_are_one_lineage_with_falling_probability(weights: list[float], fl
     if answer.taxon:
         assert answer.probability >= floor
         assert answer.rank == answer.taxon.rank
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 7, 300, 5000, 5600]), st.integers(1, 6))
+def test_best_taxa_are_those_that_sorting_finds(seed: int, num_taxa: int, k: int) -> None:
+    score_BN = np.random.default_rng(seed).integers(0, 3000, (3, num_taxa)).astype(np.float32)  # some are equal
+    order_BN = np.argsort(-score_BN, axis=1, kind="stable")
+    assert top(score_BN, k).tolist() == order_BN[:, :k].tolist()

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from trygon.archive.labelling import Naming, finish
 from trygon.archive.parts import Parts
+from trygon.archive.pooling import meant
 from trygon.archive.run import Run
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
+from trygon.labelling.decisions import ANIMAL, HUMAN
 from trygon.lease import Hold
 from trygon.schemas import EVENT, OBSERVATION
 from trygon.taxonomy.captions import TextType
@@ -97,6 +99,11 @@ def test_names_that_contradict_are_two_animals(tmp_path: Path) -> None:
     assert sorted(_held(both)[0]) == [("animal", "Canis lupus", 1), ("animal", "Panthera leo", 1)]
 
 
+def test_animal_that_comes_later_and_is_seen_once_keeps_its_own_name(tmp_path: Path) -> None:
+    run = _run(tmp_path, [_box(0.1, lion=0.9)], [_box(0.1, lion=0.9)], [_box(0.6, wolf=0.8)])
+    assert sorted(_held(run)[0]) == [("animal", "Canis lupus", 1), ("animal", "Panthera leo", 1)]
+
+
 def test_what_stays_where_it_is_is_one_animal_whatever_its_names(tmp_path: Path) -> None:
     run = _run(tmp_path, [_box(lion=0.9), _box(0.7, lion=0.9)], [_box(wolf=0.4)], [_box(lion=0.9)])
     assert _held(run) == [[("animal", "Panthera leo", 2)]]
@@ -176,3 +183,31 @@ def test_every_box_is_counted_in_its_event(
         counts = [count for _, _, count in held]
         assert counts == [None] if not largest else largest <= sum(count or 0 for count in counts)
         assert len(set(held)) == len(held)
+
+
+_paths = st.tuples(*[st.integers(0, 1)] * 3).map(lambda it: (it[0], 2 * it[0] + it[1], 4 * it[0] + 2 * it[1] + it[2]))
+_taxa = st.tuples(st.sampled_from([ANIMAL, HUMAN]), st.integers(-1, 2), _paths, st.integers(0, 3))
+
+
+@given(st.lists(st.lists(_taxa, min_size=1, max_size=5), min_size=1, max_size=4))
+def test_ancestors_stand_for_the_surest_of_the_deepest_below_them(events: list[list[Any]]) -> None:
+    groups = [sorted(rows, key=lambda row: row[0]) for rows in events]
+    rows = [(event, *row) for event, group in enumerate(groups) for row in group]
+    key_K4 = np.asarray([(event, kind, rank, 0) for event, kind, rank, _, _ in rows])
+    path_KR = np.asarray([path for *_, path, _ in rows])
+    probability_K = np.asarray([share / 3 if rank >= 0 else np.nan for _, _, rank, _, share in rows])
+
+    expected = []
+    for upper in range(len(rows)):
+        inside = [lower for lower in range(len(rows)) if _within(rows, upper, lower)]
+        ends = [it for it in inside if not any(_within(rows, it, other) for other in inside)]
+        expected.append(max(ends, key=lambda it: (np.nan_to_num(probability_K[it]), -it), default=upper))
+    assert meant(key_K4, path_KR, probability_K).tolist() == expected
+
+
+def _within(rows: list[Any], upper: int, lower: int) -> bool:
+    """Whether a name is one of those below another in its event."""
+    (event, kind, rank, path, _), (other, its_kind, its_rank, its_path, _) = rows[upper], rows[lower]
+    if (event, kind, ANIMAL) != (other, its_kind, kind) or its_rank <= rank:
+        return False
+    return rank < 0 or path[rank] == its_path[rank]

@@ -14,8 +14,9 @@ from trygon.archive.boxes import Boxes
 from trygon.labelling.classification import Classifier, Names
 from trygon.labelling.decisions import Kinds, decide
 
-SCORES_AT_ONCE = 20_000_000
-"""Probabilities held at once: vectors are named in chunks of this many divided by the number of taxa."""
+_SCORES, _LEAST = 4_000_000, 32
+"""Probabilities held at once: vectors are named in chunks of this many divided by the number of taxa, which a cache
+holds; but never of so few that reading the labels' vectors is what takes the time."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Namer:
     @property
     def chunk(self) -> int:
         """How many vectors are named at once."""
-        return max(1, SCORES_AT_ONCE // len(self.classifier.bank.tree))
+        return max(_LEAST, _SCORES // len(self.classifier.bank.tree))
 
     def name(self, boxes: Boxes, vector_MD: np.ndarray) -> Named:
         """Boxes with the vectors of their crops."""
@@ -71,7 +72,7 @@ class Namer:
 
     def name_features(self, boxes: Boxes, feature_MF: np.ndarray) -> Named:
         """Boxes with `Classifier.features`, or means of them."""
-        rows = range(0, len(boxes), self.chunk)
+        rows = range(0, max(1, len(boxes)), self.chunk)
         return Named.concat([self._name(boxes, feature_MF, slice(row, row + self.chunk)) for row in rows])
 
     def _name(self, boxes: Boxes, feature_MF: np.ndarray, rows: slice) -> Named:
@@ -87,7 +88,7 @@ def vectors_of(column: pa.Array, dim: int) -> np.ndarray:
     """A column of vectors as an array (M, D) float32; zeros where there is none."""
     flat = column.flatten().to_numpy(zero_copy_only=False)
     if not column.null_count:
-        return flat.reshape(len(column), -1).astype(np.float32)
+        return flat.reshape(len(column), dim).astype(np.float32)
     vector_MD = np.zeros((len(column), dim), np.float32)
     vector_MD[column.is_valid().to_numpy(zero_copy_only=False)] = flat.reshape(-1, dim)
     return vector_MD

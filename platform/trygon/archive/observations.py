@@ -1,6 +1,8 @@
 """Stored vectors to observations. Reads no picture: the same detections can be named again with other labels."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +19,11 @@ from trygon.schemas import OBSERVATION
 REPEATED, NOTHING_SEEN = "repeated", "blank"
 """Why an observation is set aside."""
 
-_MIN_ROWS, _MAX_ROWS = 1024, 16_384
+_ROWS = 8192
 """Vectors that are taken from parts together."""
+
+_THREADS = 2
+"""That name vectors, beside the one that pools them: each holds the probabilities of a chunk."""
 
 
 def observe(parts: Parts, events: Events, namer: Namer, repeated: np.ndarray, pool: Pool) -> Iterator[pa.Table]:
@@ -26,27 +31,42 @@ def observe(parts: Parts, events: Events, namer: Namer, repeated: np.ndarray, po
     read. The rest of the boxes goes to `pool`; `repeated` are the ids of detections that are set aside."""
     texts = TaxonTexts(namer.classifier.bank.tree)
     shown_F = np.zeros(len(events.media_F), bool)
-    for table in _gathered(parts.detections(), int(np.clip(namer.chunk, _MIN_ROWS, _MAX_ROWS))):
-        boxes, rows = Boxes.of(table, events)
-        if not len(boxes):
-            continue
-        column = table["vector"].combine_chunks()
-        column = column if len(rows) == len(column) else column.take(pa.array(rows))
-        named = namer.name(boxes, vectors_of(column, namer.classifier.bank.vector_ND.shape[1]))
-        repeated_M = np.isin(boxes.detection_M, repeated)
-        shown_F[boxes.frame_M[~repeated_M & (named.type_M != BLANK)]] = True
+    for named in _ahead(lambda table: _name(table, events, namer), _gathered(parts.detections())):
+        repeated_M = np.isin(named.boxes.detection_M, repeated)
+        shown_F[named.boxes.frame_M[~repeated_M & (named.type_M != BLANK)]] = True
         yield _table(named, repeated_M, events, texts)
         pool.add(named.take(np.flatnonzero(~repeated_M)))
     yield _blanks(np.flatnonzero(~shown_F), events)
 
 
-def _gathered(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+def _name(table: pa.Table, events: Events, namer: Namer) -> Named:
+    boxes, rows = Boxes.of(table, events)
+    column = table["vector"].combine_chunks()
+    column = column if len(rows) == len(column) else column.take(pa.array(rows))
+    return namer.name(boxes, vectors_of(column, namer.classifier.bank.vector_ND.shape[1]))
+
+
+def _ahead(call: Callable[[pa.Table], Named], tables: Iterable[pa.Table]) -> Iterator[Named]:
+    """What the call makes of each, in order; some are made by other threads while the last one is used."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        waiting = deque[Future[Named]]()
+        for number, table in enumerate(tables):
+            waiting.append(threads.submit(call, table))
+            if number == 0:
+                waiting[0].result()  # what all share is made with it
+            if len(waiting) > _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The rows of small tables in larger ones, whose columns are of one piece each."""
     waiting, count = [], 0
     for table in tables:
         waiting.append(table)
         count += table.num_rows
-        if count >= num_rows:
+        if count >= _ROWS:
             yield pa.concat_tables(waiting).combine_chunks()
             waiting, count = [], 0
     if count:

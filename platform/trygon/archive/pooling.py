@@ -8,9 +8,7 @@ boxes are still to come.
 Shapes: M boxes, A animals, F the width of features, K rows of taxa.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -141,7 +139,7 @@ def _count(animals: _Animals) -> tuple[np.ndarray, ...]:
     order = np.lexsort((-np.nan_to_num(animals.probability_A), taxon_A))
     surest_K = order[np.searchsorted(taxon_A[order], np.arange(len(key_K4)))]
     probability_K = animals.probability_A[surest_K]
-    meant_K = _meant(key_K4, animals.path_AR[surest_K], probability_K)
+    meant_K = meant(key_K4, animals.path_AR[surest_K], probability_K)
     pair, number = np.unique(
         np.stack([meant_K[taxon_A[animals.animal_M]], animals.moment_M]), axis=1, return_counts=True
     )
@@ -152,31 +150,33 @@ def _count(animals: _Animals) -> tuple[np.ndarray, ...]:
     return tuple(column[kept] for column in columns)
 
 
-def _meant(key_K4: np.ndarray, path_KR: np.ndarray, probability_K: np.ndarray) -> np.ndarray:
+def meant(key_K4: np.ndarray, path_KR: np.ndarray, probability_K: np.ndarray) -> np.ndarray:
     """Which taxon each stands for: a name that is only an ancestor of others in its event for the surest of the
-    deepest of them, every other for itself."""
+    deepest of them, every other for itself. Rows of one event and type go together."""
     meant_K = np.arange(len(key_K4))
-    is_animal = np.isin(key_K4[:, 1], (ANIMAL, UNKNOWN))
-    group = key_K4[:, 0] * 8 + key_K4[:, 1]
-    cuts = [*np.flatnonzero(np.diff(group, prepend=-1)).tolist(), len(group)]
-    for low, high in pairwise(cuts):
-        if high - low > 1 and is_animal[low]:
-            meant_K[low:high] = low + _meant_in_event(
-                key_K4[low:high, 2], path_KR[low:high], np.nan_to_num(probability_K[low:high])
-            )
+    upper_P, lower_P = _pairs_within(key_K4[:, 0] * 8 + key_K4[:, 1])
+    rank_K = key_K4[:, 2]
+    is_animal_P = np.isin(key_K4[upper_P, 1], (ANIMAL, UNKNOWN))
+    upper_P, lower_P = upper_P[is_animal_P], lower_P[is_animal_P]
+    at_P = np.maximum(rank_K[upper_P], 0)
+    same_P = (rank_K[upper_P] < 0) | (path_KR[upper_P, at_P] == path_KR[lower_P, at_P])
+    below_P = same_P & (rank_K[lower_P] > rank_K[upper_P])
+    upper_P, lower_P = upper_P[below_P], lower_P[below_P]
+    is_end_P = ~np.isin(lower_P, upper_P)  # nothing is below it
+    upper_P, lower_P = upper_P[is_end_P], lower_P[is_end_P]
+    order = np.lexsort((lower_P, -np.nan_to_num(probability_K[lower_P]), upper_P))
+    upper, first = np.unique(upper_P[order], return_index=True)
+    meant_K[upper] = lower_P[order][first]
     return meant_K
 
 
-def _meant_in_event(rank_K: np.ndarray, path_KR: np.ndarray, probability_K: np.ndarray) -> np.ndarray:
-    below = defaultdict(list)
-    for row, rank in enumerate(rank_K.tolist()):
-        for other, deeper in enumerate(rank_K.tolist()):
-            if deeper > rank and (rank < 0 or path_KR[other, rank] == path_KR[row, rank]):
-                below[row].append(other)
-    ends = [
-        max((other for other in below[row] if not below[other]), key=lambda other: float(probability_K[other]))
-        if below[row]
-        else row
-        for row in range(len(rank_K))
-    ]
-    return np.asarray(ends)
+def _pairs_within(group_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All ordered pairs of rows of one group, where the rows of a group go together."""
+    starts = np.flatnonzero(np.diff(group_K, prepend=-1))
+    size_G = np.diff(np.append(starts, len(group_K)))
+    several_G = size_G > 1
+    starts, size_G = starts[several_G], size_G[several_G]
+    first_P = np.repeat(starts, size_G**2)
+    size_P = np.repeat(size_G, size_G**2)
+    number_P = np.arange(len(first_P)) - np.repeat(np.cumsum(size_G**2) - size_G**2, size_G**2)
+    return first_P + number_P // size_P, first_P + number_P % size_P

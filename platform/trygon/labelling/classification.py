@@ -20,6 +20,8 @@ REASONS = (CLASSIFIER, ROLLUP, GEOFENCE, FEW_SHOT)
 """What a name rests on: see `decided_by` of OBSERVATION."""
 
 _NUM_RANKS = len(RANKS)
+_MANY = 5000
+"""From so many taxa on the best ones are looked for by blocks."""
 
 
 @dataclass(frozen=True)
@@ -210,28 +212,31 @@ def _best_within(sum_BC: np.ndarray, parent_B: np.ndarray, starts: np.ndarray) -
 
 
 def top(probability_BN: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k largest of each row, the largest first: (B, K) int64.
+    """Positions of the k largest of each row, the largest first, of equal ones the first: (B, K) int64.
 
-    They lie in the k blocks of columns with the largest maxima: only those are searched.
+    Of many taxa they lie in the k blocks of columns with the largest maxima: only those are searched.
     """
     num_rows, num_taxa = probability_BN.shape
     k = min(k, num_taxa)
     width = int(np.sqrt(num_taxa / max(k, 1)))
     num_blocks = num_taxa // max(width, 1)
-    if num_blocks <= k or width < 2:
-        return _largest(probability_BN, np.broadcast_to(np.arange(num_taxa), probability_BN.shape), k)
+    if num_taxa < _MANY or num_blocks <= k:
+        return _largest(probability_BN, k)
     whole = num_blocks * width
-    maximum_BM = probability_BN[:, :whole].reshape(num_rows, num_blocks, width).max(2)
-    block_BK = np.argpartition(maximum_BM, num_blocks - k, axis=1)[:, num_blocks - k :]
+    block_BK = _largest(probability_BN[:, :whole].reshape(num_rows, num_blocks, width).max(2), k)
+    block_BK.sort(axis=1)
     inside = (block_BK[:, :, None] * width + np.arange(width)).reshape(num_rows, -1)
     rest = np.broadcast_to(np.arange(whole, num_taxa), (num_rows, num_taxa - whole))
     column_BM = np.concatenate([inside, rest], axis=1)
-    return _largest(np.take_along_axis(probability_BN, column_BM, axis=1), column_BM, k)
+    place_BK = _largest(np.take_along_axis(probability_BN, column_BM, axis=1), k)
+    return np.take_along_axis(column_BM, place_BK, axis=1)
 
 
-def _largest(value_BM: np.ndarray, column_BM: np.ndarray, k: int) -> np.ndarray:
-    """The columns of the k largest values, the largest first, of equal ones the first column first."""
-    place_BK = np.argpartition(value_BM, value_BM.shape[1] - k, axis=1)[:, value_BM.shape[1] - k :]
-    found_BK = np.take_along_axis(column_BM, place_BK, axis=1)
-    order_BK = np.lexsort((found_BK, -np.take_along_axis(value_BM, place_BK, axis=1)), axis=1)
-    return np.take_along_axis(found_BK, order_BK, axis=1)
+def _largest(value_BM: np.ndarray, k: int) -> np.ndarray:
+    """The same by looking k times for the largest, which for few columns and a small k is less work than sorting."""
+    left_BM, rows_B = value_BM.copy(), np.arange(len(value_BM))
+    place_BK = np.empty((len(value_BM), k), np.int64)
+    for number in range(k):
+        place_BK[:, number] = left_BM.argmax(axis=1)
+        left_BM[rows_B, place_BK[:, number]] = -np.inf
+    return place_BK
