@@ -283,6 +283,27 @@ def test_boxes_times_and_probabilities_are_those_of_the_run(tmp_path: Path) -> N
     }
 
 
+def test_videos_have_their_rate_and_the_numbers_of_frames(tmp_path: Path) -> None:
+    video = {"kind": "video", "frame_rate": 29.97, "frames": [0, 30]}
+    shots = [
+        Shot("a/1.mp4", NOON, [Seen("animal", LION, frame_number=30)], about=video),
+        Shot("a/2.avi", NOON, [Seen()], about={"kind": "video", "frames": [4]}),
+        Shot("a/3.mov", failure="truncated", about={"kind": "video"}),
+        Shot("a/4.mp4", about=video),
+    ]
+    EXPORTS["megadetector"](write_run(tmp_path / "run", shots), tmp_path, ExportOptions())
+    _read_megadetector(tmp_path)
+    images = json.loads((tmp_path / "megadetector.json").read_text())["images"]
+    assert [(it["frame_rate"], it["frames_processed"]) for it in images] == [
+        (29.97, [0, 30]),
+        (25.0, [4]),  # nothing is known: a number has to stand there
+        (-1.0, []),
+        (29.97, [0, 30]),
+    ]
+    numbers = [found["frame_number"] for it in images for found in it["detections"] or ()]
+    assert numbers == [30, 4]
+
+
 def test_what_a_person_said_goes_into_every_format(tmp_path: Path) -> None:
     shots = [Shot("a/1.jpg", NOON, [Seen("animal", LION), Seen("animal", LION)]), Shot("a/2.jpg", NOON)]
     run = write_run(tmp_path / "run", shots)

@@ -28,6 +28,7 @@ class Seen:
     box: tuple[float, float, float, float] = (0.25, 0.25, 0.5, 0.5)
     decided_by: str = "classifier"
     set_aside: str | None = None
+    frame_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def _observe(
         boxes.append(about | place | {"confidence": seen.confidence})
         row = of_frame | {"observation_id": stable_id("observation", str(detection_id)), "detection_id": detection_id}
         row |= {"type": seen.type, "decided_by": seen.decided_by, "set_aside": seen.set_aside}
+        row["frame_number"] = seen.frame_number
         observations.append(row | (_named(seen.taxon, seen.probability) if seen.taxon else {}))
     if not any(seen.set_aside is None for seen in shot.seen):
         row = of_frame | {"observation_id": stable_id("observation", "blank", str(media_id)), "type": "blank"}

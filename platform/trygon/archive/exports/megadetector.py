@@ -17,6 +17,9 @@ FILE = "megadetector.json"
 CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}
 """`unknown` is what a detector's category of another kind becomes."""
 
+_USUAL_RATE = 25.0
+"""Pictures a second where a video does not say: a number is asked for, and this is what players take."""
+
 _IDS = {"animal": "1", "human": "2", "vehicle": "3", "unknown": "4"}
 
 
@@ -56,9 +59,17 @@ def _image(frame: Frame, ids: dict[Any, str]) -> dict[str, Any]:
     image: dict[str, Any] = {"file": frame.media["path"]}
     if time:
         image["datetime"] = f"{time:%Y:%m:%d %H:%M:%S}"
+    if frame.media["kind"] == "video":
+        image |= _video(frame)
     if frame.failure:
         return image | {"failure": frame.failure, "detections": None}
     return image | {"detections": list(_detections(frame, ids))}
+
+
+def _video(frame: Frame) -> dict[str, Any]:
+    """The rate, and the frames that were looked at: none, and a rate that is none, of a video that failed."""
+    rate = frame.media["frame_rate"] or (-1.0 if frame.failure else _USUAL_RATE)
+    return {"frame_rate": round(rate, 3), "frames_processed": [] if frame.failure else frame.media["frames"] or []}
 
 
 def _detections(frame: Frame, ids: dict[Any, str]) -> Iterator[dict[str, Any]]:
@@ -68,6 +79,13 @@ def _detections(frame: Frame, ids: dict[Any, str]) -> Iterator[dict[str, Any]]:
             "conf": round(confidence(row), 3),
             "bbox": [round(side, 4) for side in box(row)],
         }
+        if frame.media["kind"] == "video":
+            # What a person saw without a box is in the whole video.
+            found["frame_number"] = row["frame_number"] if row["frame_number"] is not None else _first(frame)
         if row["scientific"]:
             found["classifications"] = [[ids[key_of(row)], round(probability(row), 3)]]
         yield found
+
+
+def _first(frame: Frame) -> int:
+    return next(iter(frame.media["frames"] or ()), 0)
