@@ -70,6 +70,7 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     from trygon.labelling.bank import LabelBank
     from trygon.labelling.choice import choose
     from trygon.storage import digest_texts, is_same, join, write_json
+    from trygon_jobs.label_examples import require_examples
 
     if is_same(config.out, config.from_run):
         raise UserError(f"--out {config.out} is the run itself: give the command that made it, or another --out")
@@ -80,7 +81,8 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     config = config.model_copy(update=taken)
     bank = LabelBank.load(config.labels)
     require_labels(config.from_run, bank)
-    choice = choose(bank, config.clade, config.names, config.checklist)
+    choice = choose(bank, config.clades(), config.names, config.checklist)
+    require_examples(config)
     with writing_to(config.out), only_writer(config.out) as hold:
         carry_over(config.from_run, config.out, hold)
         Parts(config.out, hold).settle()
@@ -112,6 +114,7 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     from trygon.models.encoders import find_encoder
     from trygon.models.folder import absolute_ref, describe
     from trygon.storage import is_same
+    from trygon_jobs.label_examples import require_examples
 
     archive = Archive.of(config.archive, config.images, config.out)
     archive.require()
@@ -122,7 +125,8 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     bank.require_model(model)
     encoder = find_encoder(config.encoder, model)
     reading = Reading(config.file_timeout, config.label_truncated, Sampling(config.video_fps, config.video_frames))
-    choice = choose(bank, config.clade, config.names, config.checklist)
+    choice = choose(bank, config.clades(), config.names, config.checklist)
+    require_examples(config)
     return Work(archive, encoder, config.detector_file(), reading), choice
 
 
@@ -236,35 +240,19 @@ def _finish(
     """Classify and write everything that follows from the parts; False where it stands already. `state` is another
     one when the files are."""
     from trygon.archive.labelling import Naming, finish
-    from trygon.archive.reviews import FOLDER as REVIEWS
     from trygon.archive.run import SUMMARY
     from trygon.archive.sessions import figures
     from trygon.labelling.classification import Classifier
+    from trygon.labelling.examples import digest
     from trygon.labelling.lists import report
-    from trygon.storage import (
-        digest_texts,
-        exists,
-        join,
-        list_folder,
-        read_bytes,
-        read_json,
-        remove_file,
-        write_json,
-        write_text,
-    )
+    from trygon.storage import exists, join, read_json, remove_file, write_json, write_text
+    from trygon_jobs.label_examples import join_examples, read_examples
 
-    bank = choice.bank
+    prototypes = None
     for note in choice.notes:
         print(f"note: {note}; see names.csv and checklist.csv in {config.out}", file=sys.stderr)
-    stamp = digest_texts(
-        [
-            config.kept().model_dump_json(),
-            choice.digest,
-            *(file.name + read_bytes(file.place).hex() for file in list_folder(join(config.out, REVIEWS))),
-            *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),
-            state,
-        ]
-    )
+    examples = read_examples(config, hold)
+    stamp = _stamp(config, choice, digest(examples, config.examples_only), state)
     summary = join(config.out, SUMMARY)
     if exists(summary) and read_json(summary).get("stamp") == stamp:
         return False
@@ -272,13 +260,33 @@ def _finish(
     remove_file(summary)
     for kind, matches in choice.matches.items():
         write_text(join(config.out, f"{kind}.csv"), report(matches))
-    classifier = Classifier(bank, config.confidence_floor, config.top, choice.allowed_N)
-    about = about | {"num_label_taxa": len(bank.tree), **figures(config.out, config.price_per_hour)}
+    if examples is not None:
+        choice, prototypes = join_examples(config, choice, examples, hold)
+    classifier = Classifier(choice.bank, config.confidence_floor, config.top, choice.allowed_N, prototypes)
+    about = about | {"num_label_taxa": len(choice.bank.tree), **figures(config.out, config.price_per_hour)}
     run = finish(config.out, media, Naming(classifier, config.event_gap, config.repeats), about, hold)
     _export(config, run, hold)
     hold.check()
     write_json(summary, run.summary | {"stamp": stamp})
     return True
+
+
+def _stamp(config: LabelConfig, choice: "Choice", learned: str, state: str) -> str:
+    """Of all that the tables follow from: as long as it is the same, they stand."""
+    from trygon.archive.reviews import FOLDER as REVIEWS
+    from trygon.storage import digest_texts, join, list_folder, read_bytes
+
+    bank = choice.bank
+    return digest_texts(
+        [
+            config.kept().model_dump_json(),
+            choice.digest,
+            *(file.name + read_bytes(file.place).hex() for file in list_folder(join(config.out, REVIEWS))),
+            *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),
+            learned,
+            state,
+        ]
+    )
 
 
 def _export(config: LabelConfig, run: "Run", hold: "Hold") -> None:

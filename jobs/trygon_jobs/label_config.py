@@ -49,6 +49,11 @@ class LabelConfig(JobConfig):
     """Name only these taxa: common or scientific names of any rank, one a line or in a CSV."""
     checklist: Place | None = None
     """A CSV of the taxa that may be reported, as of a country: any other name moves up to what they allow."""
+    examples: tuple[Place, ...] = ()
+    """Animals whose names are known: a folder with a sub-folder of pictures a taxon, or a run that people reviewed
+    (repeat it). Their taxa are labels, known by these and by their names."""
+    examples_only: bool = False
+    """Only taxa with examples are labels, known by these alone."""
     confidence_floor: float = Field(0.5, gt=0, le=1)
     """The least probability at which a rank is reported; below it the answer moves up the tree."""
     event_gap: float = Field(60, ge=0)
@@ -87,6 +92,18 @@ class LabelConfig(JobConfig):
             raise ValueError("give an archive with --model and --labels, or --from RUN for the vectors of a run")
         return self
 
+    @model_validator(mode="after")
+    def _has_examples(self) -> "LabelConfig":
+        if self.examples_only and not self.examples:
+            raise ValueError("--examples-only needs --examples: a folder with a sub-folder of pictures a taxon")
+        if self.examples_only and (self.names or self.checklist):
+            raise ValueError("--examples-only makes the examples the list: leave --names and --checklist out")
+        return self
+
+    def clades(self) -> tuple[str, ...]:
+        """The clades that labels are chosen from."""
+        return () if self.examples_only else self.clade
+
     def kept(self) -> "LabelConfig":
         """The config as the run folder keeps it: its paths lead to the same files wherever it is read."""
         from trygon.models.folder import absolute_ref
@@ -102,6 +119,7 @@ class LabelConfig(JobConfig):
             "detections": absolute(self.detections) if self.detections else None,
             "detector": detector if detector in (None, "none") else absolute(detector),
             "deployments": deployments.absolute() if deployments else None,
+            "examples": tuple(map(absolute, self.examples)),
             **{name: absolute(place) for name in ("names", "checklist", "from_run") if (place := getattr(self, name))},
         }
         return self.model_copy(update=paths)

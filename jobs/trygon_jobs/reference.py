@@ -31,6 +31,7 @@ _TABLES = {
     "OBSERVATION": "observations.parquet",
     "EVENT": "events.parquet",
     "FAILURE": "failures.parquet",
+    "EXAMPLE": "examples.parquet",
     "REVIEW": "reviews/, a line of JSON each",
 }
 _TYPES: dict[type, str] = {Path: "path", str: "text", bool: "yes or no"}

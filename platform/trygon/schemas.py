@@ -156,6 +156,19 @@ DETECTION = pa.schema(
 BOX = DETECTION.remove(DETECTION.get_field_index("vector"))
 """The same without the vector."""
 
+EXAMPLE = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),  # as it was written: of a folder, or by who reviewed
+        *_RANK_FIELDS,  # that were given with it; blank where none were
+        pa.field("place", pa.string(), nullable=False),  # the picture, or the run that was reviewed
+        pa.field("group", pa.int64(), nullable=False),  # the same for those of one event: they are nearly copies
+        pa.field("digest", pa.string()),  # SHA-256 of the picture
+        pa.field("failure", pa.string()),  # why it cannot be used, in the words of FAILURES
+        pa.field("vector", pa.list_(pa.float16())),  # unit length; null where it cannot be used
+    ]
+)
+"""One row an example: a picture, or a reviewed detection, whose taxon is known."""
+
 FAILURE = pa.schema(
     [
         pa.field("media_id", pa.int64(), nullable=False),

@@ -101,6 +101,28 @@ def test_archive_becomes_tables_exports_and_a_page(place: Path) -> None:
     assert all(path in page for path in BROKEN)
 
 
+def test_a_run_is_named_anew_with_examples(place: Path) -> None:
+    """Bright squares that random weights call anything are named by pictures of them."""
+    _require_run(place)
+    cow = "Animalia;Chordata;Mammalia;Artiodactyla;Bovidae;Bos;taurus"
+    for name, number in (("raven", 1), ("Stripes", 4), (cow, 0)):
+        (place / "shots" / name).mkdir(parents=True)
+        (place / "shots" / name / "one.jpg").write_bytes(frame_jpeg(number, blank=name == "Stripes"))
+    words = ["label", "--from", "run", "--out", "shown", "--examples", "shots"]
+    result = _trygon(place, *words, "--examples-only", "--confidence-floor", "0.1")
+    assert result.returncode == 0, result.stderr
+    assert "3 pictures of examples are embedded first" in result.stderr
+    observations = pq.read_table(place / "shown/observations.parquet").to_pylist()
+    named = [row for row in observations if row["scientific"]]
+    assert len(named) == 8
+    assert {row["scientific"] for row in named} <= {"Corvus corax", "Stripes", "Bos taurus"}
+    assert {row["decided_by"] for row in named} <= {"few_shot", "rollup"}
+    joined = _trygon(place, *words)
+    assert joined.returncode == 0, joined.stderr
+    assert "embedded first" not in joined.stderr  # they were kept
+    assert Run.open(place / "shown").summary["num_label_taxa"] == 4 + 2
+
+
 def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> None:
     """Archive, model, labels and run folder, and the export of it, through faults: as on disk."""
     num_files = write_tiny_archive(tmp_path / "archive")

@@ -4,7 +4,8 @@ import numpy as np
 
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import REASONS, Classifier
-from trygon.labelling.few_shot import Prototypes, mean_vector
+from trygon.labelling.examples import text_scores
+from trygon.labelling.few_shot import DEFAULT_WEIGHT, Prototypes
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
@@ -24,12 +25,13 @@ def _pictures(taxon: int, count: int) -> np.ndarray:
     return (vector_BD / np.linalg.norm(vector_BD, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _classifier(shots: dict[int, int], alone: bool = False) -> Classifier:
+def _classifier(shots: dict[int, int], per_group: int = 1) -> Classifier:
     vector_SD = np.concatenate([_pictures(taxon, count) for taxon, count in shots.items()])
     taxon_S = np.repeat(list(shots), list(shots.values()))
-    archive_D = mean_vector([_pictures(taxon, 20) for taxon in range(6)], DIM)
-    text_SN = 20.0 * vector_SD @ np.asarray(BANK.vector_ND, np.float32).T
-    return Classifier(BANK, prototypes=Prototypes.of(vector_SD, taxon_S, archive_D, text_SN, alone))
+    archive_D = np.concatenate([_pictures(taxon, 20) for taxon in range(6)]).mean(0)
+    group_S = np.arange(len(taxon_S)) // per_group
+    prototypes = Prototypes.of(vector_SD, taxon_S, group_S, archive_D, len(TREE), text_scores(BANK))
+    return Classifier(BANK, prototypes=prototypes)
 
 
 def _found(classifier: Classifier, taxon: int) -> float:
@@ -45,11 +47,12 @@ def test_examples_tell_apart_what_texts_do_not() -> None:
     assert {REASONS[reason] for reason in names.reason_B} == {"few_shot"}
 
 
-def test_alone_only_taxa_with_examples_are_named() -> None:
-    classifier = _classifier({1: 5, 4: 5}, alone=True)
-    probability_BN = classifier.probabilities(_pictures(3, 50))
-    np.testing.assert_allclose(probability_BN[:, [1, 4]].sum(1), 1, atol=1e-5)
-    assert min(_found(classifier, taxon) for taxon in (1, 4)) > 0.9
+def test_weight_is_measured_on_examples_of_other_groups() -> None:
+    alike, apart = _classifier({1: 5, 4: 5}, per_group=5), _classifier({1: 5, 4: 5})
+    assert alike.prototypes is not None
+    assert apart.prototypes is not None
+    assert abs(np.log(alike.prototypes.weight / DEFAULT_WEIGHT)) < 0.1  # nothing to measure it on
+    assert apart.prototypes.weight > 1.1 * DEFAULT_WEIGHT
 
 
 def test_one_example_of_one_taxon_draws_its_own_pictures_alone() -> None:

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import shutil
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from trygon.archive.labelling import Naming, finish
 from trygon.archive.parts import Parts, write_table
+from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
@@ -22,7 +23,7 @@ from trygon.lease import Hold
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import write_json
 from trygon.taxonomy.captions import TextType
-from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon_jobs.label import LabelConfig, main
 
@@ -62,7 +63,7 @@ def place(tmp_path: Path) -> Path:
     )
     write_json(tmp_path / "run/config.json", config.model_dump(mode="json"))
     write_table(tmp_path / "run/deployments.parquet", DEPLOYMENT.empty_table())
-    write_json(tmp_path / "run/made-with.json", {"model": "digest", "detector": "none"})
+    write_json(tmp_path / "run/made-with.json", {"model": "digest", "encoder": "torch", "detector": "none"})
     about = {"num_ignored": 2, "num_removed": 0, "archive": "gone", "model": "some-model"}
     about |= {"encoder": "torch", "detector": None}
     write_json(tmp_path / "run/summary.json", run.summary | about)
@@ -95,6 +96,45 @@ def test_other_names_other_checklist_other_floor(place: Path, capsys: pytest.Cap
     assert (place / "country/export/camtrap-dp/datapackage.json").is_file()
 
 
+def test_named_by_what_people_said_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures that texts call lion and jaguar; people say the first is a leopard, which no label is, and that the
+    second is a wolf."""
+    run, about = str(place / "run"), {"reviewed_by": "Ana", "reviewed_at": datetime(2026, 5, 31, tzinfo=UTC)}
+    leopard = Taxon((*_CARNIVORE, "Felidae", "Panthera", "pardus"))
+    said = [(100, leopard), (101, TREE.taxon(0))]
+    rows = [
+        {
+            "review_id": str(number),
+            "observation_ids": [number],
+            "event_id": number,
+            "type": "animal",
+            "rank": "species",
+        }
+        | {"scientific": taxon.scientific, **dict(zip(RANKS, taxon.lineage, strict=True))}
+        | about
+        for number, taxon in said
+    ]
+    ReviewLog(run, Hold()).append(rows)
+    main(_config(from_run=run, out=str(place / "new"), examples=(run,), examples_only=True))
+    assert _names(place / "new")[:2] == [taxon.scientific for _, taxon in said]
+    summary = Run.open(place / "new").summary
+    assert summary["num_label_taxa"] == 2
+    assert summary["num_decided_by"] == {"human": 2, "detector": 1, "few_shot": 1}
+    assert "examples: 1 names are in no label, and labels of their own (Panthera pardus)" in capsys.readouterr().err
+    with (place / "new/examples.csv").open() as file:
+        assert {row["name"]: row["status"] for row in csv.DictReader(file)} == {
+            "Panthera pardus": "own",
+            TREE.taxon(0).scientific: "exact",
+        }
+    ReviewLog(run, Hold()).append([rows[1] | {"review_id": "2", "observation_ids": [102], "event_id": 102}])
+    config = _config(from_run=run, out=str(place / "new"), examples=(run,), examples_only=True)
+    main(config)
+    assert _names(place / "new")[:3] == [leopard.scientific, *[TREE.taxon(0).scientific] * 2]
+    assert "stood here already" not in capsys.readouterr().out
+    main(config)
+    assert "stood here already" in capsys.readouterr().out
+
+
 def test_vectors_are_shared_and_reviews_are_brought(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "run/reviews").mkdir()
     (place / "run/reviews/one.jsonl").write_text("")
@@ -120,6 +160,10 @@ def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
         main(_config(from_run=run, out=run))
     with pytest.raises(ValueError, match="leave the archive away"):
         _config(from_run=run, archive="archive", out="new")
+    with pytest.raises(ValueError, match="needs --examples"):
+        _config(from_run=run, out="new", examples_only=True)
+    with pytest.raises(UserError, match="no such folder"):
+        main(_config(from_run=run, out=str(place / "new"), examples=(str(place / "nowhere"),)))
     with pytest.raises(ValueError, match="give an archive with --model and --labels, or --from RUN"):
         _config(out="new")
     write_json(place / "other/made-with.json", {"model": "digest", "detector": "none", "run": "another"})

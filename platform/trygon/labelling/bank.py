@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from trygon.errors import UserError
 from trygon.mirror import local_folder
 from trygon.storage import digest_texts, exists, join, read_bytes, read_json, write_bytes, write_json
 from trygon.taxonomy.captions import TextType, caption
+from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 
 if TYPE_CHECKING:
@@ -155,6 +157,18 @@ class LabelBank:
         """The bank of some of the taxa, in tree order."""
         rows = np.unique(np.asarray(positions))
         return replace(self, tree=self.tree.select(rows), vector_ND=self.vector_ND[rows])
+
+    def with_taxa(self, taxa: Sequence[Taxon], vector_MD: np.ndarray) -> "LabelBank":
+        """The bank with more taxa, none of which it holds yet, and their vectors."""
+        if not taxa:
+            return self
+        more = TaxonTree.from_taxa(taxa)
+        tree = TaxonTree.from_table(pa.concat_tables([self.tree.table, more.table]))
+        at_M = tree.locate(taxa)
+        vector_ND = np.empty((len(tree), self.vector_ND.shape[1]), np.float16)
+        vector_ND[np.setdiff1d(np.arange(len(tree)), at_M)] = self.vector_ND
+        vector_ND[at_M] = vector_MD
+        return replace(self, tree=tree, vector_ND=vector_ND)
 
 
 def _read_card(place: str | Path, card_place: str | Path) -> dict[str, Any]:

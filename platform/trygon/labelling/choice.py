@@ -15,12 +15,14 @@ NAMES, CHECKLIST = "names", "checklist"
 
 @dataclass(frozen=True)
 class Choice:
-    """The bank of the labels to choose from; `allowed_N` says which of them may be reported, all where it is None.
+    """The bank of the labels to choose from, out of the `whole` one; `allowed_N` says which of them may be reported,
+    all where it is None.
 
     `matches` are what became of each list's names, by the list's kind and in its order.
     """
 
     bank: LabelBank
+    whole: LabelBank
     allowed_N: np.ndarray | None = None
     matches: Mapping[str, Sequence[Match]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -46,11 +48,11 @@ def choose(bank: LabelBank, clades: Sequence[str], names: str | None = None, che
         matches[NAMES] = _matched(within, names, "--names")
         chosen = within.select(positions_of(matches[NAMES]))
     if checklist is None:
-        return Choice(chosen, None, matches, _notes(matches, names, checklist))
+        return Choice(chosen, bank, None, matches, _notes(matches, names, checklist))
     matches[CHECKLIST] = _matched(chosen, checklist, "--checklist")
     allowed_N = np.zeros(len(chosen.tree), bool)
     allowed_N[positions_of(matches[CHECKLIST])] = True
-    return Choice(chosen, allowed_N, matches, _notes(matches, names, checklist))
+    return Choice(chosen, bank, allowed_N, matches, _notes(matches, names, checklist))
 
 
 def _matched(bank: LabelBank, place: str, flag: str) -> list[Match]:

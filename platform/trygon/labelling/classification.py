@@ -94,8 +94,7 @@ class Classifier:
     @cached_property
     def _weight_DN(self) -> np.ndarray:
         weight_ND = np.asarray(self.bank.vector_ND, np.float32)
-        scale = 0.0 if self.prototypes and self.prototypes.alone else self.bank.logit_scale
-        return np.ascontiguousarray(weight_ND.T) * np.float32(scale)
+        return np.ascontiguousarray(weight_ND.T) * np.float32(self.bank.logit_scale)
 
     @cached_property
     def _allowed(self) -> list[np.ndarray] | None:

@@ -1,18 +1,28 @@
 """Taxa known by a few labelled pictures of one's own: SimpleShot prototypes (arXiv:1911.04623, CL2N) beside the text
 vectors, or instead of them. Knows nothing of files or models.
 
-Shapes: B vectors, D their width, N taxa, E taxa with examples, S examples.
+Shapes: B vectors, D their width, N taxa, E taxa with examples, S examples, W weights that are tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-_WEIGHTS = np.asarray([0.5, 1, 2, 4, 8, 16, 32, 64], np.float32)
 DEFAULT_WEIGHT = 16.0
 """Of a similarity to a prototype, where no taxon has two examples to measure it on."""
+
+_WEIGHT_W = np.geomspace(1, 64, 25)
+_DOUBT = np.log(4.0)
+"""How far the logarithm of the weight may be from its default's before anything is measured: few examples move it
+little."""
+
+_MOST_JUDGED = 2000
+
+TextScores = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Vectors (B, D) and taxa (E,) to the scores that texts give these taxa (B, E), and the log of the summed exponentials
+of all other taxa's (B,), -inf where there are none."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,8 @@ class Prototypes:
 
     Vectors are centred on `mean_D` and brought to unit length; `centroid_ED` are the means of each taxon's examples
     after that, and `taxon_E` its position in the tree. To the score of such a taxon comes
-    `weight · (v·c − |c|²/2)`, which orders taxa as the distance to the centroids does. `alone`: the text vectors do
-    not count, and no other taxon is a choice.
+    `weight · (v·c − |c|²/2)`: how much more likely the vector is about its centroid than about the centre of all, both
+    of them round clouds. It orders taxa as the distance to the centroids does, and is 0 for one without examples.
     """
 
     mean_D: np.ndarray
@@ -30,21 +40,21 @@ class Prototypes:
     taxon_E: np.ndarray
     num_taxa: int
     weight: float
-    alone: bool = False
 
     @classmethod
     def of(
         cls,
         vector_SD: np.ndarray,
         taxon_S: np.ndarray,
+        group_S: np.ndarray,
         archive_D: np.ndarray,
-        text_SN: np.ndarray,
-        alone: bool = False,
+        num_taxa: int,
+        text_scores: TextScores,
     ) -> "Prototypes":
-        """From the examples' vectors and taxa, the mean vector of the archive's own crops, and the scores that the
-        texts give the examples (S, N).
+        """From the examples' vectors and taxa, and the mean vector of the archive's own crops.
 
-        The weight is the one under which each example, left out of its prototype, is least surprising.
+        The weight is the one under which an example is least surprising to prototypes without it. Examples of one
+        group are nearly copies, as the frames of a burst are: they are left out together.
         """
         taxon_E, class_S = np.unique(taxon_S, return_inverse=True)
         means_ED = _means(vector_SD, class_S, len(taxon_E))
@@ -52,18 +62,19 @@ class Prototypes:
         # a single species leaves a centre that is the animal itself.
         mean_D = (archive_D + means_ED.mean(0)) / 2
         unit_SD = _unit(vector_SD - mean_D)
-        weight = _fit(unit_SD, class_S, taxon_E, np.zeros_like(text_SN) if alone else text_SN, alone)
-        return cls(mean_D, _means(unit_SD, class_S, len(taxon_E)), taxon_E, text_SN.shape[1], weight, alone)
+        centroid_ED = _means(unit_SD, class_S, len(taxon_E))
+        rows, close_RE = _left_out(unit_SD, class_S, group_S, centroid_ED)
+        text_RE, rest_R = text_scores(vector_SD[rows], taxon_E)
+        weight = _fit(close_RE, text_RE, rest_R, class_S[rows])
+        return cls(mean_D, centroid_ED, taxon_E, num_taxa, weight)
 
     def centred(self, vector_BD: np.ndarray) -> np.ndarray:
         """Vectors as the prototypes see them: (B, D)."""
         return _unit(vector_BD - self.mean_D).astype(np.float32)
 
     def add_to(self, score_BN: np.ndarray, centred_BD: np.ndarray) -> None:
-        """Add what the examples say to the scores of their taxa; `alone` leaves the others none."""
-        if self.alone:
-            score_BN[:, ~self.has_examples] = -np.inf
-        score_BN[:, self.taxon_E] += self.weight * _closeness(centred_BD, self.centroid_ED)
+        """Add what the examples say to the scores of their taxa."""
+        score_BN[:, self.taxon_E] += np.float32(self.weight) * _closeness(centred_BD, self.centroid_ED)
 
     @cached_property
     def has_examples(self) -> np.ndarray:
@@ -73,24 +84,34 @@ class Prototypes:
         return found_N
 
 
-def _fit(unit_SD: np.ndarray, class_S: np.ndarray, taxon_E: np.ndarray, text_SN: np.ndarray, alone: bool) -> float:
-    """The weight with the least cross-entropy over the examples whose taxon has another one, each left out in turn."""
-    count_E = np.bincount(class_S, minlength=len(taxon_E))
-    total_ED = _means(unit_SD, class_S, len(taxon_E)) * count_E[:, None]
-    judged = np.flatnonzero(count_E[class_S] > 1)
-    if not len(judged) or (alone and len(taxon_E) < 2):
-        return DEFAULT_WEIGHT
-    losses = np.zeros(len(_WEIGHTS))
-    for row in judged:
-        centroid_ED = total_ED / count_E[:, None]
-        own = class_S[row]
-        centroid_ED[own] = (total_ED[own] - unit_SD[row]) / (count_E[own] - 1)
-        close_E = _closeness(unit_SD[row : row + 1], centroid_ED)[0]
-        for place, weight in enumerate(_WEIGHTS):
-            score_N = np.full(text_SN.shape[1], -np.inf) if alone else text_SN[row].astype(np.float64)
-            score_N[taxon_E] = text_SN[row, taxon_E] + weight * close_E
-            losses[place] += np.logaddexp.reduce(score_N) - score_N[taxon_E[own]]
-    return float(_WEIGHTS[int(np.argmin(losses))])
+def _left_out(
+    unit_SD: np.ndarray, class_S: np.ndarray, group_S: np.ndarray, centroid_ED: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Examples whose taxon has others in another group, evenly chosen where they are many, and how close they are to
+    all prototypes (R, E), to their own without their group."""
+    _, of_group_S = np.unique(np.stack([class_S, group_S]), axis=1, return_inverse=True)
+    of_group_S = of_group_S.reshape(-1)
+    num_E, num_G = np.bincount(class_S), np.bincount(of_group_S)
+    rows = np.flatnonzero(num_E[class_S] > num_G[of_group_S])
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_JUDGED)).astype(int))]
+    own_R, group_R = class_S[rows], of_group_S[rows]
+    group_GD = _means(unit_SD, of_group_S, len(num_G)) * num_G[:, None]
+    others_RD = centroid_ED[own_R] * num_E[own_R, None] - group_GD[group_R]
+    others_RD /= np.maximum(num_E[own_R] - num_G[group_R], 1)[:, None]
+    close_RE = _closeness(unit_SD[rows], centroid_ED)
+    own = (unit_SD[rows] * others_RD).sum(1) - (others_RD**2).sum(1) / 2
+    close_RE[np.arange(len(rows)), own_R] = own
+    return rows, close_RE
+
+
+def _fit(close_RE: np.ndarray, text_RE: np.ndarray, rest_R: np.ndarray, own_R: np.ndarray) -> float:
+    """The weight with the least cross-entropy, less what speaks for the default."""
+    loss_W = (np.log(_WEIGHT_W / DEFAULT_WEIGHT) / _DOUBT) ** 2 / 2
+    for place, weight in enumerate(_WEIGHT_W):
+        score_RE = text_RE + weight * close_RE
+        total_R = np.logaddexp(np.logaddexp.reduce(score_RE, axis=1), rest_R)
+        loss_W[place] += (total_R - score_RE[np.arange(len(own_R)), own_R]).sum()
+    return float(_WEIGHT_W[int(np.argmin(loss_W))])
 
 
 def _closeness(unit_BD: np.ndarray, centroid_ED: np.ndarray) -> np.ndarray:
@@ -106,10 +127,3 @@ def _means(vector_SD: np.ndarray, class_S: np.ndarray, num: int) -> np.ndarray:
 
 def _unit(vector_BD: np.ndarray) -> np.ndarray:
     return vector_BD / np.maximum(np.linalg.norm(vector_BD, axis=1, keepdims=True), 1e-12)
-
-
-def mean_vector(batches: Sequence[np.ndarray], dim: int) -> np.ndarray:
-    """The mean of all vectors, zero for none: (D,) float32."""
-    num = sum(map(len, batches))
-    total_D = sum((batch.astype(np.float32).sum(0) for batch in batches if len(batch)), np.zeros(dim, np.float32))
-    return total_D / max(num, 1)

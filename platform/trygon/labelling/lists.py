@@ -22,7 +22,7 @@ from trygon.storage import name_of, read_bytes
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist
-from trygon.taxonomy.taxon import RANKS, Rank
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
 EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambiguous", "unmatched"
@@ -46,13 +46,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Match:
-    """What a name means: `positions` of its taxa in the tree, none where it is ambiguous or unmatched; `meant` says
-    which taxon that is, or which ones it may be."""
+    """What a name means: `taxon`, and `positions` of all below it in the tree, None and none where it is ambiguous or
+    unmatched; `meant` says which taxon that is, or which ones it may be."""
 
     given: Given
     status: str
     positions: np.ndarray
     meant: str = ""
+    taxon: Taxon | None = None
 
 
 def read_names(place: str | Path, flag: str) -> list[Given]:
@@ -107,14 +108,15 @@ def _of_table(text: str, delimiter: str, header: list[str]) -> Iterator[Given]:
     for cells in reader:
         row = {column: cell.strip() for column, cell in zip(header, cells, strict=False)}
         lineage = tuple(row.get(rank, "") for rank in RANKS)
-        ranked = _of_lineage(lineage)
+        ranked = name_of_lineage(lineage)
         names = [row.get(column, "") for column in (*_SCIENTIFIC, *_COMMON)]
         names = list(dict.fromkeys(name for name in (*names[: len(_SCIENTIFIC)], ranked, *names) if name))
         if names:
             yield Given(reader.line_num, names[0], tuple(names[1:]), lineage)
 
 
-def _of_lineage(lineage: Sequence[str]) -> str:
+def name_of_lineage(lineage: Sequence[str]) -> str:
+    """The binomial, or the deepest name; an epithet may have its genus before it."""
     if lineage[Rank.SPECIES]:
         epithet = lineage[Rank.SPECIES]
         return epithet if " " in epithet else f"{lineage[Rank.GENUS]} {epithet}".strip()
@@ -141,23 +143,21 @@ class Matcher:
             found[place] = match or found[place]
         return found
 
-    def _one(self, given: Given, clades: dict[str, list[slice]], commons: dict[str, list[slice]]) -> Match:
+    def _one(self, given: Given, clades: "_Places", commons: "_Places") -> Match:
         for known, status in ((clades, EXACT), (commons, COMMON)):
             for text in (given.name, *given.others):
-                slices = known.get(text.lower(), [])
-                fitting = [it for it in slices if self._fits(it, given.lineage)] or slices
+                places = known.get(text.lower(), [])
+                fitting = [it for it in places if self._fits(it[1], given.lineage)] or places
                 if len(fitting) == 1:
-                    return self._found(given, status, fitting[0])
+                    return self._found(given, status, *fitting[0])
                 if fitting:
-                    meant = "; ".join(self._tree.taxon(it.start).taxonomic for it in fitting[:_MAX_TOLD])
+                    meant = "; ".join(self._tree.taxon(where.start).taxonomic for _, where in fitting[:_MAX_TOLD])
                     return Match(given, AMBIGUOUS, np.empty(0, np.int64), meant)
         return Match(given, UNMATCHED, np.empty(0, np.int64))
 
-    def _found(self, given: Given, status: str, where: slice) -> Match:
-        shared = int(self._tree.shared_ranks(np.asarray(where.start), np.asarray(where.stop - 1)))
-        meant = self._tree.taxon(where.start)
-        meant = meant if where.stop - where.start == 1 else meant.at(Rank(max(shared - 1, 0)))
-        return Match(given, status, np.arange(where.start, where.stop), meant.label)
+    def _found(self, given: Given, status: str, rank: Rank, where: slice) -> Match:
+        taxon = self._tree.taxon(where.start).at(rank)
+        return Match(given, status, np.arange(where.start, where.stop), taxon.label, taxon)
 
     def _fits(self, where: slice, lineage: Sequence[str]) -> bool:
         """Whether no higher rank that was given beside the name is another one's."""
@@ -165,9 +165,9 @@ class Matcher:
         pairs = zip(lineage[: Rank.GENUS], own[: Rank.GENUS], strict=True)
         return not any(one and other and one.lower() != other.lower() for one, other in pairs)
 
-    def _clades(self, texts: list[str]) -> dict[str, list[slice]]:
+    def _clades(self, texts: list[str]) -> "_Places":
         """The clades that carry each name, at the highest rank that has it; of species the binomial."""
-        found: dict[str, list[slice]] = {}
+        found: _Places = {}
         for rank in Rank:
             taxa = self._tree.table.take(pa.array(self._tree.clade_starts[rank]))
             column = taxa[RANKS[rank]]
@@ -175,12 +175,12 @@ class Matcher:
                 column = pc.binary_join_element_wise(taxa["genus"], taxa["species"], " ")
             at_rank = _places(column, texts)
             for text, clades in at_rank.items():
-                found.setdefault(text, [self._tree.clade_slice(rank, clade) for clade in clades])
+                found.setdefault(text, [(rank, self._tree.clade_slice(rank, clade)) for clade in clades])
         return found
 
-    def _commons(self, texts: list[str]) -> dict[str, list[slice]]:
+    def _commons(self, texts: list[str]) -> "_Places":
         places = _places(self._tree.table["common"], texts)
-        return {text: [slice(place, place + 1) for place in some] for text, some in places.items()}
+        return {text: [(Rank.SPECIES, slice(at, at + 1)) for at in some] for text, some in places.items()}
 
     def _fuzzy(self, names: Sequence[Given]) -> list[Match | None]:
         """Binomials that the tree has nearly."""
@@ -198,11 +198,15 @@ class Matcher:
         for given, row in zip(names, resolved, strict=True):
             near = row["species"] and row["resolution"] in (Resolution.FUZZY, Resolution.EXACT)
             slices = self._tree.find(f"{row['genus']} {row['species']}") if near else []
-            matches.append(self._found(given, FUZZY, slices[0]) if len(slices) == 1 else None)
+            matches.append(self._found(given, FUZZY, Rank.SPECIES, slices[0]) if len(slices) == 1 else None)
         return matches
 
     def _backbone(self) -> Backbone:
         return Backbone.from_checklist(Checklist(self._tree.table, SYNONYM_SCHEMA.empty_table()))
+
+
+_Places = dict[str, list[tuple[Rank, slice]]]
+"""The clades that each lower-case text names: the rank, and where their taxa are."""
 
 
 def _places(column: pa.ChunkedArray, texts: list[str]) -> dict[str, list[int]]:

@@ -206,6 +206,12 @@ class TaxonTree:
                 return [self.clade_slice(rank, int(clade)) for clade in np.flatnonzero(found)]
         return []
 
+    def locate(self, taxa: Sequence[Taxon]) -> np.ndarray:
+        """Where each of the taxa stands, known by its whole lineage; -1 where it does not: (M,) int64."""
+        wanted = pa.array(["\n".join(taxon.lineage) for taxon in taxa], pa.string())
+        lineages = pc.binary_join_element_wise(*(self.table[rank] for rank in RANKS), "\n")
+        return pc.index_in(wanted, value_set=lineages).fill_null(-1).to_numpy().astype(np.int64)
+
     def select(self, positions: np.ndarray | Sequence[int]) -> "TaxonTree":
         """The tree of some of the taxa."""
         return TaxonTree.from_table(self.table.take(pa.array(positions)))
