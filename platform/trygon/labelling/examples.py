@@ -103,7 +103,7 @@ def lineage_of(text: str) -> tuple[str, Lineage]:
         return text, ("",) * len(RANKS)
     names = [name.strip() for name in text.split(";")][: len(RANKS)]
     lineage = (*names, *("",) * (len(RANKS) - len(names)))
-    return name_of_lineage(lineage), lineage  # pyright: ignore[reportReturnType]
+    return name_of_lineage(lineage), Taxon(lineage).lineage  # pyright: ignore[reportArgumentType]
 
 
 def find_names(tree: TaxonTree, names: Sequence[Given]) -> list[Named]:

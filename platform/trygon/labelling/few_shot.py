@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-DEFAULT_WEIGHT = 16.0
+DEFAULT_WEIGHT = 8.0
 """Of a similarity to a prototype, where no taxon has two examples to measure it on."""
 
 _WEIGHT_W = np.geomspace(1, 64, 25)
