@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,8 +103,8 @@ def lineage_of(text: str) -> tuple[str, Lineage]:
     if ";" not in text:
         return text, ("",) * len(RANKS)
     names = [name.strip() for name in text.split(";")][: len(RANKS)]
-    lineage = (*names, *("",) * (len(RANKS) - len(names)))
-    return name_of_lineage(lineage), Taxon(lineage).lineage  # pyright: ignore[reportArgumentType]
+    lineage: Any = (*names, *("",) * (len(RANKS) - len(names)))
+    return name_of_lineage(lineage), lineage
 
 
 def find_names(tree: TaxonTree, names: Sequence[Given]) -> list[Named]:
