@@ -101,7 +101,7 @@ def lineage_of(text: str) -> tuple[str, Lineage]:
     """A name, and the lineage where the text is one: names at the seven ranks from the kingdom down with semicolons
     between, of which the last ones may be missing."""
     if ";" not in text:
-        return text, ("",) * len(RANKS)
+        return text, Taxon.from_row({}).lineage
     names = [name.strip() for name in text.split(";")][: len(RANKS)]
     lineage: Any = (*names, *("",) * (len(RANKS) - len(names)))
     return name_of_lineage(lineage), lineage

@@ -76,7 +76,8 @@ def read_names(place: str | Path, flag: str) -> list[Given]:
 def _of_catalogue(place: str | Path) -> list[Given]:
     rows = read_checklist(place).taxa.select(list(RANKS))
     lineages = zip(*(rows[rank].to_pylist() for rank in RANKS), strict=True)
-    return [Given(line, _of_lineage(lineage), (), lineage) for line, lineage in enumerate(lineages, 1) if any(lineage)]
+    named = ((line, lineage) for line, lineage in enumerate(lineages, 1) if any(lineage))
+    return [Given(line, name_of_lineage(lineage), (), lineage) for line, lineage in named]
 
 
 def _of_text(place: str | Path, flag: str) -> list[Given]:
