@@ -23,7 +23,8 @@ class InitialConfig(JobConfig):
     """The model that training starts from: a folder, or an architecture with pretrained towers."""
 
     model: str = ""
-    """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used."""
+    """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used.
+    Of a run that did not come to its end, its last checkpoint."""
     architecture: str = ""
     """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
     pretrained: str = ""
@@ -42,9 +43,18 @@ class InitialConfig(JobConfig):
     """Passes over these captions."""
 
 
+def _unfinished(ref: str) -> str | None:
+    """The checkpoint to start from where a name is that of a run without a model yet."""
+    from trygon.training.initial import unfinished_run
+
+    return None if ref.startswith("hf-hub:") else unfinished_run(absolute_ref(ref))
+
+
 def initial_digests(initial: InitialConfig) -> dict[str, str]:
     """Digests of the weights that the initial model is made of, as far as they are files."""
     if initial.model:
+        if checkpoint := _unfinished(initial.model):
+            return {"model": digest_file(join(checkpoint, "seal.json"))}  # which holds the digest of the state
         folder = folder_of(initial.model)
         files = {"model": folder / WEIGHTS_NAME if folder else None}
     else:
@@ -62,14 +72,21 @@ def initial_model(config: "TrainConfig", hold: "Hold", console: Any) -> str:
     """The model that training starts from, by a name that holds everywhere; it is made unless it is there."""
     from trygon.mirror import made_here
     from trygon.models.model import load_model
+    from trygon.training.initial import write_checkpoint_model
 
     initial = config.initial
+    made = join(absolute(config.out), "initial")
+    if initial.model and (checkpoint := _unfinished(initial.model)):
+        if not exists(join(made, CONFIG_NAME)):
+            with made_here(made, CONFIG_NAME, hold) as folder:
+                step = write_checkpoint_model(folder, absolute_ref(initial.model), checkpoint)
+            console.print(f"starting from step {step} of the run in {initial.model}", soft_wrap=True)
+        return made
     if initial.model:
         load_model(initial.model, "cpu")
         return absolute_ref(initial.model)
     if not initial.architecture:
         raise UserError("train needs a model to start from: --config starter, or --initial.model FOLDER")
-    made = join(absolute(config.out), "initial")
     if not exists(join(made, CONFIG_NAME)):
         from trygon.training.initial import write_initial
 

@@ -44,7 +44,7 @@ _CARD = "provenance.json"
 _OF_THE_MACHINE = {
     *("out", "shards", "replay", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
-    *("validation_samples", "resize_s", "wait_for_room_s"),
+    *("validation_samples", "max_broken", "resize_s", "wait_for_room_s"),
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
 
@@ -140,6 +140,8 @@ class TrainConfig(JobConfig):
     """Rows in the buffer that mixes neighbours."""
     readers: int = Field(default=1, ge=1)
     """Processes that decode pictures for each worker."""
+    max_broken: float = Field(default=0.1, ge=0, le=1)
+    """Share of the pictures of a leg that may be unreadable; neighbours stand in for them. More end training."""
     validation_samples: int = Field(default=500, ge=0)
     """Validation pictures on which each checkpoint is measured, beside training; 0 for none."""
     collective_timeout_s: float = Field(default=600.0, gt=0)
@@ -270,12 +272,11 @@ def _start_ray(config: TrainConfig, console: Any) -> bool:
 
 
 def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: Any) -> list[str]:
-    from trygon.data.ingest import list_row_groups
+    from trygon.data.row_groups import list_row_groups
     from trygon.data.shards import list_shards
     from trygon.training.features import write_features
 
     shards = list_shards(absolute(config.shards), config.split)
-    _check_sources(config)
     if not config.freeze_image_trunk:
         return shards
     with bars(console) as progress:
@@ -284,17 +285,9 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
         return write_features(shards, initial, out, config.workers, use_gpu, lambda rows: progress.advance(task, rows))
 
 
-def _check_sources(config: TrainConfig) -> None:
-    from trygon.data.shards import read_samples
-
-    if config.sources:
-        known = set(read_samples(config.shards, config.split, ["source"])["source"].unique().to_pylist())
-        if unknown := sorted(config.sources.keys() - known):
-            raise UserError(f"--sources: {config.shards} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
-
-
 def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":
     from trygon.data.shards import list_shards
+    from trygon.training.objective import CLASSIFIED
     from trygon.training.settings import TrainSettings
 
     same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {
@@ -303,7 +296,9 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         "replay",
     }
     folder = folder_of(initial)
-    held_out = config.validation_samples if list_shards(config.shards, "val") else 0
+    # A classifier's text tower learns nothing: captions would measure what the run started from.
+    measured = list_shards(config.shards, "val") and config.objective not in CLASSIFIED
+    held_out = config.validation_samples if measured else 0
     validation = {
         "validation_samples": held_out,
         "validation_shards": absolute(config.shards),
@@ -313,7 +308,10 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         initial=initial,
         initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
         shards=tuple(shards),
+        # Below the checkpoints, which only a run of the same shards goes on with.
+        row_groups=join(absolute(config.out), "checkpoints", "row_groups.parquet"),
         replay=tuple(absolute(file.place) for file in _replay_files(config)),
+        replay_row_groups=join(absolute(config.out), "checkpoints", "replay_row_groups.parquet"),
         taxa=join(absolute(config.shards), "taxa.parquet"),
         metrics=join(absolute(config.out), "metrics.jsonl"),
         **config.model_dump(include=same) | validation,
@@ -326,30 +324,32 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
 
     flat = config.model_dump(mode="json")
     with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
-        task = progress.add_task("train", total=None)
+        task, num_broken = progress.add_task("train", total=None), 0
 
         def show(line: dict[str, Any]) -> None:
+            nonlocal num_broken
             track(line)
+            num_broken += line["broken"]
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
-            progress.update(task, completed=line["step"], description=_told(line))
+            progress.update(task, completed=line["step"], description=_told(line, num_broken))
 
         def tell(news: str) -> None:
             console.print(news, markup=False, soft_wrap=True)
 
-        storage = join(absolute(config.out), "checkpoints")
         num_workers = (config.min_workers or config.workers, config.workers)
-        return fit(settings, storage, num_workers, use_gpu, show, tell, hold)
+        return fit(settings, absolute(config.out), num_workers, use_gpu, show, tell, hold)
 
 
-def _told(line: dict[str, Any]) -> str:
-    """A step in a few words."""
+def _told(line: dict[str, Any], num_broken: int) -> str:
+    """A step in a few words, and how many broken pictures there were so far."""
     waited = line["data_s"] / max(line["data_s"] + line["step_s"], 1e-9)
     mfu = f"  MFU {line['mfu']:.0%}" if "mfu" in line else ""
+    broken = f"  {num_broken} broken" if num_broken else ""
     return (
         f"train  loss {line['loss']:.3f}  scale {line['logit_scale']:.1f}  "
         f"gradient {line.get('gradient_norm', 0):.2f}  "
-        f"{line['images_per_s'] / line['workers']:.0f} samples/s a worker  data {waited:.0%}{mfu}"
+        f"{line['images_per_s'] / line['workers']:.0f} samples/s a worker  data {waited:.0%}{mfu}{broken}"
     )
 
 
@@ -359,17 +359,12 @@ def _write_model(
     from trygon.mirror import made_here
     from trygon.models.card import model_card
     from trygon.models.model import load_model, save_model
-    from trygon.training.checkpoint import blend, load_weights
-    from trygon.training.curves import draw_curves
-    from trygon.training.towers import with_bias
+    from trygon.training.checkpoint import put_weights
+    from trygon.training.curves import count_stand_ins, draw_curves
 
     model = load_model(settings.initial, "cpu")
-    initial = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
-    if config.objective.startswith("siglip"):
-        with_bias(model.net)
     with state.as_directory() as checkpoint:
-        trained, position = load_weights(Path(checkpoint))
-    model.net.load_state_dict(blend(trained, initial, config.initial_share))
+        position = put_weights(model.net, Path(checkpoint), config.initial_share)
     summary = join(config.shards, "summary.json")
     data = read_json(summary) if exists(summary) else {}
     with made_here(config.out, _CARD, hold) as folder:
@@ -377,7 +372,9 @@ def _write_model(
         draw_curves(settings.metrics, folder / "curves.png")
         digest = digest_texts(f"{name} {value}" for name, value in sorted(identity["shards"].items()))
         recipe = config.model_dump(mode="json")
-        write_text(folder / "README.md", model_card(recipe, data, digest, position.step, _last_validation(config)))
+        counts = count_stand_ins(settings.metrics)
+        card = model_card(recipe, data, digest, position.step, counts, _last_validation(config))
+        write_text(folder / "README.md", card)
         write_json(folder / _CARD, {"identity": identity, "steps": position.step, "data": data})
 
 

@@ -131,7 +131,7 @@ def read_open_clip(folder: Path, processes: int, epochs: int) -> Iterator[int]:
 
 
 def _plan(folder: Path, epochs: int) -> Any:
-    from trygon.data.ingest import list_row_groups
+    from trygon.data.row_groups import list_row_groups
     from trygon.data.shards import list_shards
     from trygon.training.plan import Plan
 

@@ -146,8 +146,9 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
 
 
 def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> None:
-    from trygon.data.ingest import Preparer, list_row_groups, row_of
+    from trygon.data.ingest import Preparer, row_of
     from trygon.data.mixing import Samples, mixed_batches
+    from trygon.data.row_groups import list_row_groups
     from trygon.data.shards import list_shards
     from trygon.models.model import load_model
     from trygon.training.learner import Learner
@@ -160,7 +161,13 @@ def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> Non
         meet = f"file://{out}/meet-{workers}"
         dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=workers)
     settings = TrainSettings(
-        initial=str(out / "model"), shards=(), taxa="", metrics="", batch_size=options.batch, warmup_steps=10
+        initial=str(out / "model"),
+        shards=(),
+        taxa="",
+        metrics="",
+        objective="clip",
+        batch_size=options.batch,
+        warmup_steps=10,
     )
     model = load_model(out / "model", "cpu")
     plan = Plan.of(list_row_groups(list_shards(shards, "train")), 1, 4, options.batch, 0)

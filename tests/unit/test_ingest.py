@@ -11,7 +11,8 @@ from PIL import Image
 
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import ResizeMode, encode_jpeg
-from trygon.data.ingest import Preparation, Preparer, draw_text_type, list_row_groups
+from trygon.data.ingest import Preparation, Preparer, draw_text_type
+from trygon.data.row_groups import list_row_groups
 from trygon.data.shards import ROW_GROUP_ROWS, write_rows, write_shard
 from trygon.errors import TrygonError
 from trygon.taxonomy.captions import MIXED, TextType, caption

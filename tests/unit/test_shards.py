@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trygon.data.ingest import list_row_groups
+from trygon.data.row_groups import keep_row_groups, kept_row_groups, list_row_groups
 from trygon.data.shards import (
     ROW_GROUP_ROWS,
     identify_shards,
@@ -16,9 +16,10 @@ from trygon.data.shards import (
     shard_path,
     write_shard,
 )
+from trygon.errors import UserError
 from trygon.evaluation.zero_shot import tasks_of
 from trygon.schemas import SAMPLE
-from trygon.storage import exists, join, write_bytes
+from trygon.storage import exists, join, read_bytes, write_bytes
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 
@@ -79,6 +80,32 @@ def test_shards_are_others_when_their_content_is(root: str) -> None:
     after = identify_shards(root, "train")
     assert list(after) == list(before) == ["train-00000.parquet"]
     assert after != before
+
+
+def test_a_cut_shard_is_no_shard(root: str) -> None:
+    place = shard_path(root, "train", 0)
+    write_shard(place, _rows("train", 10))
+    write_bytes(place, read_bytes(place)[:-20])
+    with pytest.raises(UserError, match=r"train-00000\.parquet is no whole shard"):
+        identify_shards(root, "train")
+    with pytest.raises(UserError, match=r"train-00000\.parquet cannot be read"):
+        list_row_groups([place])
+
+
+def test_row_groups_are_listed_once(root: str) -> None:
+    places = [shard_path(root, "train", index) for index in range(3)]
+    for index, place in enumerate(places):
+        write_shard(place, _rows("train", 70 + index))
+    kept = join(root, "row_groups.parquet")
+    keep_row_groups(kept, places)
+    assert kept_row_groups(kept, places) == list_row_groups(places)
+    moved = [f"elsewhere/{index}" for index in range(3)]
+    assert [group.path for group in kept_row_groups(kept, moved)] == [it for it in moved for _ in range(2)]
+    write_shard(places[0], _rows("train", 10))
+    keep_row_groups(kept, places)
+    assert kept_row_groups(kept, places) != list_row_groups(places)
+    with pytest.raises(UserError, match="the shards have no 'eol'; they have "):
+        keep_row_groups(join(root, "others.parquet"), places, {"eol": 1.0})
 
 
 def test_a_missing_folder_has_no_shards(root: str) -> None:

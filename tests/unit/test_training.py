@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.data.ingest import Preparation, draw_text_type
-from trygon.errors import UserError
+from trygon.errors import LastingError, UserError
 from trygon.models.distillation import distil
 from trygon.models.model import Model, encode_text, load_model, save_model
 from trygon.models.towers import build_network, read_architecture, same_order_weights
+from trygon.storage import write_json
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.checkpoints import write_listed
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
 from trygon.training.checkpoint import (
     BrokenError,
@@ -32,6 +35,7 @@ from trygon.training.checkpoint import (
     state_of,
 )
 from trygon.training.curriculum import caption_curriculum
+from trygon.training.initial import unfinished_run, write_checkpoint_model
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
@@ -39,7 +43,8 @@ from trygon.training.plan import Leg
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
 from trygon.training.validation import VALIDATION_S, pending_of
-from trygon.training.worker import best_loss, validates
+from trygon.training.worker import best_loss, check_broken, validates
+from trygon_jobs.train import TrainConfig
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -195,7 +200,75 @@ def test_a_loss_that_rises_far_above_its_best_ends_training(tiny: Path) -> None:
         best_loss(best, 8.1, Leg(3, 15, 5), settings)
     assert best_loss(0.01, 0.9, Leg(3, 15, 5), settings) == 0.01  # little is soon twice as much
     assert best_loss(best, 9.0, Leg(1, 5, 5), settings) == best  # in the warm-up
+    assert best_loss(math.inf, 1.9, Leg(1, 5, 5), settings) == 1.9  # which later ones stand beside
     assert best_loss(best, 9.0, Leg(4, 20, 1), settings) == best  # one step alone
+
+
+def test_a_loss_that_is_back_at_guessing_ends_training(tiny: Path) -> None:
+    """As after a blow-up in the warm-up: all vectors are one, and no rise is ever seen again."""
+    settings = _settings(tiny, objective="clip_taxa", warmup_steps=10, steps_per_leg=5, batch_size=32_768)
+    guessing = math.log(32_768)
+    best = best_loss(best_loss(math.inf, 8.9, Leg(0, 0, 5), settings), 10.2, Leg(1, 5, 5), settings)
+    with pytest.raises(DivergedError, match=r"by step 15 the loss is back from 8.900 at 10.397, as by guessing"):
+        best_loss(best, guessing, Leg(2, 10, 5), settings)
+    assert best_loss(best, guessing - 0.1, Leg(2, 10, 5), settings) == 8.9
+    assert best_loss(10.3, guessing, Leg(2, 10, 5), settings) == 10.3  # it has not begun yet
+    sigmoid = _settings(tiny, objective="siglip", warmup_steps=10, steps_per_leg=5, batch_size=32_768)
+    assert best_loss(8.9, 10.5, Leg(2, 10, 5), sigmoid) == 8.9
+
+
+def test_gradients_in_half_precision_that_stay_no_numbers_end_training(tiny: Path) -> None:
+    """With a finite loss: a scaler passes each of these steps over, and would for ever."""
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, precision="fp16"))
+    net: Any = learner.model.net
+    net.visual.proj.register_hook(lambda gradient: gradient * math.nan)
+    batch = _samples(learner.model)
+    before = net.visual.proj.detach().clone()
+    for step in range(30):
+        told = learner.step(batch, step, 100)
+        assert math.isfinite(told["loss"])
+        assert told["passed_over"] == 1
+    with pytest.raises(DivergedError, match="a gradient is not finite at step 31"):
+        learner.step(batch, 30, 100)
+    assert torch.equal(net.visual.proj, before)
+
+
+def test_too_many_broken_pictures_end_training_and_a_few_do_not(tiny: Path) -> None:
+    leg = Leg(1, 5, 5)
+    settings = _settings(tiny, batch_size=20, max_broken=0.1)
+    check_broken(10, leg, settings)
+    with pytest.raises(LastingError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
+        check_broken(11, leg, settings)
+    check_broken(100, leg, _settings(tiny, batch_size=20, max_broken=1.0))
+
+
+def test_a_workers_settings_are_those_of_the_command() -> None:
+    """Where both have one of a name, they agree on what it is by default."""
+    ours = {it.name: it.default for it in fields(TrainSettings) if it.default is not MISSING}
+    theirs = {name: it.default for name, it in TrainConfig.model_fields.items()}
+    apart = {"sources": (None, {}), "replay": ((), None), "validation_samples": (0, 500)}
+    different = {name: (ours[name], theirs[name]) for name in ours.keys() & theirs if ours[name] != theirs[name]}
+    assert different == apart
+
+
+def test_another_run_starts_from_what_one_had_come_to(tiny: Path, tmp_path: Path) -> None:
+    """As after a divergence: of the two checkpoints the later one is damaged."""
+    run = tmp_path / "run"
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, objective="siglip", warmup_steps=0))
+    learner.step(_samples(learner.model), 0, 10)
+    states = [write_listed(run / "checkpoints/run", *steps) for steps in ((4,), (4, 8))]
+    save_state(states[0], state_of(learner, Position(1, 4)))
+    (states[1] / "state.pt").write_text("half of it")
+    write_json(run / "config.json", {"initial": {"model": str(tiny)}})
+    checkpoint = unfinished_run(str(run))
+    assert checkpoint == str(states[0])
+    assert write_checkpoint_model(tmp_path / "model", str(run), checkpoint) == 4
+    loaded = load_model(tmp_path / "model", "cpu").net.state_dict()
+    for name, tensor in learner.model.net.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor)
+    save_model(run, learner.model.net, TINY_CONFIG, learner.model.tokenizer)
+    assert unfinished_run(str(run)) is None  # it came to its end
+    assert unfinished_run(str(tmp_path / "nothing")) is None
 
 
 def test_checkpoints_that_come_while_one_is_measured_are_passed_over(tiny: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,30 +11,11 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trygon.cluster.room import places_on
 from trygon.errors import LastingError, TrygonError, UserError
+from trygon.testing.checkpoints import write_listed
 from trygon.training.checkpoints import forget_latest, latest_checkpoint, remove_orphans, saved_step
 from trygon.training.endurance import Endurance
 from trygon.training.interruptions import Interruptions
 from trygon.training.worker import memory_told
-
-
-def _write_list(place: Path, *steps: int) -> None:
-    """Checkpoints of these steps, and Ray Train's list of them, in the form that Ray 2.60 writes."""
-    results: list[dict[str, Any]] = [
-        {"version": 0, "checkpoint_dir_name": f"leg-{step:06d}", "metrics": {"leg": step, "step": step}}
-        for step in steps
-    ]
-    for result in results:
-        (place / result["checkpoint_dir_name"]).mkdir(parents=True, exist_ok=True)
-        (place / result["checkpoint_dir_name"] / "state.pt").write_text("state")
-    names = [result["checkpoint_dir_name"] for result in results]
-    snapshot = {
-        "ray_version": "2.60.0", "checkpoint_results": results, "checkpoint_report_indices": list(range(len(steps))),
-        "latest_checkpoint_result": results[-1], "pending_training_results": results[-1:],
-        "pending_validation_specs": [True], "current_report_index": len(steps),
-        "validated_checkpoint_dir_names": names[:-1], "timed_out_validation_checkpoint_dir_names": [],
-        "failed_validation_checkpoint_dir_names": [],
-    }  # fmt: skip
-    (place / "checkpoint_manager_snapshot.json").write_text(json.dumps(snapshot))
 
 
 def _endurance(folder: Path, patience_s: float = 100) -> tuple[Endurance, Interruptions]:
@@ -51,7 +31,7 @@ def test_failures_count_from_the_last_new_checkpoint(tmp_path: Path) -> None:
     endurance, told = _endurance(tmp_path)
     died = _failed(rank0=RuntimeError("connection reset"), rank1=RuntimeError("the worker died"))
     for step in range(4, 12, 2):  # far more than two in all
-        _write_list(tmp_path / "run", step)
+        write_listed(tmp_path / "run", step)
         assert [endurance.make_decision(died) for _ in range(2)] == [FailureDecision.RETRY] * 2
     assert endurance.make_decision(died) == FailureDecision.RAISE
     *earlier, last = told.new()
@@ -81,7 +61,7 @@ def test_workers_that_do_not_start_are_waited_for_and_no_longer_than_that(tmp_pa
 
 def test_training_goes_back_behind_a_broken_checkpoint(tmp_path: Path) -> None:
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (None, 0)
-    _write_list(tmp_path, 8, 12)
+    write_listed(tmp_path, 8, 12)
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (str(tmp_path / "leg-000012"), 12)
     assert forget_latest(str(tmp_path))
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (str(tmp_path / "leg-000008"), 8)

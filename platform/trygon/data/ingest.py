@@ -21,12 +21,13 @@ from trygon.cluster.pacing import pace
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
 from trygon.data.mixing import Piece
+from trygon.data.row_groups import chosen_rows
 from trygon.data.shards import open_shard
 from trygon.errors import LastingError
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
-from trygon.training.plan import RowGroup, Visit
+from trygon.training.plan import Visit
 
 _COLUMNS = ("sample_id", "source", "image", "feature", "broken", *RANKS, "common")
 PAIR = {"key": "sample_id", "jpg": "image", "caption": "caption"}
@@ -56,32 +57,6 @@ class Preparation:
     template: str = PUBLISHED
     text_draw: Literal["sample", "step"] = "sample"
     sources: Mapping[str, float] | None = None
-
-
-def list_row_groups(paths: Sequence[str], sources: Mapping[str, float] | None = None) -> list[RowGroup]:
-    """The row groups of Parquet shards, from their footers. With weights of sources, `num_rows` counts the rows that
-    an epoch takes: a source of weight 0.5 comes with half of its samples, one of 2 twice with all; others do not."""
-    groups = []
-    for path in paths:
-        with open_shard(path) as shard:
-            metadata = shard.metadata
-            for index in range(metadata.num_row_groups):
-                count = metadata.row_group(index).num_rows
-                if sources:
-                    count = len(_chosen(shard.read_row_group(index, columns=["sample_id", "source"]), sources))
-                if count:
-                    groups.append(RowGroup(str(path), index, count))
-    return groups
-
-
-def _chosen(table: pa.Table, sources: Mapping[str, float]) -> np.ndarray:
-    """The rows that an epoch takes, in order. Which samples make up a part of a source is up to their ids."""
-    weight_B = np.asarray([sources.get(source, 0.0) for source in table["source"].to_pylist()])
-    # Ids are themselves drawn at random; another factor spreads those that are not.
-    share_B = (
-        table["sample_id"].to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(11)
-    ) / 2**53
-    return np.repeat(np.arange(table.num_rows), (np.floor(weight_B) + (share_B < weight_B % 1)).astype(np.int64))
 
 
 def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int = 1) -> Iterator[Piece]:
@@ -148,7 +123,7 @@ class Preparer:
     def _visit(self, path: str, index: int, epoch: int, first: int, last: int) -> dict[str, np.ndarray]:
         group = self._row_group(path, index)
         if self.preparation.sources:
-            group = group.take(_chosen(group, self.preparation.sources))
+            group = group.take(chosen_rows(group, self.preparation.sources))
         prepared = self._prepared(group.slice(first, last - first), epoch)
         for row in range(group.num_rows) if prepared is None else ():  # of a few rows, none may be whole
             if (one := self._prepared(group.slice(row, 1), epoch)) is not None:

@@ -1,18 +1,25 @@
 """Shards: Parquet files of samples with small row groups, so that a reader takes a few images at a time."""
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trygon.errors import UserError
 from trygon.schemas import SAMPLE
-from trygon.storage import digest_file, is_remote, join, list_folder, open_input, write_bytes
+from trygon.storage import File, is_remote, join, list_folder, open_input, read_ranges, write_bytes
 from trygon.taxonomy.taxon import RANKS
 
 ROW_GROUP_ROWS = 64
+READS_AT_ONCE = 32
+"""Of small parts of many shards: S3 takes its time for each."""
+_END_BYTES = 8
+"""Of a Parquet file: how long its footer is, and PAR1."""
 
 SPLITS = ("train", "val", "unseen")
 """Training; held-out photos of species seen in training; photos of species held out of training."""
@@ -29,15 +36,27 @@ def list_shards(folder: str | Path, split: str) -> list[str]:
 
 
 def identify_shards(folder: str | Path, split: str) -> dict[str, str]:
-    """What tells the shards of a split from others, by name: on disk their digests, on S3 sizes and ETags.
+    """What tells the shards of a split from others, by name: their sizes, and the digests of their footers.
 
-    An ETag changes with the content and comes with the listing; to digest a large data set takes reading all of it.
-    Shards that were copied between disk and S3 count as others.
+    A footer holds the digest of the pictures (see `write_rows`), and sizes and bounds of all columns; to read all of a
+    large data set for this would take hours. The same shards on disk and on S3 are the same. `UserError` for a file
+    that ends otherwise than a Parquet file does.
     """
-    return {
-        file.name: f"{file.bytes} {file.etag}" if file.etag else digest_file(file.place)
-        for file in list_folder(folder, f"{split}-", ".parquet")
-    }
+    files = list_folder(folder, f"{split}-", ".parquet")
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        return dict(zip([file.name for file in files], pool.map(_footer_digest, files), strict=True))
+
+
+def _footer_digest(file: File) -> str:
+    try:
+        (end,) = read_ranges(file.place, [(file.bytes - _END_BYTES, file.bytes)])
+        length = int.from_bytes(end[:4], "little")
+        if end[4:] != b"PAR1" or length > file.bytes:
+            raise ValueError("it does not end as a Parquet file does")
+        (footer,) = read_ranges(file.place, [(file.bytes - _END_BYTES - length, file.bytes)])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file.place} is no whole shard ({error}): curate it anew, or bring it here again") from error
+    return f"{file.bytes} {hashlib.sha256(footer).hexdigest()}"
 
 
 def open_shard(place: str | Path) -> pq.ParquetFile:
@@ -51,7 +70,13 @@ def write_shard(place: str | Path, samples: Sequence[Mapping[str, Any]]) -> None
 
 
 def write_rows(place: str | Path, table: pa.Table) -> None:
-    """Write a table in small row groups; the file appears finished or not at all."""
+    """Write a table in small row groups; the file appears finished or not at all. Its footer holds the digest of the
+    pictures."""
+    if "image" in table.column_names:
+        digest = hashlib.sha256()
+        for image in table["image"]:
+            digest.update(image.as_buffer() if image.is_valid else b"")
+        table = table.replace_schema_metadata((table.schema.metadata or {}) | {b"trygon.images": digest.hexdigest()})
     sink = pa.BufferOutputStream()
     # JPEG does not shrink further, and the rest of a row is small.
     pq.write_table(table, sink, row_group_size=ROW_GROUP_ROWS, compression="none")

@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from trygon.errors import LastingError
 from trygon.storage import digest_file, join, read_bytes
 from trygon.training.learner import Learner
+from trygon.training.towers import with_bias
 
 _STATE, _SEAL = "state.pt", "seal.json"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -93,6 +94,16 @@ def load_weights(folder: Path) -> tuple[dict[str, Tensor], Position]:
     weights = state["average"] or state["weights"]
     mine = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     return mine, _position(state)
+
+
+def put_weights(net: Any, folder: Path, initial_share: float = 0.0) -> Position:
+    """Give the initial network the weights of the model that a run would end with at a state; the state's position."""
+    initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    trained, position = load_weights(folder)
+    if "logit_bias" in trained:
+        with_bias(net)
+    net.load_state_dict(blend(trained, initial, initial_share))
+    return position
 
 
 def _position(state: dict[str, Any]) -> Position:

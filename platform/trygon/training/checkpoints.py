@@ -5,6 +5,8 @@ from typing import Any
 
 from trygon.storage import exists, join, list_files, read_json, remove_tree, write_text
 
+RUN = "run"
+"""The folder of a run's checkpoints, in `checkpoints` of its model folder."""
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's list: it goes on from what this says."""
 
@@ -12,6 +14,15 @@ _SNAPSHOT = "checkpoint_manager_snapshot.json"
 def _snapshot(place: str) -> dict[str, Any] | None:
     listed = join(place, _SNAPSHOT)
     return read_json(listed) if exists(listed) else None
+
+
+def listed_checkpoints(place: str) -> list[str]:
+    """The folders of all checkpoints, the latest first."""
+    snapshot = _snapshot(place)
+    if not snapshot:
+        return []
+    order = dict(zip(snapshot["checkpoint_report_indices"], snapshot["checkpoint_results"], strict=True))
+    return [join(place, order[index]["checkpoint_dir_name"]) for index in sorted(order, reverse=True)]
 
 
 def latest_checkpoint(place: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A picture of how training went, from its metrics file."""
+"""How training went, from its metrics file: a picture, and what was not as it should be."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,12 @@ from trygon.storage import read_bytes
 
 _SHOWN = {"loss": "loss", "logit_scale": "logit scale", "gradient_norm": "gradient norm", "images_per_s": "samples/s"}
 _POINTS = 500
+
+
+def count_stand_ins(metrics: str) -> dict[str, int]:
+    """Over all steps: `broken` pictures, which others stood in for, and `cut_captions`."""
+    lines = [json.loads(line) for line in read_bytes(metrics).splitlines()]
+    return {name: round(sum(line.get(name, 0) for line in lines)) for name in ("broken", "cut_captions")}
 
 
 def draw_curves(metrics: str, path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The model that training starts from: an architecture, its towers started from pretrained ones."""
+"""The model that training starts from: an architecture, its towers started from pretrained ones, or what another run
+had come to."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,17 @@ import torch
 from open_clip import SimpleTokenizer
 from open_clip.tokenizer import HFTokenizer
 
-from trygon.errors import UserError
+from trygon.errors import LastingError, UserError
+from trygon.mirror import local_folder
 from trygon.models.classifier_start import imagenet_names, name_vectors, start_head
 from trygon.models.distillation import distil, teach
-from trygon.models.model import encode_text, save_model
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, read_config
+from trygon.models.model import encode_text, load_model, save_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors, start_text_tower
 from trygon.models.towers import build_network, classifier_weights, load_pretrained, read_architecture
+from trygon.storage import exists, join, read_json
+from trygon.training.checkpoint import is_whole, put_weights
+from trygon.training.checkpoints import RUN, listed_checkpoints
 
 Stage = Callable[[str, int], Callable[[int], None]]
 """Begins a stage of a title and a number of things to do; what it returns is told how many more are done."""
@@ -59,6 +65,27 @@ def write_initial(
         start_head(network.visual.head.mlp, *classifier_weights(image_weights), vector_CD)  # pyright: ignore[reportAttributeAccessIssue]
     save_model(folder, network, config, tokenizer)
     return cosine
+
+
+def unfinished_run(place: str) -> str | None:
+    """The last whole checkpoint of a model folder that holds a run and no model yet; None for any other folder.
+    `LastingError` where a run's checkpoints are all broken."""
+    if exists(join(place, WEIGHTS_NAME)) or not (kept := listed_checkpoints(join(place, "checkpoints", RUN))):
+        return None
+    whole = next(filter(is_whole, kept), None)
+    if whole is None:
+        raise LastingError(f"--initial.model {place}: none of the checkpoints of this run is whole")
+    return whole
+
+
+def write_checkpoint_model(folder: Path, place: str, checkpoint: str) -> int:
+    """Write the model of a run's checkpoint as a model folder; the step it is of. `place` is the run's folder."""
+    made = join(place, "initial")
+    start = made if exists(join(made, CONFIG_NAME)) else read_json(join(place, "config.json"))["initial"]["model"]
+    model = load_model(start, "cpu")
+    position = put_weights(model.net, local_folder(checkpoint))
+    save_model(folder, model.net, read_config(start), model.tokenizer)
+    return position.step
 
 
 def _tokenizer(text_cfg: dict[str, Any], context_length: int, sentence: SentenceStart | None, pretrained: str) -> Any:

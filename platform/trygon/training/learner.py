@@ -29,6 +29,8 @@ _MAX_LOGIT_SCALE = math.log(100)
 _REPLAY = "replay_"
 _TEXT_GROUPS = 4
 """Captions of all text types are 3 to 50 tokens long: a few groups leave little padding."""
+_MOST_PASSED_OVER = 30
+"""Steps on end: a loss that was scaled by 65,536 is scaled by 0.0001 then, which no overflow withstands."""
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -59,6 +61,7 @@ class Learner:
         self._parallel: Any = in_parallel(self.towers, settings)
         self.optimiser = optimiser_of(self.towers, settings)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
+        self._passed_over = 0
         self.average = (
             AveragedModel(self.towers, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
             if settings.ema_decay
@@ -84,7 +87,9 @@ class Learner:
         parameters = [it for group in self.optimiser.param_groups for it in group["params"]]
         limit = self.settings.max_gradient_norm or math.inf
         norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit))
-        if not (self.scaler.is_enabled() or torch.isfinite(norm)):  # a scaler passes such a step over by itself
+        # A scaler passes such a step over by itself, and scales the next loss less.
+        self._passed_over = 0 if torch.isfinite(norm) else self._passed_over + 1
+        if self._passed_over > (_MOST_PASSED_OVER if self.scaler.is_enabled() else 0):
             raise DivergedError(f"a gradient is not finite at step {step + 1}")
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -94,6 +99,8 @@ class Learner:
         if self.average:
             self.average.update_parameters(self.towers)
         learned = {"loss": loss.item(), "logit_scale": scale.item(), "gradient_norm": norm.item(), "lr_share": share}
+        if self.scaler.is_enabled():
+            learned["passed_over"] = float(self._passed_over > 0)
         return learned if replay_loss is None else learned | {"replay_loss": replay_loss.item()}
 
     def backward(self, batch: Mapping[str, Tensor], replayed: bool = False) -> tuple[Tensor, Tensor]:

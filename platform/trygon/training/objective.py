@@ -6,6 +6,7 @@ with the batch and not with its square. Shapes: B one worker's samples, G all wo
 shared space, R = 7 ranks.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -120,6 +121,11 @@ def class_loss(mine: Encoded, world: Encoded, first: int, scale: Tensor, bias: T
     """The classifier's own loss: samples do not see each other."""
     del first, scale, bias, tile
     return mine.class_loss_B.sum() / len(world.class_loss_B)
+
+
+def loss_of_guessing(objective: str, batch_size: int) -> float:
+    """What an objective says when all vectors are one; infinite where that is no matter of the batch alone."""
+    return math.log(batch_size) if objective.startswith("clip") else math.inf
 
 
 OBJECTIVES: dict[str, Objective] = {

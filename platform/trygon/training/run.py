@@ -17,11 +17,12 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from trygon.cluster.local import inside_cluster
 from trygon.cluster.room import Room
 from trygon.data.ingest import READER_CPUS
+from trygon.data.row_groups import keep_row_groups
 from trygon.errors import LastingError, TrygonError, UserError
 from trygon.lease import Hold, LostError
 from trygon.storage import is_remote, join, open_input
 from trygon.training.checkpoint import BrokenError, is_whole
-from trygon.training.checkpoints import forget_latest, latest_checkpoint, remove_orphans
+from trygon.training.checkpoints import RUN, forget_latest, latest_checkpoint, remove_orphans
 from trygon.training.endurance import Endurance
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
@@ -33,7 +34,6 @@ _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
 _FAILURES, _ELASTIC_FAILURES = 2, 20
 """That many are mended without a new checkpoint between them."""
-_RUN = "run"
 _SHUTDOWN_S = "5"
 """That long workers are given to leave their group before they are ended: one that hangs never does."""
 _MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
@@ -42,28 +42,32 @@ _MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MAL
 
 def fit(
     settings: TrainSettings,
-    storage: str,
+    out: str,
     num_workers: tuple[int, int],
     use_gpu: bool,
     on_step: Callable[[dict[str, Any]], None],
     tell: Callable[[str], None],
     hold: Hold,
 ) -> ray.train.Checkpoint:
-    """Train to the end, from the last checkpoint in `storage` if there is one, a whole path or an address; the final
-    state.
+    """Train to the end, from the last checkpoint in the model folder `out` if there is one, a whole path or an
+    address; the final state.
 
     Between the least and the most of `num_workers` take part, as many as there is room for. It ends where the `hold`
     on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU of its own, and they talk
     through NCCL; else through gloo. `on_step` is handed each line of metrics, `tell` what people should know
     meanwhile. Raises `UserError` where the shards do not fill a step, or there is no room for the workers.
     """
+    keep_row_groups(settings.row_groups, settings.shards, settings.sources)
+    if settings.replay:
+        keep_row_groups(settings.replay_row_groups, settings.replay)
     if not plan_of(settings).num_steps:
         raise UserError(
             f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
             "lower --batch-size"
         )
     os.environ.setdefault(TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S, _SHUTDOWN_S)
-    place = join(storage, _RUN)
+    storage = join(out, "checkpoints")
+    place = join(storage, RUN)
     while True:
         remove_orphans(place)
         try:
@@ -75,8 +79,8 @@ def fit(
                 raise cause from error
     if result.return_value:
         raise TrygonError(
-            f"{result.return_value}; the last checkpoint before that is kept in {storage}. Give lower learning rates "
-            "or more --warmup-steps, and another --out"
+            f"{result.return_value}; the last checkpoint before that is kept. Give lower learning rates or more "
+            f"--warmup-steps, and another --out; with --initial.model {out} training starts from that checkpoint"
         )
     assert result.checkpoint is not None, "the last leg reports one"
     return result.checkpoint
@@ -97,7 +101,7 @@ def _attempt(
     num_failures = _FAILURES if least == most else _ELASTIC_FAILURES
     trainer = _Trainer(
         train_worker,
-        endurance=Endurance(join(storage, _RUN), interruptions, num_failures, settings.wait_for_room_s),
+        endurance=Endurance(join(storage, RUN), interruptions, num_failures, settings.wait_for_room_s),
         train_loop_config=settings.as_dict(),
         torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
         validation_config=_validation(settings),
@@ -108,7 +112,7 @@ def _attempt(
             elastic_resize_monitor_interval_s=settings.resize_s,
         ),
         run_config=ray.train.RunConfig(
-            name=_RUN,
+            name=RUN,
             **checkpoint_storage(storage),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             worker_runtime_env={"env_vars": _MEMORY},
@@ -158,6 +162,7 @@ def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
         return None
     values = {
         "initial": settings.initial,
+        "initial_share": settings.initial_share,
         "shards": settings.validation_shards,
         "samples": settings.validation_samples,
         "place": settings.validation,

@@ -15,6 +15,8 @@ class TrainSettings:
     initial_digest: str = ""
     """Of its weights: what lies there must not change under way."""
     shards: tuple[str, ...]
+    row_groups: str = ""
+    """The file with the row groups of the shards, and how many rows of each an epoch takes."""
     sources: dict[str, float] | None = None
     """Weights of data sources; all samples where there are none."""
     taxa: str
@@ -23,17 +25,19 @@ class TrainSettings:
     """The folder with the shards to measure on."""
     metrics: str
     """The JSON-lines file that rank 0 writes: a whole path or an address."""
-    objective: str = "clip"
+    objective: str = "clip_taxa"
     text_types: tuple[TextType, ...] = MIXED
     text_draw: Literal["sample", "step"] = "sample"
     template: str = PUBLISHED
-    epochs: int = 1
+    epochs: int = 10
     steps_per_leg: int = 100
     checkpoint_minutes: float = 10.0
     batch_size: int
     """Of all workers together."""
     replay: tuple[str, ...] = ()
     """Parquet files of general pictures, each with a text, of which each step takes some beside its samples."""
+    replay_row_groups: str = ""
+    """The file with their row groups."""
     replay_batch_size: int = 0
     """Of all workers together."""
     micro_batch: int = 0
@@ -55,7 +59,11 @@ class TrainSettings:
     feature_dropout: float = 0.0
     freeze_image_trunk: bool = False
     freeze_text_tower: bool = False
+    initial_share: float = 0.0
+    """Of the initial weights in the final ones."""
     shuffle_rows: int = 1024
+    max_broken: float = 0.1
+    """Share of the pictures of a leg that may be broken."""
     readers: int = 1
     """Processes that prepare samples for one worker."""
     validation_samples: int = 0

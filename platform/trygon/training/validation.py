@@ -9,8 +9,7 @@ from trygon.evaluation.zero_shot import evaluate, seen_task
 from trygon.models.model import load_model
 from trygon.storage import exists, read_bytes, remove_file, write_text
 from trygon.taxonomy.captions import TextType
-from trygon.training.checkpoint import load_weights
-from trygon.training.towers import with_bias
+from trygon.training.checkpoint import put_weights
 
 _MAX_CANDIDATES = 2000
 """Of hundreds of thousands of species, more would take longer than training to the next checkpoint."""
@@ -20,13 +19,13 @@ _SHOWN = ("species/top1", "species/top5", "genus/top1", "family/top1", "class/to
 
 
 def validate(
-    checkpoint: ray.train.Checkpoint, initial: str, shards: str, samples: int, place: str
+    checkpoint: ray.train.Checkpoint, initial: str, initial_share: float, shards: str, samples: int, place: str
 ) -> dict[str, float]:
-    """Zero-shot accuracy of a checkpoint on new pictures of trained species, with all ranks as captions, among at most
-    2,000 species. A line of it goes to the file at `place`, which no two of these tasks write at once. However it
-    ends, the next checkpoint may be measured then."""
+    """Zero-shot accuracy of the model that a run would end with at this checkpoint, on new pictures of trained
+    species, with all ranks as captions, among at most 2,000 species. A line of it goes to the file at `place`, which
+    no two of these tasks write at once. However it ends, the next checkpoint may be measured then."""
     try:
-        return _measured(checkpoint, initial, shards, samples, place)
+        return _measured(checkpoint, initial, initial_share, shards, samples, place)
     finally:
         remove_file(pending_of(place))
 
@@ -37,17 +36,14 @@ def pending_of(place: str) -> str:
 
 
 def _measured(
-    checkpoint: ray.train.Checkpoint, initial: str, shards: str, samples: int, place: str
+    checkpoint: ray.train.Checkpoint, initial: str, initial_share: float, shards: str, samples: int, place: str
 ) -> dict[str, float]:
     task = seen_task(shards, samples, _MAX_CANDIDATES)
     if not task.images:
         return {}
     model = load_model(initial, "cpu")
     with checkpoint.as_directory() as folder:
-        weights, position = load_weights(Path(folder))
-    if "logit_bias" in weights:
-        with_bias(model.net)
-    model.net.load_state_dict(weights)
+        position = put_weights(model.net, Path(folder), initial_share)
     figures, _ = evaluate(model, [task], text_types=[TextType.TAXON])
     accuracy = {name: round(figures[f"zero_shot/seen/taxon/{name}"], 4) for name in _SHOWN}
     accuracy["candidates"] = len(task.candidates)

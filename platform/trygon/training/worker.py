@@ -18,21 +18,25 @@ import torch.distributed as dist
 from ray.util.metrics import Gauge
 from torch import Tensor
 
-from trygon.data.ingest import Preparation, draw_step_text_type, list_row_groups, stream
+from trygon.data.ingest import Preparation, draw_step_text_type, stream
 from trygon.data.mixing import Samples, ahead, mixed_batches
+from trygon.data.row_groups import kept_row_groups
 from trygon.errors import LastingError, TrygonError, UserError
 from trygon.models.model import Model, load_model
 from trygon.storage import exists, read_bytes, stable_id, write_text
 from trygon.training.checkpoint import Position, is_whole, load_state, save_state, state_of
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
-from trygon.training.objective import gather
+from trygon.training.objective import gather, loss_of_guessing
 from trygon.training.plan import Leg, Plan, shares
 from trygon.training.settings import TrainSettings
 from trygon.training.validation import VALIDATION_S, pending_of
 
 _DIVERGED = 2.0
 """A loss this many times what it was at its best is on its way to nowhere."""
+_LEARNED, _NOTHING = 0.9, 0.01
+"""Who guesses has learned nothing yet, or nothing any more: the share of that loss below which something was learned,
+and how near to it a loss is the same."""
 
 
 def train_worker(config: dict[str, Any]) -> str:
@@ -82,13 +86,13 @@ def memory_told() -> Iterator[None]:
 
 def plan_of(settings: TrainSettings) -> Plan:
     """What this run reads; the same on every worker and on the driver."""
-    groups = list_row_groups(settings.shards, settings.sources)
+    groups = kept_row_groups(settings.row_groups, settings.shards)
     return Plan.of(groups, settings.epochs, settings.steps_per_leg, settings.batch_size, settings.seed)
 
 
 def replay_plan(plan: Plan, settings: TrainSettings) -> Plan:
     """What is replayed in the steps of a plan: the pairs of general pictures and texts, again and again."""
-    groups = list_row_groups(settings.replay)
+    groups = kept_row_groups(settings.replay_row_groups, settings.replay)
     epochs = -(-plan.num_steps * settings.replay_batch_size // sum(group.num_rows for group in groups))
     return Plan.of(groups, epochs, settings.steps_per_leg, settings.replay_batch_size, settings.seed)
 
@@ -134,13 +138,14 @@ def _run(
     preparation = preparation_of(learner.model, settings)
     batches = ahead(batches_of(plan, settings, preparation, position.leg, rank, world_size))
     figures = Figures(learner.model.device, settings.batch_size)
-    saved, best = time.monotonic(), position.best_loss
+    saved, best, gauges = time.monotonic(), position.best_loss, Gauges()
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
         torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
-        losses = list(_leg_losses(leg, plan, learner, batches, figures, log))
-        done, mean_loss = leg.first_step + leg.num_steps, sum(losses) / len(losses)
+        told = list(_steps(leg, plan, learner, batches, figures, log, gauges))
+        done, mean_loss = leg.first_step + leg.num_steps, sum(loss for loss, _ in told) / len(told)
+        check_broken(sum(num_broken for _, num_broken in told), leg, settings)
         best = best_loss(best, mean_loss, leg, settings)
         position = Position(index + 1, done, best)
         last = position.leg == plan.num_legs
@@ -152,21 +157,42 @@ def _run(
 
 
 def best_loss(best: float, mean_loss: float, leg: Leg, settings: TrainSettings) -> float:
-    """The least mean loss of a leg, with this leg's. Rates that rise may raise the loss, and a short leg says little:
-    neither counts. Raises `DivergedError` where the loss has risen far above its best."""
-    if leg.first_step < settings.warmup_steps or leg.num_steps < settings.steps_per_leg:
+    """The least mean loss of a leg, with this leg's; a short one says little and does not count.
+
+    Raises `DivergedError` where the loss has risen far above its best, or has come back from well below what guessing
+    gives to just that: all vectors are one then, and nothing moves any more. In the warm-up, where rates that rise may
+    raise the loss, no leg is judged.
+    """
+    if leg.num_steps < settings.steps_per_leg:
         return best
-    if mean_loss > max(_DIVERGED * best, best + 1):
-        step = leg.first_step + leg.num_steps
-        raise DivergedError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {step}")
+    if leg.first_step >= settings.warmup_steps:
+        step, guessing = leg.first_step + leg.num_steps, loss_of_guessing(settings.objective, settings.batch_size)
+        if settings.replay:
+            guessing += loss_of_guessing(settings.objective, settings.replay_batch_size)
+        if mean_loss > max(_DIVERGED * best, best + 1):
+            raise DivergedError(f"the loss rose from {best:.3f} to {mean_loss:.3f} by step {step}")
+        if best < _LEARNED * guessing and mean_loss > guessing - _NOTHING:
+            raise DivergedError(f"by step {step} the loss is back from {best:.3f} at {guessing:.3f}, as by guessing")
     return min(best, mean_loss)
 
 
-def _leg_losses(
+def check_broken(num_broken: float, leg: Leg, settings: TrainSettings) -> None:
+    """`LastingError` where more of a leg's pictures are broken than may be: others stood in for them, again and
+    again."""
+    num_samples = leg.num_steps * (settings.batch_size + settings.replay_batch_size)
+    if num_broken > settings.max_broken * num_samples:
+        raise LastingError(
+            f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}, {num_broken:.0f} of {num_samples} "
+            "pictures cannot be read: mend the shards, or train on what is left of them with a higher --max-broken"
+        )
+
+
+def _steps(
     leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
-    log: MetricsFile | None,
-) -> Iterator[float]:  # fmt: skip
-    settings, gauges = learner.settings, _Gauges()
+    log: MetricsFile | None, gauges: "Gauges",
+) -> Iterator[tuple[float, float]]:  # fmt: skip
+    """The loss of each step of a leg, and how many of its pictures are broken."""
+    settings = learner.settings
     padding = learner.model.tokenizer([""])[0, -1]
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
         figures.begin()
@@ -187,7 +213,7 @@ def _leg_losses(
             }  # fmt: skip
             log.add(step + 1, plan.num_steps, leg=leg.index, **line)
             gauges.show(line)
-        yield learned["loss"]
+        yield learned["loss"], num_broken
 
 
 def _agreed(mine: bool, learner: Learner) -> bool:
@@ -247,7 +273,7 @@ def _upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint
     return there
 
 
-class _Gauges:
+class Gauges:
     """The figures of the latest step on Ray's own Prometheus endpoint, as `ray_trygon_train_…`."""
 
     def __init__(self) -> None:
