@@ -19,7 +19,7 @@ from pydantic import Field
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
-from trygon.storage import exists, join, read_bytes, read_json, write_json, write_text
+from trygon.storage import exists, join, read_bytes, read_json, remove_tree, write_json, write_text
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _row(config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Ma
         identity |= {"config": training.model_dump(mode="json")}
         if exists(done) and (before := read_json(done))["identity"] == identity:
             return Row(cell.choices, before["figures"])
+        _make_room(training)
         _run(["train", "--shards", config.shards, "--out", training.out, "--config=-"], cell.settings)
         words = ["--model", training.out, "--shards", config.shards, "--limit", str(config.limit)]
         _run(["evaluate", *words, "--out", join(folder, "evaluation")])
@@ -104,6 +105,18 @@ def _row(config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Ma
         return Row(cell.choices, reason=str(error))
     write_json(done, {"identity": identity, "figures": figures})
     return Row(cell.choices, figures)
+
+
+def _make_room(training: "TrainConfig") -> None:
+    """Remove what a cell that did not come to its end left of settings that the grid has changed since."""
+    from trygon_jobs.train import CARD, OF_THE_MACHINE
+
+    begun = join(training.out, "config.json")
+    if not exists(begun) or exists(join(training.out, CARD)):
+        return
+    now, before = training.model_dump(mode="json"), read_json(begun)
+    if any(before.get(name) != value for name, value in now.items() if name not in OF_THE_MACHINE):
+        remove_tree(training.out)
 
 
 @cache

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from trygon.storage import File
     from trygon.training.settings import TrainSettings
 
-_CARD = "provenance.json"
+CARD = "provenance.json"
 """What the model was made of. It comes last: a folder that has it is finished."""
 
 
-_OF_THE_MACHINE = {
+OF_THE_MACHINE = {
     *("out", "shards", "replay", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
     *("validation_samples", "max_broken", "resize_s", "wait_for_room_s"),
@@ -188,7 +188,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
 
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
-    card = join(config.out, _CARD)
+    card = join(config.out, CARD)
     if exists(card) and read_json(card)["identity"] == identity:
         print(f"model: {config.out} (was complete)")
         return
@@ -209,7 +209,7 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = identify_shards(config.shards, config.split)
     if not shards:
         raise UserError(f"--shards {config.shards} holds no {config.split} shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude=_OF_THE_MACHINE)
+    values = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     replay = {file.name: file.bytes for file in _replay_files(config)}
     return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config.initial)}
 
@@ -239,7 +239,7 @@ def _replay_files(config: TrainConfig) -> "list[File]":
 def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     """Take the output folder for this run. `UserError` where it holds work of another one."""
     plan = join(config.out, "plan.json")
-    begun = any(exists(join(config.out, name)) for name in ("initial", "features", "checkpoints", _CARD))
+    begun = any(exists(join(config.out, name)) for name in ("initial", "features", "checkpoints", CARD))
     if begun and exists(plan) and (before := read_json(plan)) != identity:
         changed = min(name for name in identity.keys() | before.keys() if before.get(name) != identity.get(name))
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
@@ -367,7 +367,7 @@ def _write_model(
         position = put_weights(model.net, Path(checkpoint), config.initial_share)
     summary = join(config.shards, "summary.json")
     data = read_json(summary) if exists(summary) else {}
-    with made_here(config.out, _CARD, hold) as folder:
+    with made_here(config.out, CARD, hold) as folder:
         save_model(folder, model.net, read_config(settings.initial), model.tokenizer)
         draw_curves(settings.metrics, folder / "curves.png")
         digest = digest_texts(f"{name} {value}" for name, value in sorted(identity["shards"].items()))
@@ -375,7 +375,7 @@ def _write_model(
         counts = count_stand_ins(settings.metrics)
         card = model_card(recipe, data, digest, position.step, counts, _last_validation(config))
         write_text(folder / "README.md", card)
-        write_json(folder / _CARD, {"identity": identity, "steps": position.step, "data": data})
+        write_json(folder / CARD, {"identity": identity, "steps": position.step, "data": data})
 
 
 def _last_validation(config: TrainConfig) -> dict[str, float]:

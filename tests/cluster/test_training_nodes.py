@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray.cluster_utils import Cluster
 
 from trygon.models.model import load_model
@@ -29,8 +31,14 @@ _FAST = {
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head that runs nothing; tests add nodes."""
+    with _cluster(monkeypatch) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _cluster(patch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     for name, value in _FAST.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 200_000_000}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
@@ -111,36 +119,65 @@ def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster
     ] == [2, 1, 2]
 
 
+# Full rates from the first step on: moments that were lost would show in the weights.
+_WORDS = ("--workers", "2", "--epochs", "12", "--warmup-steps", "0")
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: it.float() for name, it in load_model(folder / "out", "cpu").net.state_dict().items()}
+
+
+def _apart(one: Path, other: Path) -> tuple[float, float]:
+    """How far two runs are from each other, in any loss and in any weight."""
+    losses = [[line["loss"] for line in _lines(folder)] for folder in (one, other)]
+    ours, theirs = _weights(one), _weights(other)
+    weights = max(float((tensor - theirs[name]).abs().max()) for name, tensor in ours.items())
+    return max(abs(a - b) for a, b in zip(*losses, strict=True)), weights
+
+
+def _prepare(folder: Path) -> Path:
+    folder.mkdir()
+    write_tiny_shards(folder / "shards")
+    write_tiny_model(folder / "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two runs that nothing happened to: they tell how near to each other runs are at all."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    folders = _prepare(root / "one"), _prepare(root / "other")
+    with pytest.MonkeyPatch.context() as patch, _cluster(patch) as cluster:
+        for _ in range(2):
+            _add(cluster)
+        for folder in folders:
+            process = _train(cluster, folder, *_WORDS)
+            assert process.wait(300) == 0, process.communicate()[1]
+    return folders
+
+
 @pytest.mark.parametrize("victim", ["worker", "node", "driver"])
-def test_a_killed_run_ends_where_an_undisturbed_one_ends(cluster: Cluster, tmp_path: Path, victim: str) -> None:
-    for name in ("disturbed", "undisturbed"):
-        (tmp_path / name).mkdir()
-        write_tiny_shards(tmp_path / name / "shards")
-        write_tiny_model(tmp_path / name / "tiny")
-    words = ["--workers", "2", "--epochs", "12"]
+def test_a_killed_run_ends_where_an_undisturbed_one_ends(
+    undisturbed: tuple[Path, Path], cluster: Cluster, tmp_path: Path, victim: str
+) -> None:
+    disturbed = _prepare(tmp_path / "disturbed")
     _add(cluster)
     node = _add(cluster)
-    process = _train(cluster, tmp_path / "undisturbed", *words)
-    assert process.wait(300) == 0, process.communicate()[1]
-
-    process = _train(cluster, tmp_path / "disturbed", *words)
-    _wait(process, tmp_path / "disturbed", "a checkpoint", 200, step=12)
+    process = _train(cluster, disturbed, *_WORDS)
+    _wait(process, disturbed, "a checkpoint", 200, step=12)
     if victim == "driver":
         kill_family(process)
-        process = _train(cluster, tmp_path / "disturbed", *words)
+        process = _train(cluster, disturbed, *_WORDS)
     elif victim == "node":
         cluster.remove_node(node, allow_graceful=False)
         _add(cluster)
     else:
         _kill_a_worker()
     assert process.wait(400) == 0, process.communicate()[1]
-    expected, found = _lines(tmp_path / "undisturbed"), _lines(tmp_path / "disturbed")
-    assert [line["step"] for line in found] == list(range(1, 49))
-    for one, other in zip(expected, found, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], abs=2e-4)
-    models = [load_model(tmp_path / name / "out", "cpu").net.state_dict() for name in ("disturbed", "undisturbed")]
-    for name, tensor in models[0].items():
-        assert float((tensor.float() - models[1][name].float()).abs().max()) < 1e-3, name
+    assert [line["step"] for line in _lines(disturbed)] == list(range(1, 49))
+    at_all, found = _apart(*undisturbed), _apart(disturbed, undisturbed[0])
+    assert found[0] <= 2 * at_all[0] + 2e-5  # a line has five digits
+    assert found[1] <= 2 * at_all[1] + 1e-6  # a step moves a weight by up to 1e-4
 
 
 def _kill_a_worker() -> None:

@@ -21,6 +21,7 @@ RAY_ALLOWED = (
     "trygon/data/ingest.py",
     "trygon/training/endurance.py",
     "trygon/training/features.py",
+    "trygon/training/reports.py",
     "trygon/training/run.py",
     "trygon/training/validation.py",
     "trygon/testing/",

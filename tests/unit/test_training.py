@@ -17,7 +17,7 @@ from trygon.errors import LastingError, UserError
 from trygon.models.distillation import distil
 from trygon.models.model import Model, encode_text, load_model, save_model
 from trygon.models.towers import build_network, read_architecture, same_order_weights
-from trygon.storage import write_json
+from trygon.storage import digest_file, write_json
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
@@ -40,10 +40,11 @@ from trygon.training.learner import DivergedError, Learner
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
 from trygon.training.plan import Leg
+from trygon.training.reports import validates
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
 from trygon.training.validation import VALIDATION_S, pending_of
-from trygon.training.worker import best_loss, check_broken, validates
+from trygon.training.worker import best_loss, check_broken
 from trygon_jobs.train import TrainConfig
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
@@ -111,6 +112,18 @@ def test_steps_lower_the_loss_and_a_checkpoint_goes_on(
     assert load_state(tmp_path, other) == Position(2, 8)
     for step in (8, 9):
         assert learner.step(batch, step, 20) == pytest.approx(other.step(batch, step, 20), rel=1e-4)
+
+
+def test_a_state_stays_as_it_was_while_training_goes_on(tiny: Path, tmp_path: Path) -> None:
+    """It is written beside training."""
+    learner = Learner(load_model(tiny, "cpu"), _settings(tiny, ema_decay=0.5, warmup_steps=0))
+    learner.step(_samples(learner.model), 0, 10)
+    state = state_of(learner, Position(1, 1))
+    save_state(tmp_path, state)
+    digest = digest_file(tmp_path / "state.pt")
+    learner.step(_samples(learner.model), 1, 10)
+    save_state(tmp_path, state)
+    assert digest_file(tmp_path / "state.pt") == digest
 
 
 @pytest.mark.slow

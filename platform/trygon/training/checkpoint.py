@@ -1,5 +1,6 @@
 """A training state on disk: weights, optimiser, and how far the run is. Tensors and numbers, no code."""
 
+import copy
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -34,13 +35,16 @@ class Position:
 
 
 def state_of(learner: Learner, position: Position) -> dict[str, Any]:
-    """All that training needs to go on, on the CPU and in one piece; every worker has to ask."""
+    """All that training needs to go on, on the CPU and in one piece, apart from what learns on; every worker has to
+    ask."""
     weights, optimiser = get_state_dict(learner.towers, learner.optimiser, options=_WHOLE)
     average = learner.average and {name: _cpu(tensor) for name, tensor in learner.average.state_dict().items()}
-    return {
+    state = {
         "weights": weights, "optimiser": optimiser, "scaler": learner.scaler.state_dict(), "average": average or {},
         **asdict(position),
     }  # fmt: skip
+    # On a CPU these are still the tensors that learn.
+    return copy.deepcopy(state) if learner.model.device.type == "cpu" else state
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Where a run's figures are followed: TensorBoard's files, MLflow, Weights & Biases. The driver tells each line."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ Track = Callable[[dict[str, Any]], None]
 """Takes a line of metrics: `step`, and numbers under their names."""
 
 
+_COPY_S = 300.0
 _PROJECT = "trygon"
 _OUTPUT_TAG = "trygon.output"
 _NO_FIGURES = {"step", "num_steps", "time"}
@@ -32,7 +34,7 @@ def _figures(line: dict[str, Any]) -> dict[str, float]:
 
 @contextmanager
 def _tensorboard(out: str, _: dict[str, Any]) -> Iterator[Track]:
-    """Event files in the folder `tensorboard` of the output; to S3 they come at the end."""
+    """Event files in the folder `tensorboard` of the output; to S3 they come every few minutes and at the end."""
     from torch.utils.tensorboard import SummaryWriter
 
     with ExitStack() as stack:
@@ -40,17 +42,26 @@ def _tensorboard(out: str, _: dict[str, Any]) -> Iterator[Track]:
         folder = stack.enter_context(TemporaryDirectory(prefix="trygon-")) if is_remote(place) else place
         writer = SummaryWriter(folder)
 
+        due = time.monotonic() + _COPY_S
+
+        def copy() -> None:
+            for path in Path(folder).iterdir() if is_remote(place) else ():
+                copy_file(path, join(place, path.name))
+
         def track(line: dict[str, Any]) -> None:
+            nonlocal due
             for name, value in _figures(line).items():
                 writer.add_scalar(name, value, line["step"])
+            if time.monotonic() > due:
+                writer.flush()
+                copy()
+                due = time.monotonic() + _COPY_S
 
         try:
             yield track
         finally:
             writer.close()
-            if is_remote(place):
-                for path in Path(folder).iterdir():
-                    copy_file(path, join(place, path.name))
+            copy()
 
 
 @contextmanager

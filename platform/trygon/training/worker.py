@@ -2,8 +2,6 @@
 
 import os
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,22 +13,21 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from ray.util.metrics import Gauge
 from torch import Tensor
 
 from trygon.data.ingest import Preparation, draw_step_text_type, stream
 from trygon.data.mixing import Samples, ahead, mixed_batches
 from trygon.data.row_groups import kept_row_groups
-from trygon.errors import LastingError, TrygonError, UserError
+from trygon.errors import LastingError, UserError
 from trygon.models.model import Model, load_model
-from trygon.storage import exists, read_bytes, stable_id, write_text
-from trygon.training.checkpoint import Position, is_whole, load_state, save_state, state_of
+from trygon.storage import stable_id
+from trygon.training.checkpoint import Position, load_state
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import gather, loss_of_guessing
 from trygon.training.plan import Leg, Plan, shares
+from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
-from trygon.training.validation import VALIDATION_S, pending_of
 
 _DIVERGED = 2.0
 """A loss this many times what it was at its best is on its way to nowhere."""
@@ -138,7 +135,7 @@ def _run(
     preparation = preparation_of(learner.model, settings)
     batches = ahead(batches_of(plan, settings, preparation, position.leg, rank, world_size))
     figures = Figures(learner.model.device, settings.batch_size)
-    saved, best, gauges = time.monotonic(), position.best_loss, Gauges()
+    saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank)
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
@@ -152,7 +149,7 @@ def _run(
         if last or _agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes, learner):
             if log:
                 log.save()
-            _report(learner, position, rank, wait=last)
+            reports.hand_over(position, wait=last)
             saved = time.monotonic()
 
 
@@ -189,7 +186,7 @@ def check_broken(num_broken: float, leg: Leg, settings: TrainSettings) -> None:
 
 def _steps(
     leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
-    log: MetricsFile | None, gauges: "Gauges",
+    log: MetricsFile | None, gauges: Gauges,
 ) -> Iterator[tuple[float, float]]:  # fmt: skip
     """The loss of each step of a leg, and how many of its pictures are broken."""
     settings = learner.settings
@@ -223,64 +220,3 @@ def _agreed(mine: bool, learner: Learner) -> bool:
     answer = torch.tensor(int(mine), device=learner.model.device)
     dist.broadcast(answer, 0)
     return bool(answer)
-
-
-def _report(learner: Learner, position: Position, rank: int, wait: bool) -> None:
-    """Hand over a checkpoint: written on this machine now, brought to its place while training goes on."""
-    state = state_of(learner, position)
-    metrics = {"leg": position.leg, "step": position.step}
-    mode = ray.train.CheckpointUploadMode.SYNC if wait else ray.train.CheckpointUploadMode.ASYNC
-    name = f"leg-{position.leg:06d}"
-    if rank:
-        ray.train.report(metrics, checkpoint_dir_name=name, checkpoint_upload_mode=mode)
-        return
-    folder = Path(tempfile.mkdtemp(prefix="trygon-"))
-    try:
-        save_state(folder, state)
-        ray.train.report(
-            metrics,
-            ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=name,
-            checkpoint_upload_fn=_upload,
-            checkpoint_upload_mode=mode,
-            delete_local_checkpoint_after_upload=True,
-            validation=validates(learner.settings, last=wait),
-        )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def validates(settings: TrainSettings, last: bool) -> bool:
-    """Whether a checkpoint is measured: where none waits for that, and the last one always. Measuring may take longer
-    than training to the next checkpoint."""
-    if not settings.validation_samples:
-        return False
-    pending = pending_of(settings.validation)
-    if not last and exists(pending) and time.time() - float(read_bytes(pending)) < VALIDATION_S:
-        return False
-    write_text(pending, str(time.time()))
-    return True
-
-
-def _upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-    """Bring a checkpoint to its place and read it back: an older one is only removed for one that is whole."""
-    storage: Any = ray.train.get_context().get_storage()
-    there = storage.persist_current_checkpoint(checkpoint, name)
-    with there.as_directory() as folder:
-        if not is_whole(folder):
-            raise TrygonError(f"the checkpoint {name} did not arrive whole")
-    return there
-
-
-class Gauges:
-    """The figures of the latest step on Ray's own Prometheus endpoint, as `ray_trygon_train_…`."""
-
-    def __init__(self) -> None:
-        self._gauges: dict[str, Gauge] = {}
-
-    def show(self, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            if name not in self._gauges:
-                self._gauges[name] = Gauge(f"trygon_train_{name}", f"{name} of the latest training step")
-            self._gauges[name].set(value)
