@@ -274,6 +274,7 @@ def test_another_run_starts_from_what_one_had_come_to(tiny: Path, tmp_path: Path
     (states[1] / "state.pt").write_text("half of it")
     write_json(run / "config.json", {"initial": {"model": str(tiny)}})
     checkpoint = unfinished_run(str(run))
+    assert checkpoint
     assert checkpoint == str(states[0])
     assert write_checkpoint_model(tmp_path / "model", str(run), checkpoint) == 4
     loaded = load_model(tmp_path / "model", "cpu").net.state_dict()

@@ -76,6 +76,5 @@ def keep_row_groups(place: str, paths: Sequence[str], sources: Mapping[str, floa
 def kept_row_groups(place: str, paths: Sequence[str]) -> list[RowGroup]:
     """What `keep_row_groups` wrote."""
     with open_input(place) as file:
-        table = pq.read_table(file)
-    numbers = zip(*(table[name].to_pylist() for name in ("shard", "index", "num_rows")), strict=True)
-    return [RowGroup(paths[shard], index, num_rows) for shard, index, num_rows in numbers]
+        rows = pq.read_table(file).to_pylist()
+    return [RowGroup(paths[int(row["shard"])], row["index"], row["num_rows"]) for row in rows]

@@ -20,14 +20,14 @@ from trygon.data.ingest import READER_CPUS
 from trygon.data.row_groups import keep_row_groups
 from trygon.errors import LastingError, TrygonError, UserError
 from trygon.lease import Hold, LostError
-from trygon.storage import is_remote, join, open_input
+from trygon.storage import is_remote, join, open_input, remove_file
 from trygon.training.checkpoint import BrokenError, is_whole
 from trygon.training.checkpoints import RUN, forget_latest, latest_checkpoint, remove_orphans
 from trygon.training.endurance import Endurance
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
 from trygon.training.settings import TrainSettings
-from trygon.training.validation import VALIDATION_S, validate
+from trygon.training.validation import VALIDATION_S, pending_of, validate
 from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
@@ -65,6 +65,7 @@ def fit(
             f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
             "lower --batch-size"
         )
+    remove_file(pending_of(settings.validation))  # of a run that was killed while it measured
     os.environ.setdefault(TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S, _SHUTDOWN_S)
     storage = join(out, "checkpoints")
     place = join(storage, RUN)
