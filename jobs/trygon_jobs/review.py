@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from trygon.archive.run import Run
     from trygon.lease import Hold
     from trygon.review.columns import Columns
-    from trygon.review.pictures import Pictures
     from trygon.review.server import Review
     from trygon.taxonomy.tree import TaxonTree
 
@@ -44,13 +43,11 @@ def main(config: Annotated[ReviewConfig, Parameter(name="*")]) -> None:
     """Confirm or correct a run's names in a browser, event by event, until Ctrl-C."""
     from trygon.archive.run import Run
     from trygon.review.columns import Columns
-    from trygon.review.pictures import Pictures
 
     run = Run.open(config.run)
     columns = Columns.of(run)
-    pictures = Pictures.of(run, columns, config.archive)
     if config.examples:
-        _write_examples(config, run, columns, pictures, config.examples)
+        _write_examples(config, run, columns, config.examples)
         return
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
@@ -59,7 +56,7 @@ def main(config: Annotated[ReviewConfig, Parameter(name="*")]) -> None:
     with writing_to(config.run, "run folder"):
         try:
             with only_writer(config.run) as hold:
-                _serve(config, _review(config, run, columns, pictures, hold))
+                _serve(config, _review(config, run, columns, hold))
         except LostError:
             raise
         except UserError as error:
@@ -69,18 +66,20 @@ def main(config: Annotated[ReviewConfig, Parameter(name="*")]) -> None:
             raise UserError(message) from error
 
 
-def _review(config: ReviewConfig, run: "Run", columns: "Columns", pictures: "Pictures", hold: "Hold") -> "Review":
+def _review(config: ReviewConfig, run: "Run", columns: "Columns", hold: "Hold") -> "Review":
     import getpass
 
     from trygon.archive.reviews import ReviewLog, read_reviews
     from trygon.archive.search import RunSearch
     from trygon.review.desk import Desk
+    from trygon.review.pictures import Pictures
     from trygon.review.server import About, Review
     from trygon.review.taxa import TaxonSearch
     from trygon.storage import name_of
 
     taxa = TaxonSearch(_tree(config, run))
     desk = Desk(columns, read_reviews(config.run).to_pylist(), taxa, ReviewLog(config.run, hold))
+    pictures = Pictures.of(run, columns, config.archive, desk.said)
     about = About(
         title=name_of(run.config["archive"].split("?")[0].rstrip("/")),
         reviewer=config.by or getpass.getuser(),
@@ -146,13 +145,16 @@ def _open(address: str) -> None:
         webbrowser.open(address)
 
 
-def _write_examples(config: ReviewConfig, run: "Run", columns: "Columns", pictures: "Pictures", out: Path) -> None:
+def _write_examples(config: ReviewConfig, run: "Run", columns: "Columns", out: Path) -> None:
     from trygon.disk import writing_to
     from trygon.errors import UserError
     from trygon.review.examples import write_examples
+    from trygon.review.pictures import Pictures
 
+    pictures = Pictures.of(run, columns, config.archive)
     with writing_to(out, "--examples"):
-        num, num_taxa, unread = write_examples(run, columns, pictures, out, config.examples_per_taxon)
-    if not num:
+        num, num_taxa, left_out = write_examples(run, columns, pictures, out, config.examples_per_taxon)
+    if not num and not left_out:
         raise UserError(f"nobody named an animal in {config.run} yet: `trygon review {config.run}` first")
-    print(f"{num} pictures of {num_taxa} taxa: {out}" + (f"; {unread} frames could not be read" if unread else ""))
+    missing = f"; {left_out} could not be read, or are hidden as people" if left_out else ""
+    print(f"{num} pictures of {num_taxa} taxa: {out}{missing}")

@@ -262,15 +262,15 @@ def test_examples_are_crops_of_what_people_named(run: Run, tmp_path: Path) -> No
     for event in _events(desk)[:3]:
         desk.confirm(int(event["id"]), "Ana", event["version"])
     columns, again = Columns.of(run), Run.open(run.folder)
-    num, num_taxa, unread = write_examples(again, columns, Pictures.of(run, columns), tmp_path / "examples", 2)
-    assert (num, num_taxa, unread) == (4, 2, 0)
+    num, num_taxa, left_out = write_examples(again, columns, Pictures.of(run, columns), tmp_path / "examples", 2)
+    assert (num, num_taxa, left_out) == (4, 2, 0)
     assert {path.parent.name for path in tmp_path.glob("examples/*/*.jpg")} == {"Vulpes vulpes", "Capreolus capreolus"}
 
 
 @pytest.fixture
 def client(run: Run) -> Iterator[TestClient]:
     desk = _desk(run)
-    pictures = Pictures.of(run, desk.columns)
+    pictures = Pictures.of(run, desk.columns, said=desk.said)
     review = Review(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
     with TestClient(application(review, "secret", 80), base_url="http://127.0.0.1:80") as client:
         client.headers.update(HOST)

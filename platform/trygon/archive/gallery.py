@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from trygon.archive.listing import Archive
-from trygon.archive.pictures import PERSON, People, output_picture
+from trygon.archive.pictures import People, output_picture
 from trygon.archive.run import Run
 from trygon.archive.statistics import KEY
 from trygon.data.images import encode_jpeg
@@ -39,6 +39,12 @@ FROM surest QUALIFY place <= {{most}} OR doubtful <= {{few}}
 ORDER BY key, sure DESC, media_id
 """
 _IN = "media_id IN (SELECT media_id FROM chosen)"
+# A box that counts no more keeps the type that it was predicted: calling it nothing shows nobody.
+_BOXES = f"""
+SELECT detections.*, coalesce(observations.type, predictions.type) AS type
+FROM detections LEFT JOIN predictions USING (detection_id) LEFT JOIN observations USING (detection_id)
+WHERE detections.{_IN}
+"""
 
 
 def choose(run: Run, keys: Sequence[str]) -> dict[str, list[int]]:
@@ -72,13 +78,11 @@ def write_pictures(run: Run, archive: Archive, ids: Iterable[int], folder: Path)
     media = {row["media_id"]: row for row in run.rows(f"FROM media WHERE {_IN}", chosen=chosen)}
     boxes: dict[int, list[dict[str, Any]]] = {media_id: [] for media_id in media}
     animals: dict[int, list[dict[str, Any]]] = {media_id: [] for media_id in media}
-    for row in run.rows(f"SELECT * FROM detections WHERE {_IN}", chosen=chosen):
+    for row in run.rows(_BOXES, chosen=chosen):
         boxes[row["media_id"]].append(row)
     seen = f"SELECT {KEY} AS key, * FROM sightings WHERE detection_id IS NOT NULL AND {_IN} ORDER BY confidence DESC"
     for row in run.rows(seen, chosen=chosen):
         animals[row["media_id"]].append(row)
-        if row["type"] == "human":  # as somebody may have said
-            boxes[row["media_id"]].append(row | {"category": PERSON})
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     people = People(run.config["people"])
 

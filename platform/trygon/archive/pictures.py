@@ -1,6 +1,7 @@
 """Frames as people get to see them: every picture that leaves a run goes through here, so that no person does.
 
-Boxes are rows of DETECTION. What the detector took for something else than a person is shown.
+Boxes are rows of DETECTION with the `type` of OBSERVATION that they were given, by a reviewer where there was one.
+What nobody took for a person is shown.
 """
 
 import math
@@ -41,13 +42,13 @@ def output_picture(
 ) -> Image.Image | None:
     """The frame of a row of MEDIA, upright RGB, its shorter side at least `min_side` pixels where it has them.
 
-    `boxes` are all of that file; those of other frames of a video are passed over. A video shows the frame of that
-    number, without one the first that was looked at. None where the archive does not give it any more, or a person is
-    withheld. Raises `TrygonError` where S3 does not answer.
+    `boxes` are all of that file; those of other frames of a video are passed over, and one without a number is in all
+    of them. A video shows the frame of that number, without one the first that was looked at. None where the archive
+    does not give it any more, or a person is withheld. Raises `TrygonError` where S3 does not answer.
     """
     if media["kind"] == "video" and frame_number is None:
         frame_number = next(iter(media["frames"] or ()), 0)
-    persons = [box for box in boxes if box["category"] == PERSON and box.get("frame_number") == frame_number]
+    persons = [box for box in boxes if is_person(box) and box.get("frame_number") in (None, frame_number)]
     if persons and people is People.WITHHOLD:
         return None
     try:
@@ -61,6 +62,11 @@ def output_picture(
         for box in persons:
             _blur(image, box)
     return image
+
+
+def is_person(box: Mapping[str, Any]) -> bool:
+    """Whether a box is taken for a person: by the detector, whatever it was called after, or as its type says."""
+    return box["category"] == PERSON or box.get("type") == "human"
 
 
 def _decoded(data: bytes, media: Mapping[str, Any], min_side: int) -> Image.Image:

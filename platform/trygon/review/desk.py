@@ -54,8 +54,8 @@ class Desk:
 
     def __init__(self, columns: Columns, reviews: Iterable[Review], taxa: TaxonSearch, log: ReviewLog) -> None:
         self.columns, self.taxa, self._log = columns, taxa, log
-        self._said = Said(reviews)
-        self._queue = Queue(columns, self._said)
+        self.said = Said(reviews)
+        self._queue = Queue(columns, self.said)
         self._mutex = threading.RLock()
 
     def page(self, view: View, after: int = -1, limit: int = 10, back: bool = False) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class Desk:
     def undo(self, review_ids: Sequence[str], by: str) -> list[Review]:
         """Take reviews back; those taken back already are passed over."""
         with self._mutex:
-            standing = [said for one in review_ids if (said := self._said.standing(one))]
+            standing = [said for one in review_ids if (said := self.said.standing(one))]
             about = {"reviewed_by": by, "reviewed_at": _now()}
             undoing = [{"review_id": uuid4().hex, "undoes": said["review_id"]} | about for said in standing]
             self._write(undoing)
@@ -288,7 +288,7 @@ class Desk:
         if reviews:
             self._log.append(reviews)
         for review in reviews:
-            self._queue.refresh(self._said.add(review))
+            self._queue.refresh(self.said.add(review))
         return reviews
 
     def _require_version(self, event_id: int, version: str) -> None:

@@ -16,27 +16,29 @@ _ILLEGAL = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 def write_examples(run: Run, columns: Columns, pictures: Pictures, out: Path, per_taxon: int) -> tuple[int, int, int]:
     """Write crops of animals that a person named as `out/SCIENTIFIC NAME/OBSERVATION.jpg`.
 
-    At most `per_taxon` of each, spread over its events. How many crops and taxa were written, and how many frames
-    could not be read.
+    At most `per_taxon` of each, spread over its events. How many crops and taxa were written, and how many were left
+    out: their frames cannot be read or are withheld, or they are hidden as people.
     """
     chosen = _choose(run, per_taxon)
-    written, unread = 0, 0
+    written, left_out = 0, 0
     taxa: set[str] = set()
     for name, observation_id in chosen:
         at = columns.observation_ids.position(observation_id)
         if at is None:
             continue
         try:
-            data = encode_jpeg(pictures.cut_out(at, _SIDE), 92)
+            image = pictures.example(at, _SIDE)
         except OSError:
-            unread += 1
+            image = None
+        if image is None:
+            left_out += 1
             continue
         folder = out / name.translate(_ILLEGAL)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{observation_id}.jpg").write_bytes(data)
+        (folder / f"{observation_id}.jpg").write_bytes(encode_jpeg(image, 92))
         written += 1
         taxa.add(name)
-    return written, len(taxa), unread
+    return written, len(taxa), left_out
 
 
 def _choose(run: Run, per_taxon: int) -> list[tuple[str, int]]:

@@ -1,6 +1,6 @@
 """Frames and crops as small JPEGs for a page, read from the archive when they are asked for, and kept for a while.
 
-What happens to people in them is the run's choice. Knows nothing of HTTP or reviews.
+What happens to people in them is the run's choice; who is one, the run and the reviewers say. Knows nothing of HTTP.
 """
 
 import threading
@@ -13,10 +13,12 @@ from PIL import Image
 
 from trygon.archive.detection import Box, crop
 from trygon.archive.listing import Archive
-from trygon.archive.pictures import PERSON, People, output_picture
+from trygon.archive.pictures import PERSON, People, is_person, output_picture
+from trygon.archive.reviews import read_reviews
 from trygon.archive.run import Run
 from trygon.data.images import encode_jpeg
 from trygon.review.columns import Columns
+from trygon.review.said import Said
 
 WIDTHS = (240, 960, 1920)
 """Of frames, in pixels: what pages ask for is rounded up to one of these, so that few are kept of each."""
@@ -26,72 +28,101 @@ _AT_ONCE = 3
 """Pictures that are decoded at the same time: a big one takes 100 MB meanwhile."""
 
 _QUALITY = 82
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
+_Key = tuple[str, int, int | None, int, tuple[int, ...]]
+"""Frame or crop, its id, the number of the frame, the width, and the people that are hidden: all that it shows."""
+
+_Persons = dict[int, dict[str, Any]]
 
 
 class Pictures:
     """Reads an archive's frames. Safe to be called from several threads."""
 
-    def __init__(self, columns: Columns, archive: Archive, people: People) -> None:
-        self._columns, self._archive, self._people = columns, archive, people
-        self._kept: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+    def __init__(self, columns: Columns, archive: Archive, people: People, said: Said) -> None:
+        self._columns, self._archive, self._people, self._said = columns, archive, people, said
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
         self._num_bytes = 0
         self._mutex = threading.Lock()
         self._slots = threading.Semaphore(_AT_ONCE)
 
     @classmethod
-    def of(cls, run: Run, columns: Columns, archive: str | None = None) -> "Pictures":
-        """Of a run, whose frames may lie elsewhere by now."""
+    def of(cls, run: Run, columns: Columns, archive: str | None = None, said: Said | None = None) -> "Pictures":
+        """Of a run, whose frames may lie elsewhere by now. `said` are its reviews as they come; else those so far."""
         frames = Archive.of(archive or run.config["archive"], run.config["images"], run.folder)
-        return cls(columns, frames, People(run.config["people"]))
+        said = said or Said(read_reviews(run.folder).to_pylist())
+        return cls(columns, frames, People(run.config["people"]), said)
 
-    def frame(self, media_id: int, width: int) -> bytes:
-        """A frame as JPEG. `LookupError` where the run has none of that id; `OSError` where it cannot be read, or
-        is withheld for the people in it."""
-        at = self._columns.media_ids.position(media_id)
-        if at is None:
+    def frame(self, media_id: int, width: int, number: int | None = None) -> bytes:
+        """A frame as JPEG, of a video the one of that number, else the first that was looked at.
+
+        `LookupError` where the run has none such; `OSError` where it cannot be read, or is withheld for the people in
+        it.
+        """
+        media = self._columns.media_ids.position(media_id)
+        if media is None:
             raise LookupError(media_id)
+        numbers = self._columns.frame_numbers(media)
+        number = numbers[0] if number is None else number
+        if number not in numbers:
+            raise LookupError(number)
         width = next((each for each in WIDTHS if width <= each), WIDTHS[-1])
-        return self._once(("frame", media_id, width), lambda: _sized(self._read(at, width), width))
+        persons = self._persons(media)
+        key = ("frame", media_id, number, width, tuple(persons))
+        return self._once(key, lambda: _sized(self._read(media, number, persons, width), width))
 
     def crop(self, observation_id: int, side: int = 240) -> bytes:
         """What an observation's box shows, or its frame where it has none. Raises what `frame` raises."""
         at = self._columns.observation_ids.position(observation_id)
         if at is None:
             raise LookupError(observation_id)
+        persons = self._persons(int(self._columns.media_M[at]))
+        key = ("crop", observation_id, None, side, tuple(persons))
+        return self._once(key, lambda: _sized(self._cut_out(at, persons, side), side))
 
-        def cut() -> Image.Image:
-            return _sized(self.cut_out(at, side), side)
+    def example(self, at: int, side: int) -> Image.Image | None:
+        """The crop of an observation, from a frame that is read at a scale where it has about `side` pixels; None
+        where what it shows is hidden. Raises `OSError` as `frame` does."""
+        persons = self._persons(int(self._columns.media_M[at]))
+        if at in persons and self._people is not People.SHOW:
+            return None
+        return self._cut_out(at, persons, side)
 
-        return self._once(("crop", observation_id, side), cut)
-
-    def cut_out(self, at: int, side: int) -> Image.Image:
-        """The crop of an observation, from a frame that is read at a scale where it has about `side` pixels."""
+    def _cut_out(self, at: int, persons: _Persons, side: int) -> Image.Image:
         left, top, width, height = self._columns.box_M4[at].tolist()
-        media = int(self._columns.media_M[at])
+        media, number = int(self._columns.media_M[at]), int(self._columns.frame_M[at])
+        of_video = None if number < 0 else number
         if np.isnan(left):
-            return self._read(media, side)
-        image = self._read(media, round(side / max(width, height, 0.05)))
+            return self._read(media, of_video, persons, side)
+        image = self._read(media, of_video, persons, round(side / max(width, height, 0.05)))
         return crop(image, Box(left, top, width, height, 1.0, "animal"))
 
-    def _read(self, media: int, side: int) -> Image.Image:
+    def _read(self, media: int, number: int | None, persons: _Persons, side: int) -> Image.Image:
         """A frame of at least so many pixels on its shorter side, or as many as it has."""
-        row, boxes = self._columns.media_row(media), self._boxes(media)
-        image = output_picture(self._archive, row, boxes, self._people, side)
+        row = self._columns.media_row(media)
+        image = output_picture(self._archive, row, persons.values(), self._people, side, number)
         if image is None:
             raise FileNotFoundError(row["path"])
         return image
 
-    def _boxes(self, media: int) -> list[dict[str, Any]]:
-        """A frame's boxes, as `output_picture` takes them."""
-        rows = np.flatnonzero((self._columns.media_M == media) & ~np.isnan(self._columns.box_M4[:, 0]))
-        kinds = self._columns.table["type"].take(rows).to_pylist()
-        return [
-            dict(zip(("x", "y", "width", "height"), self._columns.box_M4[at].tolist(), strict=True))
-            | {"category": PERSON if kind == "human" else kind}
-            for at, kind in zip(rows, kinds, strict=True)
-        ]
+    def _persons(self, media: int) -> _Persons:
+        """The people in a file as boxes that `output_picture` takes, by their observations. A file that somebody says
+        shows one, where no box is, is hidden as a whole."""
+        columns, found = self._columns, {}
+        for at in np.flatnonzero(columns.media_M == media).tolist():
+            number, sides = int(columns.frame_M[at]), columns.box_M4[at].tolist()
+            box = dict(zip(("x", "y", "width", "height"), _WHOLE if np.isnan(sides[0]) else sides, strict=True))
+            box |= {"category": PERSON if columns.person_M[at] else "", "type": self._type(at)}
+            if is_person(box):
+                found[at] = box | {"frame_number": None if number < 0 else number}
+        return found
 
-    def _once(self, key: tuple[str, int, int], make: Callable[[], Image.Image]) -> bytes:
+    def _type(self, at: int) -> str:
+        """What an observation is called. One that a reviewer calls nothing keeps the type that it was predicted: that
+        shows nobody."""
+        said = self._said.of(self._columns.table["observation_id"][at].as_py())
+        return said["type"] if said and said["type"] != "blank" else self._columns.table["type"][at].as_py()
+
+    def _once(self, key: _Key, make: Callable[[], Image.Image]) -> bytes:
         with self._mutex:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -4,6 +4,7 @@ Whoever opens it has to know the token, which the first address holds and a cook
 than the loopback's are refused, so that no page of the network's can talk to it. Knows nothing of a run's files.
 """
 
+import hashlib
 import hmac
 import json
 import threading
@@ -124,6 +125,8 @@ class _Asked:
     id: int
     query: dict[str, str]
     body: dict[str, Any]
+    etag: str
+    """Of the picture that the browser has."""
 
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -135,7 +138,8 @@ def _answer(function: Callable[[_Asked], Any]) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             body = await _body(request) if request.method == "POST" else {}
-            asked = _Asked(min(request.path_params.get("id", 0), _LARGEST), dict(request.query_params), body)
+            id_, etag = request.path_params.get("id", 0), request.headers.get("if-none-match", "")
+            asked = _Asked(min(id_, _LARGEST), dict(request.query_params), body, etag)
             result = await run_in_threadpool(function, asked)
         except Overtaken as error:
             return _problem(409, str(error))
@@ -215,10 +219,12 @@ class _Api:
         return self._desk.taxa.find(asked.query.get("q", ""))
 
     def frame(self, asked: _Asked) -> Response:
-        return _jpeg(self._pictures.frame(asked.id, int(_number(asked.query.get("width", "960"), 1, 10_000))))
+        width = int(_number(asked.query.get("width", "960"), 1, 10_000))
+        number = int(_number(asked.query["number"], 0, 2**31)) if "number" in asked.query else None
+        return _jpeg(asked, self._pictures.frame(asked.id, width, number))
 
     def crop(self, asked: _Asked) -> Response:
-        return _jpeg(self._pictures.crop(asked.id))
+        return _jpeg(asked, self._pictures.crop(asked.id))
 
     def alike(self, asked: _Asked) -> list[dict[str, Any]]:
         """Observations of other events that look like one, best first."""
@@ -268,8 +274,15 @@ class _Api:
         return Word(by, kind, names, count, _one_of(body, "life_stage", LIFE_STAGES), _one_of(body, "sex", SEXES))
 
 
-def _jpeg(data: bytes) -> Response:
-    return Response(data, media_type="image/jpeg", headers=_HEADERS | {"Cache-Control": "private, max-age=3600"})
+def _jpeg(asked: _Asked, data: bytes) -> Response:
+    """A picture, which the browser asks for again each time: somebody may have said since that it shows a person."""
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = _HEADERS | {"Cache-Control": "private, no-cache", "ETag": etag}
+    return (
+        Response(status_code=304, headers=headers)
+        if asked.etag == etag
+        else Response(data, 200, headers, "image/jpeg")
+    )
 
 
 def _number(text: str, least: float, most: float) -> float:

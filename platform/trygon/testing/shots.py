@@ -19,7 +19,8 @@ from trygon.taxonomy.taxon import RANKS, Taxon
 
 @dataclass(frozen=True)
 class Seen:
-    """A detection and what it was called. `box` is left, top, width, height in 0..1."""
+    """A detection and what it was called. `box` is left, top, width, height in 0..1; `category` the detector's, where
+    it is not that of the type; `frame_number` that of a video."""
 
     type: str = "animal"
     taxon: Taxon | None = None
@@ -28,6 +29,7 @@ class Seen:
     box: tuple[float, float, float, float] = (0.25, 0.25, 0.5, 0.5)
     decided_by: str = "classifier"
     set_aside: str | None = None
+    category: str | None = None
     frame_number: int | None = None
 
 
@@ -102,7 +104,8 @@ def _observe(
     for number, seen in enumerate(shot.seen):
         detection_id = stable_id("detection", str(media_id), str(number))
         place = dict(zip(("x", "y", "width", "height"), seen.box, strict=True))
-        about = {"detection_id": detection_id, "media_id": media_id, "category": _CATEGORIES[seen.type]}
+        about = {"detection_id": detection_id, "media_id": media_id, "frame_number": seen.frame_number}
+        about["category"] = seen.category or _CATEGORIES[seen.type]
         boxes.append(about | place | {"confidence": seen.confidence})
         row = of_frame | {"observation_id": stable_id("observation", str(detection_id)), "detection_id": detection_id}
         row |= {"type": seen.type, "decided_by": seen.decided_by, "set_aside": seen.set_aside}
