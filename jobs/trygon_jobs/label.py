@@ -161,11 +161,13 @@ def _label_missing(config: LabelConfig, work: "Work", listing: "Listing", hold: 
     from trygon.archive.parts import Parts
     from trygon.archive.planning import plan_missing
     from trygon.archive.sessions import record
+    from trygon.schemas import PASSING
     from trygon_jobs.estimate import estimate
 
     parts = Parts(config.out, hold)
     parts.clean()
-    plan = plan_missing(parts, listing, config.part_size, _comparing(work.archive))
+    again = PASSING if config.retry_failed else ()
+    plan = plan_missing(parts, listing, config.part_size, _comparing(work.archive), again)
     if plan.sizes:
         estimate(config.out, config.price_per_hour, listing.num_files, plan.num_files, plan.num_bytes)
         with record(config.out, hold) as session:
@@ -330,6 +332,7 @@ def _media(out: str, listing: "Listing", deployments: "pa.Table", hold: "Hold") 
 def _tell(out: str, done: bool) -> None:
     """What is there now, read back from the files."""
     from trygon.archive.run import Run
+    from trygon.schemas import PASSING
     from trygon.storage import join
 
     summary = Run.open(out).summary
@@ -350,4 +353,8 @@ def _tell(out: str, done: bool) -> None:
         again = summary["num_redone"]
         share = 100 * again / max(1, summary["num_files"])
         print(f"{again} images were done twice, as a session ended before they were committed ({share:.1f} %)")
+    passing = {reason: num for reason, num in summary["failures"].items() if reason in PASSING}
+    if passing:
+        reasons = ", ".join(f"{reason} {num}" for reason, num in passing.items())
+        print(f"--retry-failed tries {sum(passing.values())} files again that could not be read ({reasons})")
     print(f"look at {join(out, 'report', 'index.html')}; Camtrap DP in {join(out, 'export', 'camtrap-dp')}")

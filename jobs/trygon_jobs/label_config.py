@@ -79,6 +79,9 @@ class LabelConfig(JobConfig):
     """Workers that hold the networks; 0 fits the machine or the cluster."""
     file_timeout: float = Field(300, gt=0)
     """Seconds that a file may take to be read and decoded; one that takes longer is a row with that reason."""
+    retry_failed: bool = False
+    """Try files again that could not be read for a reason that may have passed: unreadable, vanished, denied, s3_error
+    or timeout. Without it they are left as they are."""
     label_truncated: bool = False
     """Label what can be seen of files that were cut off, too; their rows say how much that is."""
     people: Literal["show", "blur", "withhold"] = "blur"
@@ -120,6 +123,7 @@ class LabelConfig(JobConfig):
             "detector": detector if detector in (None, "none") else absolute(detector),
             "deployments": deployments.absolute() if deployments else None,
             "examples": tuple(map(absolute, self.examples)),
+            "retry_failed": False,  # of one command, not of the run
             **{name: absolute(place) for name in ("names", "checklist", "from_run") if (place := getattr(self, name))},
         }
         return self.model_copy(update=paths)

@@ -125,6 +125,9 @@ FAILURES = {
 }
 """Why a file of an archive has no frame, in words that tables count."""
 
+PASSING = ("unreadable", "vanished", "denied", "s3_error", "timeout")
+"""Those of FAILURES whose reason may be gone by the next time, while the file is the same."""
+
 DEPLOYMENT = pa.schema(
     [
         pa.field("deployment", pa.string(), nullable=False),

@@ -133,11 +133,17 @@ def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> No
     words += ["--num-workers", "1", "--part-size", "4", "--confidence-floor", "0.2"]
     faults = [Fault(kind, 10) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
     faults += [Fault(kind, 7, ("GET",)) for kind in (Kind.TRUNCATE, Kind.DROP_ANSWER, Kind.SLOW)]
-    with FaultyS3(os.environ["AWS_ENDPOINT_URL"], faults) as faulty, using(faulty.address):
+    refused = Fault(Kind.DENY, 1, ("GET",), "archive/b/100EK113/IMG_0001.JPG")
+    with FaultyS3(os.environ["AWS_ENDPOINT_URL"], [refused, *faults]) as faulty, using(faulty.address):
         result = _trygon(place, *words)
         assert result.returncode == 0, result.stderr
-    assert len(faulty.met) == len(faults)
+    assert len(faulty.met) == 1 + len(faults)
+    assert f"{num_files} images of 3 cameras: 7 with animals, 4 blank, 4 could not be read" in result.stdout
+    assert "--retry-failed tries 1 files again that could not be read (denied 1)" in result.stdout
+    assert "all of it stood here already" in _trygon(place, *words).stdout
+    result = _trygon(place, *words, "--retry-failed")
     assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
+    assert "--retry-failed" not in result.stdout
     run = Run.open(out)
     assert {row["path"]: row["failure"] for row in run.media.to_pylist() if row["failure"]} == BROKEN
     assert run.row("SELECT count(*) AS num FROM sightings WHERE confidence > 0")["num"] == 8

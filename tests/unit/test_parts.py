@@ -21,6 +21,7 @@ from trygon.archive.sessions import Session, bind, figures, record
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
 from trygon.lease import Hold
+from trygon.schemas import FAILURES, PASSING
 from trygon.storage import exists, is_remote, remove_file
 from trygon.testing.s3 import s3_server, using
 
@@ -137,6 +138,20 @@ def test_changed_file_is_done_again_and_touched_one_is_not(root: str) -> None:
     assert read == ["a/3.jpg"]
     parts.commit(1, [_row(touched[3], b"y")])
     assert plan_missing(parts, listing, 4, _never).sizes == []
+
+
+def test_only_what_failed_for_a_passing_reason_is_tried_again_when_asked(root: str) -> None:
+    parts, files = Parts(root), _changed(0)
+    failures = [None, "s3_error", "truncated", "timeout"]
+    rows = [_row(file) | {"failure": reason} for file, reason in zip(files, failures, strict=False)]
+    parts.commit(0, rows)
+    listing = _listing(root, files[: len(rows)])
+    assert plan_missing(parts, listing, 4, _never).sizes == []
+    assert _paths(plan_missing(parts, listing, 4, _never, PASSING)) == [[files[1].path, files[3].path]]
+    parts.commit(1, [_row(files[1]), _row(files[3]) | {"failure": "denied"}])
+    assert parts.failed(PASSING).tolist() == [files[3].media_id]
+    assert _paths(plan_missing(parts, listing, 4, _never, PASSING)) == [[files[3].path]]
+    assert set(PASSING) <= set(FAILURES)
 
 
 def test_what_was_done_again_is_there_once_and_what_is_gone_is_kept_apart(root: str) -> None:

@@ -94,6 +94,15 @@ class Parts:
             found.update(zip(wanted["media_id"].to_pylist(), wanted["digest"].to_pylist(), strict=True))
         return found
 
+    def failed(self, reasons: Sequence[str]) -> np.ndarray:
+        """Ids of the files that failed for one of these reasons when they were done last: (M,) int64."""
+        done, found = self.finished(), [np.empty(0, np.int64)]
+        for number, table in self._tables(["media_id", "failure"]):
+            is_one = np.isin(table["failure"].fill_null("").to_numpy(), reasons)
+            ids = table["media_id"].to_numpy()[is_one]
+            found.append(ids[done.part[done.find(ids)] == number])
+        return np.concatenate(found)
+
     def settle(self) -> None:
         """Take files that were done again out of the parts that hold them as they were."""
         done = self.finished()

@@ -3,7 +3,7 @@
 The plan lies in the run folder, where workers read their parts of it. In memory are some bytes a file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -52,14 +52,17 @@ class Plan:
         return join(self.folder, _FOLDER, f"{file:05d}.parquet")
 
 
-def plan_missing(parts: Parts, listing: Listing, part_size: int, read: Read) -> Plan:
-    """The files that no committed part holds as they are now, cut into new parts.
+def plan_missing(parts: Parts, listing: Listing, part_size: int, read: Read, again: Sequence[str] = ()) -> Plan:
+    """The files that no committed part holds as they are now, and those that failed for a reason that is to be tried
+    `again`, cut into new parts.
 
     The same archive and the same committed parts give the same plan. A file has changed when its size has, or its mark
     and its digest: one that was only touched or copied is read, and not done again.
     """
     folder = str(parts.folder)
     is_open = _missing_or_changed(parts, listing, read)
+    if again:
+        is_open |= np.isin(listing.numbers()[0], parts.failed(again))
     first = max(parts.numbers(), default=-1) + 1
     parts.hold.check()
     remove_tree(join(folder, _FOLDER))
