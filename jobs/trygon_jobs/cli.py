@@ -1,7 +1,8 @@
 """The command line: `trygon JOB`, its config from flags, environment and a YAML file, in that order of strength."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import cyclopts
@@ -42,8 +43,10 @@ for _job, _help in JOBS.items():
     app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help)
 
 
-def _use_config(config: Source | None) -> None:
-    """Let the jobs read their configs from the environment and, below it, from a YAML file."""
+@contextmanager
+def _config_from(config: Source | None) -> Iterator[None]:
+    """Let the jobs read their configs from the environment and, below it, from a YAML file, until the end of the
+    block."""
     sources: list[Any] = [cyclopts.config.Env("TRYGON_")]
     if config:
         content = parse(config)
@@ -52,7 +55,12 @@ def _use_config(config: Source | None) -> None:
             if "config" in content:  # it would pass as the name of the whole
                 raise UserError(f"--config {config.name}: unknown key: config")
         sources.append(cyclopts.config.Dict(content, source=config.name, use_commands_as_keys=False))
+    before = app.config
     app.config = tuple(sources)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        app.config = before  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def split_config(tokens: Sequence[str]) -> tuple[list[str], str | None]:
@@ -78,8 +86,8 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     if not tokens or tokens[0] not in JOBS or tokens[0] == "submit":
         raise UserError(f"submit: name a job after the options ({', '.join(job for job in JOBS if job != 'submit')})")
     read = read_config(config) if config else None  # once: standard input has it only once
-    _use_config(read)
-    app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
+    with _config_from(read):
+        app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
     return tokens, read.text if read else None
 
 
@@ -93,8 +101,8 @@ def _launch(
         # They belong to the job that is submitted.
         tokens = (*tokens, *(("--config", config) if config else ()), *(("--debug",) if debug else ()))
         config = None
-    _use_config(read_config(config) if config else None)
-    app(tokens, exit_on_error=False, print_error=False)
+    with _config_from(read_config(config) if config else None):
+        app(tokens, exit_on_error=False, print_error=False)
 
 
 def _problem(error: Exception) -> Exception:

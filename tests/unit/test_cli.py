@@ -40,7 +40,6 @@ def _problem(*words: str, cwd: Path, stdin: str = "", **environment: str) -> str
             patch.delenv(name)
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.setattr(app, "config", ())  # else that of the command before
         patch.setattr(sys, "argv", ["trygon", *words])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
         with pytest.raises(SystemExit) as ended:
@@ -179,6 +178,7 @@ def test_a_submitted_command_takes_its_config_along(
     Path("mine.yaml").write_text("port: 8999\n")
     monkeypatch.setattr(sys, "stdin", io.StringIO("port: 8999\n"))
     assert check_command(["demo", *words]) == (["demo"], "port: 8999\n")
+    assert not app.config, "the next command would read it"
 
 
 def test_an_output_folder_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
