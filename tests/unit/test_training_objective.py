@@ -1,6 +1,8 @@
 """The objectives: open_clip's own where it has them, and the same whatever the number of workers, pieces and tiles."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -13,7 +15,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from open_clip_train.train import train_one_epoch
 from torch.nn.functional import normalize
 
-from trygon.models.model import load_model
+from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
@@ -97,31 +99,39 @@ def _settings(folder: Path, **changes: Any) -> TrainSettings:
     return TrainSettings(initial=str(folder / "tiny"), taxa=str(folder / "taxa.parquet"), **(values | changes))
 
 
+@cache
+def _read(folder: Path) -> Model:
+    return load_model(folder / "tiny", "cpu")
+
+
+def _model(folder: Path) -> Model:
+    """The tiny model, as if it were read each time: much of reading it is making its tokenizer."""
+    return replace(_read(folder), net=deepcopy(_read(folder).net))
+
+
 def _batch(folder: Path, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
-    model = load_model(folder / "tiny", "cpu")
     generator = torch.Generator().manual_seed(1)
     image = torch.randint(0, 255, (NUM, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8, generator=generator)
-    tokens = model.tokenizer([caption(TAXA[index], TextType.TAXON_COM) for index in WHICH])
+    tokens = _read(folder).tokenizer([caption(TAXA[index], TextType.TAXON_COM) for index in WHICH])
     return {"image": image[rows], "tokens": tokens[rows], "clades": _clades(WHICH)[rows]}
 
 
 def _pairs(folder: Path, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
     """General pictures, each with a text."""
-    model = load_model(folder / "tiny", "cpu")
     generator = torch.Generator().manual_seed(2)
     image = torch.randint(0, 255, (NUM, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8, generator=generator)
-    tokens = model.tokenizer([f"{number} small boats" for number in range(NUM)])
+    tokens = _read(folder).tokenizer([f"{number} small boats" for number in range(NUM)])
     return {"image": image[rows], "tokens": tokens[rows]}
 
 
+WORLD_SIZES = (2, 3, 4)
 VARIANTS = {"whole": {}, "pieces": {"micro_batch": 1, "loss_tile": 3}}
 REPLAY: dict[str, Any] = {"replay": ("pairs.parquet",), "replay_batch_size": NUM}
 
 
 def _gradients(folder: Path, objective: str, variant: str, rows: slice, **changes: Any) -> dict[str, torch.Tensor]:
     """The loss and all gradients that a worker has after the way back."""
-    model = load_model(folder / "tiny", "cpu")
-    learner = Learner(model, _settings(folder, objective=objective, **VARIANTS[variant], **changes))
+    learner = Learner(_model(folder), _settings(folder, objective=objective, **VARIANTS[variant], **changes))
     loss, _ = learner.backward(_batch(folder, rows))
     if learner.settings.replay:
         replay_loss, _ = learner.backward(_pairs(folder, rows), replayed=True)
@@ -131,8 +141,15 @@ def _gradients(folder: Path, objective: str, variant: str, rows: slice, **change
     return {"loss": loss} | {name: getattr(it, "full_tensor", lambda it=it: it)() for name, it in found.items()}
 
 
-def _work(rank: int, world_size: int, folder: Path) -> None:
+def _work(rank: int, folder: Path) -> None:
+    """A worker of two if it is among the first two, then of three, then of four."""
     torch.set_num_threads(1)
+    for world_size in WORLD_SIZES:
+        if rank < world_size:
+            _work_among(rank, world_size, folder)
+
+
+def _work_among(rank: int, world_size: int, folder: Path) -> None:
     meet = f"file://{folder}/meet-{world_size}"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world_size)
     sizes = shares(NUM, world_size)
@@ -172,7 +189,7 @@ _CLIPPED: dict[str, Any] = {"max_gradient_norm": 0.01, "image_learning_rate": 1e
 
 def _step_in_shards(rank: int, folder: Path, rows: slice) -> None:
     """One step of two workers that share the weights, and the state that they save."""
-    learner = Learner(load_model(folder / "tiny", "cpu"), _settings(folder, sharded=True, **_CLIPPED))
+    learner = Learner(_model(folder), _settings(folder, sharded=True, **_CLIPPED))
     told = learner.step(_batch(folder, rows), 0, 10)
     state = state_of(learner, Position(1, 1))
     if rank == 0:
@@ -181,11 +198,19 @@ def _step_in_shards(rank: int, folder: Path, rows: slice) -> None:
         torch.save(told, folder / "sharded-told.pt")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_tiny_model(tmp_path / "tiny")
-    TaxonTree.from_taxa(TAXA).save(tmp_path / "taxa.parquet")
-    return tmp_path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("objectives")
+    write_tiny_model(folder / "tiny")
+    TaxonTree.from_taxa(TAXA).save(folder / "taxa.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _worked(folder: Path) -> None:
+    """What groups of workers made of it, in the folder."""
+    mp.set_forkserver_preload(["open_clip_train.train", "trygon.training.learner"])  # imported once, not by each
+    mp.start_processes(_work, (folder,), nprocs=max(WORLD_SIZES), start_method="forkserver")
 
 
 def _same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -204,9 +229,9 @@ def test_pieces_and_tiles_have_the_gradients_of_the_whole(folder: Path, objectiv
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.usefixtures("_worked")
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
 def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world_size: int) -> None:
-    mp.spawn(_work, (world_size, folder), nprocs=world_size)  # pyright: ignore[reportPrivateImportUsage]
     for objective in _objectives(world_size):
         whole = _gradients(folder, objective, "whole", slice(None))
         for variant in VARIANTS:
@@ -228,7 +253,7 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
 
 def _goes_on_alone(folder: Path) -> None:
     """What two saved in shards is what one alone would have, and goes on as that does."""
-    alone, after = (Learner(load_model(folder / "tiny", "cpu"), _settings(folder, **_CLIPPED)) for _ in range(2))
+    alone, after = (Learner(_model(folder), _settings(folder, **_CLIPPED)) for _ in range(2))
     assert torch.load(folder / "sharded-told.pt") == pytest.approx(alone.step(_batch(folder), 0, 10), rel=1e-4)
     assert load_state(folder / "sharded-state", after) == Position(1, 1)
     assert after.step(_batch(folder), 1, 10) == pytest.approx(alone.step(_batch(folder), 1, 10), rel=1e-4)
@@ -240,7 +265,7 @@ def test_what_is_replayed_adds_clips_loss_on_a_projection_of_its_own(folder: Pat
     found = _gradients(folder, "clip_taxa", "whole", slice(None), **REPLAY)
     _same(_gradients(folder, "clip_taxa", "pieces", slice(None), **REPLAY), found)
     taxa = _gradients(folder, "clip_taxa", "whole", slice(None))
-    learner = Learner(load_model(folder / "tiny", "cpu"), _settings(folder, objective="clip"))
+    learner = Learner(_model(folder), _settings(folder, objective="clip"))
     replay_loss, _ = learner.backward(_pairs(folder))
     pairs = {name: it.grad for name, it in learner.towers.named_parameters() if it.grad is not None}
     # Both projections begin as one: all that the towers share is pulled by both losses, a projection by its own.
@@ -252,7 +277,7 @@ def test_what_is_replayed_adds_clips_loss_on_a_projection_of_its_own(folder: Pat
 def test_a_step_is_the_one_of_open_clips_trainer(folder: Path) -> None:
     """The same weights, samples and settings into both: the same weights come out."""
     settings = _settings(folder, image_learning_rate=1e-3, text_learning_rate=1e-3, max_gradient_norm=1.0)
-    ours, theirs = load_model(folder / "tiny", "cpu"), load_model(folder / "tiny", "cpu")
+    ours, theirs = _model(folder), _model(folder)
     batch = _batch(folder)
     Learner(ours, settings).step(batch, 0, 1)
 
@@ -271,7 +296,7 @@ def test_a_step_is_the_one_of_open_clips_trainer(folder: Path) -> None:
         wandb=False,
     )  # fmt: skip
     train_one_epoch(net, data, ClipLoss(), 0, optimiser, None, None, None, arguments)
-    before = load_model(folder / "tiny", "cpu").net.state_dict()
+    before = _read(folder).net.state_dict()
     for name, tensor in net.state_dict().items():
         torch.testing.assert_close(ours.net.state_dict()[name], tensor, atol=1e-5, rtol=1e-5)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
