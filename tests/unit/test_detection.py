@@ -1,5 +1,6 @@
 """The geometry around the detector, and a real ONNX file with its contract."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,12 @@ from PIL import Image
 from trygon.archive.detection import Box, Detector, DetectorFile, crop, iou, letterbox, suppress
 from trygon.errors import UserError
 from trygon.testing.detectors import write_tiny_detector
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a detector: making one takes some seconds."""
+    return write_tiny_detector(tmp_path_factory.mktemp("detector")).parent
 
 
 def test_letterbox_is_top_left_on_black() -> None:
@@ -37,8 +44,8 @@ def test_crop_is_square_with_a_margin_and_within_the_frame(place: tuple[float, f
     assert cut.height == pytest.approx(min(longer, 300), abs=1)
 
 
-def test_detector_finds_the_bright_square_where_it_is(tmp_path: Path) -> None:
-    detector = Detector(DetectorFile.find(write_tiny_detector(tmp_path)), num_threads=1)
+def test_detector_finds_the_bright_square_where_it_is(written: Path) -> None:
+    detector = Detector(DetectorFile.find(written), num_threads=1)
     frame = Image.new("RGB", (800, 600), (10, 10, 10))
     frame.paste((255, 255, 255), (400, 300, 600, 450))
     blank = Image.new("RGB", (800, 600), (10, 10, 10))
@@ -51,15 +58,14 @@ def test_detector_finds_the_bright_square_where_it_is(tmp_path: Path) -> None:
     assert 0.25 <= box.confidence <= 1
 
 
-def test_folder_and_file_name_the_same_detector(tmp_path: Path) -> None:
-    path = write_tiny_detector(tmp_path)
-    assert DetectorFile.find(tmp_path).digest == DetectorFile.find(path).digest
+def test_folder_and_file_name_the_same_detector(written: Path) -> None:
+    assert DetectorFile.find(written).digest == DetectorFile.find(written / "detector.onnx").digest
 
 
-def test_missing_and_broken_detectors_are_one_line(tmp_path: Path) -> None:
+def test_missing_and_broken_detectors_are_one_line(written: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         DetectorFile.find(tmp_path / "detector.onnx")
-    path = write_tiny_detector(tmp_path)
+    path = Path(shutil.copytree(written, tmp_path, dirs_exist_ok=True), "detector.onnx")
     path.write_bytes(b"not a network")
     with pytest.raises(UserError, match="cannot be loaded"):
         Detector(DetectorFile.find(path))

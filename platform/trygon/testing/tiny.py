@@ -22,13 +22,12 @@ TINY_CONFIG: dict[str, Any] = {
 def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     """Write a model folder: two-layer towers of random weights, 32 pixels, 16 dimensions. The folder itself."""
     import torch
-    from open_clip import SimpleTokenizer
     from open_clip.model import CustomTextCLIP
 
     from trygon.models.model import save_model
 
     torch.manual_seed(seed)
-    save_model(folder, CustomTextCLIP(**TINY_CONFIG["model_cfg"]), TINY_CONFIG, SimpleTokenizer())
+    save_model(folder, CustomTextCLIP(**TINY_CONFIG["model_cfg"]), TINY_CONFIG, tokenizer=None)  # open_clip's own
     return folder
 
 
