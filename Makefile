@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(VENV)/bin/trygon demo
 
+# These wait much, for servers and for Ray to start. A file stays in one process; files with long tests come first.
 test: lint test-fast
-	$(VENV)/bin/pytest -m 'ray or slow'
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'ray or slow'
 
 test-fast: $(STAMP)
 	$(VENV)/bin/pytest -n 2 -m 'not ray and not slow'
