@@ -210,7 +210,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _worked(folder: Path) -> None:
     """What groups of workers made of it, in the folder."""
     mp.set_forkserver_preload(["open_clip_train.train", "trygon.training.learner"])  # imported once, not by each
-    mp.start_processes(_work, (folder,), nprocs=max(WORLD_SIZES), start_method="forkserver")
+    mp.start_processes(_work, (folder,), nprocs=max(WORLD_SIZES), start_method="forkserver")  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
