@@ -22,7 +22,7 @@ from trygon.schemas import EVENT_TAXON, OBSERVATION, REVIEWED
 TABLES = ("media", "detections", "observations", "events", "failures")
 """Each is a Parquet file of its name in the run folder, with the columns of `trygon.schemas`."""
 
-_MEMORY = "1GB"
+_MEMORY = "2GB"
 _TOUCHED = """
 FROM predictions WHERE media_id IN (
     SELECT media_id FROM predictions WHERE observation_id IN (SELECT unnest(observation_ids) FROM reviews)

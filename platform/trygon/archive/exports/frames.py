@@ -17,7 +17,10 @@ from trygon.taxonomy.taxon import RANKS
 
 _FRAMES = """
 SELECT sightings.*, media.* RENAME (width AS frame_width, height AS frame_height)
-FROM media LEFT JOIN (FROM sightings SELECT * EXCLUDE (path, deployment, timestamp)) AS sightings USING (media_id)
+FROM media LEFT JOIN (
+    FROM sightings
+    SELECT * EXCLUDE (path, deployment, timestamp, rank_probabilities, top_scientific, top_probability)
+) AS sightings USING (media_id)
 ORDER BY media.path, media.media_id, sightings.confidence DESC, sightings.observation_id
 """
 _TAXA = f"""
