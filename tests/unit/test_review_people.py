@@ -27,7 +27,7 @@ from trygon.testing.runs import TREE
 from trygon.testing.shots import Seen, Shot, write_run
 from trygon.testing.videos import SIZE, write_video
 
-FOX = TREE.taxa[0]
+FOX = next(taxon for taxon in TREE.taxa if taxon.common == "red fox")
 NOON = datetime(2024, 5, 31, 12)
 CLIP = {"kind": "video", "frames": [0, 10, 20], "width": SIZE[0], "height": SIZE[1]}
 

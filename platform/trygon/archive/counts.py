@@ -1,12 +1,19 @@
-"""What one event held, a row a taxon, from its observations."""
+"""What one event held, a row a taxon, from its observations, and how many of a taxon some observations show."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trygon.taxonomy.taxon import RANKS
 
 _Lineage = tuple[str, ...]
+
+
+def count_of(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many individuals some rows of one taxon show: as many as a person counted, else the largest number in one
+    frame. Frames of a video are frames of their own: `media_id`, `frame_number` and `event_count` are what is read."""
+    given = max((row["event_count"] or 0 for row in rows), default=0)
+    return given or max(Counter((row["media_id"], row["frame_number"]) for row in rows).values())
 
 
 def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -22,11 +29,10 @@ def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     groups = _groups(seen)
     best = {key: max(group, key=_weight) for key, group in groups.items()}
     stands_for = {key: _deepest(key, best) for key in best}
-    counts: dict[tuple[str, _Lineage], Counter[tuple[int, int | None]]] = defaultdict(Counter)
+    counted = defaultdict(list)
     for row in seen:
-        counts[stands_for[_key(row)]][row["media_id"], row["frame_number"]] += 1
-    given = {key: max((row["event_count"] or 0 for row in groups[key]), default=0) for key in counts}
-    found = [best[key] | {"count": given[key] or max(of_frame.values())} for key, of_frame in counts.items()]
+        counted[stands_for[_key(row)]].append(row)
+    found = [best[key] | {"count": count_of(rows)} for key, rows in counted.items()]
     return sorted(found, key=_weight, reverse=True)
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from trygon.archive.counts import count_of
 from trygon.archive.reviews import ReviewLog
 from trygon.review.columns import NAMES, Columns
 from trygon.review.queue import Queue, View
@@ -85,10 +86,7 @@ class Desk:
         with self._mutex:
             event = self.place_of(event_id)
             rows = list(self.columns.rows_of(event))
-            frames: dict[int, list[int]] = defaultdict(list)
-            for at in rows:
-                frames[int(self.columns.media_M[at])].append(at)
-            shown = list(frames.items())[first : first + MOST_FRAMES]
+            frames = self._frames(rows)
             about = self.columns.events.slice(event, 1).select(["deployment", "start", "end"]).to_pylist()[0]
             labels = self._event_labels(rows)
             return {
@@ -101,7 +99,7 @@ class Desk:
                 "labels": labels,
                 "alternatives": self._alternatives(rows, {label["scientific"] for label in labels}),
                 "lineage": self._lineage(rows),
-                "frames": [self._frame(media, found) for media, found in shown],
+                "frames": [self._frame(*frame) for frame in frames[first : first + MOST_FRAMES]],
                 "reviewed": bool(self._queue.reviewed_E()[event]),
                 "version": self._version(rows),
             }
@@ -114,14 +112,38 @@ class Desk:
             groups[int(self._queue.label_M[at])].append(at)
         labels = []
         for found in groups.values():
-            given = [said["event_count"] for at in found if (said := self._queue.word(at)) and said.get("event_count")]
-            most = max(Counter(self.columns.media_M[found].tolist()).values())
             sure = float(self.columns.probability_M[found].max())
             by = {said["reviewed_by"] for at in found if (said := self._queue.word(at))}
-            label = self._queue.label(found[0]) | {"count": max(given, default=most), "reviewed_by": sorted(by)}
+            label = self._queue.label(found[0]) | {"count": self._count(found), "reviewed_by": sorted(by)}
             labels.append(label | {"probability": None if by else sure, "num_boxes": len(found)})
         named = [label for label in labels if label["type"] != "blank"] or labels
         return sorted(named, key=lambda label: (-label["num_boxes"], label["scientific"]))
+
+    def _count(self, rows: Sequence[int]) -> int:
+        columns, word = self.columns, self._queue.word
+        return count_of(
+            [
+                {
+                    "media_id": int(columns.media_M[at]),
+                    "frame_number": int(columns.frame_M[at]),
+                    "event_count": (word(at) or {}).get("event_count"),
+                }
+                for at in rows
+            ]
+        )
+
+    def _frames(self, rows: Sequence[int]) -> list[tuple[int, int | None, list[int]]]:
+        """The frames of an event with the observations in each: of a video all that were looked at, by their numbers.
+        What is said of a whole video is in each of them."""
+        of_media: dict[int, list[int]] = defaultdict(list)
+        for at in rows:
+            of_media[int(self.columns.media_M[at])].append(at)
+        frames = []
+        for media, found in of_media.items():
+            for number in self.columns.frame_numbers(media):
+                here = [at for at in found if number is None or self.columns.frame_M[at] in (-1, number)]
+                frames.append((media, number, here))
+        return frames
 
     def _alternatives(self, rows: Sequence[int], known: set[str]) -> list[dict[str, Any]]:
         """The taxa with the largest probability over the event that are not its labels."""
@@ -148,10 +170,11 @@ class Desk:
         words = [said["review_id"] for at in rows if (said := self._queue.word(at))]
         return f"{len(words)}-{hash(tuple(words)) & 0xFFFFFFFF:08x}"
 
-    def _frame(self, media: int, found: list[int]) -> dict[str, Any]:
+    def _frame(self, media: int, number: int | None, found: list[int]) -> dict[str, Any]:
         about = self.columns.media_row(media)
         return {
             "media": str(about["media_id"]),
+            "number": number,
             "path": about["path"],
             "time": about["timestamp"].isoformat(" ") if about["timestamp"] else None,
             "width": about["width"],

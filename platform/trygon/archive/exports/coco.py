@@ -86,6 +86,8 @@ def _annotation(frame: Frame, row: dict[str, Any], ids: dict[Any, int]) -> dict[
         "sequence_level_annotation": False,
         "score": round(confidence(row), 4),
     }
+    if row["frame_number"] is not None:
+        about["frame_number"] = row["frame_number"]  # of a video
     if row["probability"] is not None:
         about["probability"] = round(row["probability"], 4)
     if row["detection_id"] is None:

@@ -4,10 +4,11 @@ Timelapse finds a row's picture by `RelativePath` and `File` as it stores them, 
 a CSV with a column that the template has not; so there are few. Source: its CsvReaderWriter.cs.
 """
 
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from trygon.archive.counts import count_of
 from trygon.archive.exports import megadetector
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.frames import Frame, Names, frames
@@ -33,8 +34,11 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
 def _row(frame: Frame, names: Names, root: str) -> dict[str, Any]:
     path = PurePosixPath(frame.media["path"])
     folder = path.parent.as_posix()
-    seen = Counter(names.of(row) or row["type"] for row in frame.sightings)
-    species, count = max(seen.items(), key=lambda item: item[1], default=("empty", None))
+    seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in frame.sightings:
+        seen[names.of(row) or row["type"]].append(row)
+    counts = ((name, count_of(rows)) for name, rows in seen.items())
+    species, count = max(counts, key=lambda item: item[1], default=("empty", None))
     return {
         "RootFolder": root,
         "File": path.name,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trygon import __version__
+from trygon.archive.counts import count_of
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.frames import Frame, frames, key_of
 from trygon.archive.exports.options import ExportOptions
@@ -99,7 +100,7 @@ def _images(run: Run, frame: Frame, options: ExportOptions) -> Iterator[dict[str
 
 def _identified(rows: list[dict[str, Any]]) -> dict[str, Any]:
     first = next((row for row in rows if row["reviewed_by"]), rows[0])
-    named = {"number_of_objects": len(rows)}
+    named = {"number_of_objects": count_of(rows)}
     named |= {"age": (first["life_stage"] or "").title(), "sex": (first["sex"] or "").title()}
     if first["reviewed_by"]:
         named["identified_by"] = first["reviewed_by"]

@@ -140,7 +140,7 @@ function best(event) {
 
 // ---- what it shows ----
 
-const pictureOf = (it, width) => `/frames/${it.media}.jpg?width=${width}`;
+const pictureOf = (it, width) => `/frames/${it.media}.jpg?width=${width}${it.number === null ? "" : `&number=${it.number}`}`;
 
 function draw() {
   drawFrame();
@@ -181,7 +181,7 @@ function drawFrame() {
   const width = it.width || 4, height = it.height || 3;
   boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
   boxes.replaceChildren(...it.observations.filter(one => one.box).flatMap(one => drawBox(one, width, height)));
-  byId("caption").textContent = `${it.path}${it.time ? ` · ${it.time}` : ""}`;
+  byId("caption").textContent = `${it.path}${it.number === null ? "" : `, frame ${it.number}`}${it.time ? ` · ${it.time}` : ""}`;
 }
 
 function drawBox(one, width, height) {
