@@ -56,6 +56,13 @@ def test_coco_camera_traps_gives_times_locations_and_sequences(tmp_path: Path) -
     assert num_ignored == 3  # the list itself and the files that it does not name
 
 
+def test_a_list_of_files_that_are_elsewhere_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path / "in", {"list.csv": "path\nhttps://pictures/1.jpg\n/card/2.jpg\ngone/3.jpg\n"})
+    with pytest.raises(UserError, match=r"names 3 files, and none of them is in .*: say with --images"):
+        _rows(Archive(str(tmp_path / "in/list.csv")), tmp_path)
+    assert not (tmp_path / "run/listing.parquet").exists()
+
+
 def test_camtrap_dp_gives_deployments_and_times_in_the_zone_of_the_project(tmp_path: Path) -> None:
     resources = [{"name": "media", "path": "media.csv.gz"}, {"name": "deployments", "path": "deployments.csv"}]
     media = "mediaID,deploymentID,timestamp,filePath\nm1,north,2024-05-31T12:00:00+0000,media/1.jpg\n"

@@ -143,7 +143,7 @@ def write_listing(
     Times of a list that have an offset are moved into the zone.
     """
     deployments = deployments or Deployments()
-    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "ignored": 0}
+    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "ignored": 0}
     runs = RunFolders()
     with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
         first, second = Path(scratch, "all.parquet"), Path(scratch, NAME)
@@ -156,8 +156,12 @@ def write_listing(
                 kept = _without(batch, runs.prefixes, again[start : start + batch.num_rows])
                 start += batch.num_rows
                 counts["files"] += kept.num_rows
+                counts["there"] += kept["failure"].null_count
                 digest.update(kept.select(_TOLD).serialize())
                 writer.write_batch(kept)
+        if archive.list_kind and counts["files"] and not counts["there"]:
+            told = f"{archive.uri} names {counts['files']:,} files, and none of them is in {archive.root}"
+            raise UserError(f"{told}: say with --images where they are")
         hold.check()
         copy_file(second, place)
     return Listing(place, counts["files"], counts["ignored"], digest.hexdigest())
