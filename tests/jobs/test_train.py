@@ -60,12 +60,20 @@ def _saved_step(out: str | Path) -> int:
     return latest["metrics"]["step"] if latest else 0
 
 
-def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
+def _wait_until(process: "subprocess.Popen[bytes]", is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 400
-    while _saved_step(out) < step:
+    while not is_so():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def _wait_for_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
+    _wait_until(process, lambda: _saved_step(out) >= step)
+
+
+def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
+    _wait_for_a_checkpoint(process, out, step)
     kill_family(process)
 
 
@@ -129,12 +137,18 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> N
         faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
         with FaultyS3(server, faults) as faulty:
             environment = os.environ | environment_of(faulty.address)
-            _kill_after_a_checkpoint(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL), out)
+            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            _wait_for_a_checkpoint(process, out)
+            # Killed while the next one is on its way there.
+            faulty.faults = [Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/.*\.pt$")]
+            _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
+            kill_family(process)
+            faulty.faults = faults
             before, saved = _lines(out), _saved_step(out)
             assert not exists(join(out, "provenance.json"))
 
             subprocess.run(command, env=environment, check=True, timeout=400)
-        assert len(faulty.met) == len(faults)
+        assert set(faulty.met) == {Kind.HOLD, *(fault.kind for fault in faults)}
         assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
         assert _lines(out)[:saved] == before[:saved]
         assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import ray
 
-OBJECT_STORE_BYTES = 1_000_000_000
-"""Shared memory of the local Ray. Ray's default is a third of the machine; what does not fit here spills to disk."""
+_STORE_BYTES = 1_000_000_000
+"""Shared memory of the local Ray, where what is read waits for its use. Ray's default is a third of the machine; what
+does not fit here spills to disk."""
+
+_MANY_CPUS = 32
+"""From so many on it is Ray's default: the readers for eight GPUs put a gigabyte a second there."""
 
 _MIN_CPUS = 4
 """Logical CPUs of the local Ray: two training workers, their data, and the controller need a slot each."""
@@ -47,7 +51,7 @@ def start_ray(num_cpus: int | None = None) -> None:
             address="local",
             num_cpus=num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
             include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
+            object_store_memory=_STORE_BYTES if (os.cpu_count() or 1) < _MANY_CPUS else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
         )

@@ -97,6 +97,7 @@ class Kind(StrEnum):
 
     SLOW_DOWN = "slow_down"  # 503, nothing is done
     DENY = "deny"  # 403, nothing is done
+    HOLD = "hold"  # it is taken whole, nothing is done, and no answer comes
     DROP_REQUEST = "drop_request"  # the connection is reset in the middle of the request's body, nothing is done
     DROP_ANSWER = "drop_answer"  # it is reset in the middle of the answer's body
     TRUNCATE = "truncate"  # the answer ends in good order, with less than it promised
@@ -178,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        kinds = [Kind.SLOW_DOWN, Kind.DENY, *([Kind.DROP_REQUEST] if length > 1 else [])]
+        kinds = [Kind.SLOW_DOWN, Kind.DENY, Kind.HOLD, *([Kind.DROP_REQUEST] if length > 1 else [])]
         if _CONDITIONS & {name.lower() for name in self.headers}:
             kinds += [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS]
         fault = self.owner.takes(kinds, self.command, self.path.partition("?")[0])
@@ -186,6 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(length // 2)
             return self._reset()
         body = self.rfile.read(length) if length else self._chunks()
+        if fault is Kind.HOLD:
+            self.owner.over.wait()
+            return self._reset()
         if fault is Kind.SLOW_DOWN:
             return self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, len(_SLOW_DOWN))
         if fault is Kind.DENY:
