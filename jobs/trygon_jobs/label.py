@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from trygon_jobs.label_config import LabelConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     import pyarrow as pa
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from trygon.archive.deployments import Deployments
     from trygon.archive.listing import Archive, Listing
     from trygon.archive.parts import Parts
-    from trygon.archive.planning import Plan
+    from trygon.archive.planning import Digest, Plan
     from trygon.archive.results import Results
     from trygon.archive.run import Run
     from trygon.archive.sessions import Session
@@ -51,7 +50,7 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
                 "archive": config.archive,
                 "model": config.model,
                 "encoder": work.encoder.name,
-                "detector": work.detector.card.name if work.detector else None,
+                "detector": _detector_name(config, work),
             }
             # Files that were done again are listed as before: the last part tells of them.
             state = digest_texts([listing.digest, repr(deployments.known), str(last)])
@@ -176,16 +175,26 @@ def _label_missing(config: LabelConfig, work: "Work", listing: "Listing", hold: 
     return plan.first + len(plan.sizes)
 
 
-def _comparing(archive: "Archive") -> "Callable[[str, str | None], bytes]":
+def _comparing(archive: "Archive") -> "Digest":
     """Reads what is to be compared with what it was, and says once that this takes its time."""
+    from trygon.archive.reading import digest_now
+
     turn = itertools.count()
 
-    def read(path: str, member: str | None) -> bytes:
+    def digest(path: str, member: str | None) -> str | None:
         if next(turn) == 0:  # one thread has it
             print(_COMPARING, file=sys.stderr)
-        return archive.read(path, member)
+        return digest_now(archive, path, member)
 
-    return read
+    return digest
+
+
+def _detector_name(config: LabelConfig, work: "Work") -> str | None:
+    from trygon.storage import name_of
+
+    if config.detections:
+        return name_of(config.detections)
+    return work.detector.card.name if work.detector else None
 
 
 def _digest(config: LabelConfig, work: "Work") -> str:

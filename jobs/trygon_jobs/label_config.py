@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from trygon.archive.detection import DetectorFile
 
 
+_OF_PICTURES = (
+    *(
+        "detector",
+        "detections",
+        "animal_threshold",
+        "person_threshold",
+        "vehicle_threshold",
+        "video_fps",
+        "video_frames",
+    ),
+    *("deployment_pattern", "part_size", "num_workers", "file_timeout", "retry_failed", "label_truncated"),
+)
+"""Settings of how an archive's files are read: a run that is named anew has them from the first one."""
+
+
 class LabelConfig(JobConfig):
     """One labelling run."""
 
@@ -91,6 +106,10 @@ class LabelConfig(JobConfig):
     def _has_pictures_or_vectors(self) -> "LabelConfig":
         if self.from_run and self.archive:
             raise ValueError("--from names a run's stored vectors anew: leave the archive away, or leave out --from")
+        unused = [name for name in _OF_PICTURES if self.from_run and name in self.model_fields_set]
+        if unused:
+            told = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            raise ValueError(f"--from reads no picture of the archive: leave out {told}")
         if not self.from_run and not (self.archive and self.model and self.labels):
             raise ValueError("give an archive with --model and --labels, or --from RUN for the vectors of a run")
         return self

@@ -16,7 +16,6 @@ import csv
 import io
 import os
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +34,7 @@ from trygon.labelling.bank import LabelBank
 from trygon.models.encoders import find_encoder, load_encoder
 from trygon.models.folder import describe
 from trygon.taxonomy.taxon import RANKS
+from trygon.testing.commands import command
 
 _SIZE = (2048, 1536)
 _SPECIES = 20
@@ -42,7 +42,7 @@ _BATCH = 8
 
 
 def trygon(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "trygon_jobs", *map(str, words)], check=True)
+    subprocess.run(command(*words), check=True)
 
 
 def write_model(folder: Path) -> Path:

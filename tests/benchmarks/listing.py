@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +24,7 @@ from trygon.archive.media import MediaFile
 from trygon.archive.parts import Parts
 from trygon.archive.planning import plan_missing
 from trygon.archive.presence import sort_media
+from trygon.archive.reading import digest_now
 from trygon.lease import Hold
 from trygon.testing.s3 import using
 
@@ -108,13 +110,13 @@ def main() -> None:
         listing = write_listing(archive, scratch, Hold())
         told(f"list {listing.num_files} keys", start)
         start = time.process_time()
-        plan = plan_missing(parts, listing, 64, archive.read)
+        plan = plan_missing(parts, listing, 64, partial(digest_now, archive))
         assert plan.num_files == num_keys
         told(f"plan {len(plan.sizes)} parts", start)
         _commit(parts, listing)
         start_mb += max(0.0, _peak_mb() - start_mb)
         start = time.process_time()
-        assert plan_missing(parts, listing, 64, archive.read).num_files == 0
+        assert plan_missing(parts, listing, 64, partial(digest_now, archive)).num_files == 0
         told("plan when all is done", start)
         start = time.process_time()
         assert sort_media(parts, listing)[0].num_rows == num_keys

@@ -17,7 +17,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from trygon.archive.run import Run
 from trygon.data.cache import sample_folder
 from trygon.data.frames import write_archive
 from trygon.storage import exists, join, list_files, read_bytes, read_json, write_bytes
+from trygon.testing.commands import command
 from trygon.testing.detectors import write_tiny_detector
 from trygon.testing.processes import family, kill_family
 from trygon.testing.s3 import s3_server, using
@@ -47,10 +47,6 @@ _BROKEN = {
     "empty": lambda _: b"",
     "not_an_image": lambda _: b"battery changed, card 2 of 2\n",
 }
-
-
-def trygon(*words: object) -> list[str]:
-    return [sys.executable, "-m", "trygon_jobs", *map(str, words)]
 
 
 def distinct_frames(pool: Path) -> list[tuple[str, bytes]]:
@@ -173,7 +169,7 @@ def main() -> None:
     detector = options.detector or write_tiny_detector(out / "detector")
     if not exists(out / "labels" / "labels.parquet"):
         shutil.rmtree(out / "labels", ignore_errors=True)
-        subprocess.run(trygon("build-labels", "--model", model, "--out", out / "labels", "--limit", 1000), check=True)
+        subprocess.run(command("build-labels", "--model", model, "--out", out / "labels", "--limit", 1000), check=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with s3_server("season") as server, using(server):
@@ -182,7 +178,7 @@ def main() -> None:
         place = join(_ROOT, "run")
         words = ["label", join(_ROOT, "archive"), "--model", model, "--labels", out / "labels", "--out", place]
         words += ["--detector", detector, "--part-size", options.part_size]
-        label(trygon(*words), place, options.frames, options.part_size)
+        label(command(*words), place, options.frames, options.part_size)
         run = Run.open(place)
         shutil.rmtree(out / "checked", ignore_errors=True)
         check(run, known, out / "checked")
@@ -199,7 +195,7 @@ def validate_megadetector(run: str, scratch: Path) -> None:
     """MegaDetector's own validator on the run's export."""
     from megadetector.postprocessing.validate_batch_results import validate_batch_results
 
-    subprocess.run(trygon("export", run, "--out", scratch / "md", "--format", "megadetector"), check=True)
+    subprocess.run(command("export", run, "--out", scratch / "md", "--format", "megadetector"), check=True)
     found = validate_batch_results(str(scratch / "md" / "megadetector.json"))["validation_results"]
     assert (found["errors"], found["warnings"]) == ([], []), found
     print("MegaDetector's validator passes", flush=True)

@@ -10,7 +10,6 @@ objective. Some 4 minutes a split on two cores; what is there is not made again.
 
 import argparse
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from trygon.models.model import Model, load_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.taxon import Taxon
+from trygon.testing.commands import command
 
 TEXT_TYPES = (TextType.TAXON, TextType.SCI, TextType.COM, TextType.TAXON_COM)
 RANKS = ("species", "family", "class")
@@ -37,7 +37,7 @@ STEPS, BATCH, WIDTH = 600, 256, 256
 
 
 def trygon(*words: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "trygon_jobs", *map(str, words)], check=True)
+    subprocess.run(command(*words), check=True)
 
 
 def make_split(out: Path, seed: int, initial: Path) -> Path:

@@ -33,6 +33,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from trygon.storage import read_json
+from trygon.testing.commands import command
 
 _SKIP = 12
 # open_clip gives data parallelism the device, which that refuses for a CPU; nothing else is changed.
@@ -59,24 +60,20 @@ def write_model(folder: Path) -> None:
     save_model(folder, CustomTextCLIP(**config["model_cfg"]), config, SimpleTokenizer())
 
 
-def trygon(*words: object) -> list[str]:
-    return [sys.executable, "-m", "trygon_jobs", *map(str, words)]
-
-
 def write_data(out: Path, images: int) -> Path:
     """Curated shards in both forms."""
     made, shards = out / f"sources-{images}", out / f"shards-{images}"
-    subprocess.run(trygon("synthesize", made, "--images", images), check=True)
+    subprocess.run(command("synthesize", made, "--images", images), check=True)
     sources = [word for kind in ("inat21", "eol") for word in ("--source", f"{kind}:{made / kind}")]
     flags = ["--side", 224, "--resize", "squash", "--shard-rows", 512, "--webdataset", "--holdout", 0]
-    subprocess.run(trygon("curate", shards, *sources, *flags), check=True)
+    subprocess.run(command("curate", shards, *sources, *flags), check=True)
     return shards
 
 
 def train_command(out: Path, shards: Path, run: Path, workers: int, options: Any, epochs: int) -> list[str]:
     words = ["--shards", shards, "--out", run, "--initial.model", out / "model", "--objective", "clip"]
     words += ["--workers", workers, "--batch-size", options.batch, "--epochs", epochs, "--shuffle-rows", 512]
-    return trygon("train", *words, "--warmup-steps", 10, "--steps-per-leg", options.steps)
+    return command("train", *words, "--warmup-steps", 10, "--steps-per-leg", options.steps)
 
 
 def lines_of(run: Path) -> list[dict[str, Any]]:

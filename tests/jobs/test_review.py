@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from trygon.review.desk import Desk
 from trygon.review.taxa import TaxonSearch
 from trygon.storage import write_json
 from trygon.testing.browser import browser
+from trygon.testing.commands import command, trygon
 from trygon.testing.runs import TREE, write_tiny_run
 from trygon.testing.tiny import write_tiny_model
 
@@ -45,18 +45,10 @@ def run(tmp_path: Path) -> Run:
     return write_tiny_run(tmp_path, 12)
 
 
-def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "trygon_jobs", *words]
-
-
-def _trygon(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(*words), capture_output=True, text=True, timeout=120, check=False)
-
-
 @contextmanager
 def _reviewing(run: Run) -> Iterator[str]:
     """The address of a review of the run; it ends as with Ctrl-C, in good order."""
-    words = _command("review", str(run.folder), "--no-open", "--by", "Ana")
+    words = command("review", str(run.folder), "--no-open", "--by", "Ana")
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
     try:
@@ -166,7 +158,7 @@ def test_two_browsers_do_not_speak_past_each_other(run: Run, chrome: webdriver.C
         pages[1].press("b")
         pages[1].until("message", "somebody else reviewed this event")
         assert "by Ana" in pages[1].text("labels")
-        refused = _trygon("review", str(run.folder), "--no-open")
+        refused = trygon("review", str(run.folder), "--no-open")
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert "is being written by another process" in refused.stderr
     assert set(Run.open(run.folder).observations["reviewed_by"].to_pylist()) == {"Ana", None}
@@ -174,23 +166,23 @@ def test_two_browsers_do_not_speak_past_each_other(run: Run, chrome: webdriver.C
 
 def test_what_was_said_becomes_examples_and_is_exported_and_searched(run: Run, tmp_path: Path) -> None:
     folder, out = str(run.folder), tmp_path / "examples"
-    empty = _trygon("review", folder, "--examples", str(out))
+    empty = trygon("review", folder, "--examples", str(out))
     assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
     assert "nobody named an animal" in empty.stderr
     desk = Desk(Columns.of(run), read_reviews(folder).to_pylist(), TaxonSearch(TREE), ReviewLog(folder, Hold()))
     event = desk.event(run.events["event_id"][0].as_py())
     desk.confirm(int(event["id"]), "Ana", event["version"])
-    written = _trygon("review", folder, "--examples", str(out))
+    written = trygon("review", folder, "--examples", str(out))
     assert "2 pictures of 1 taxa" in written.stdout, written.stderr
-    exported = _trygon("export", folder, "--out", str(tmp_path / "dp"))
+    exported = trygon("export", folder, "--out", str(tmp_path / "dp"))
     assert exported.returncode == 0, exported.stderr
     assert "human,Ana" in (tmp_path / "dp/observations.csv").read_text()
     some_id = event["frames"][0]["observations"][0]["id"]
-    found = _trygon("search", folder, "--observation", some_id, "--num", "3")
+    found = trygon("search", folder, "--observation", some_id, "--num", "3")
     assert found.stdout.splitlines()[1].split()[0] == "1.000", found.stderr
     assert some_id in found.stdout
     for name, expected in (("found.csv", "cosine,observation_id"), ("found.html", "data:image/jpeg")):
-        result = _trygon("search", folder, "--observation", some_id, "--out", str(tmp_path / name))
+        result = trygon("search", folder, "--observation", some_id, "--out", str(tmp_path / name))
         assert result.returncode == 0, result.stderr
         assert expected in (tmp_path / name).read_text()
 
@@ -201,12 +193,12 @@ def test_run_is_searched_by_text_and_picture_with_its_own_model_alone(run: Run, 
     write_json(tmp_path / "run/config.json", run.config | {"model": model})
     frame = next(path for path in sorted((tmp_path / "archive").rglob("*.JPG")) if path.stat().st_size)
     for query in (["--text", "a photo of a fox"], ["--like", str(frame)]):
-        found = _trygon("search", str(run.folder), *query, "--num", "4", "--taxon", "roe deer")
+        found = trygon("search", str(run.folder), *query, "--num", "4", "--taxon", "roe deer")
         assert found.returncode == 0, found.stderr
         assert [line.split()[1:3] for line in found.stdout.splitlines()[1:]] == [["roe", "deer"]] * 4
     write_tiny_model(tmp_path / "model", seed=1)
-    refused = _trygon("search", str(run.folder), "--text", "a fox")
+    refused = trygon("search", str(run.folder), "--text", "a fox")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "is not the model any more" in refused.stderr
-    refused = _trygon("search", str(run.folder), "--like", str(tmp_path / "none.jpg"))
+    refused = trygon("search", str(run.folder), "--like", str(tmp_path / "none.jpg"))
     assert "none.jpg cannot be read" in refused.stderr

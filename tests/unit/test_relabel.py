@@ -164,6 +164,8 @@ def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
         _config(from_run=run, out="new", examples_only=True)
     with pytest.raises(UserError, match="no such folder"):
         main(_config(from_run=run, out=str(place / "new"), examples=(str(place / "nowhere"),)))
+    with pytest.raises(ValueError, match="reads no picture of the archive: leave out --detections, --part-size"):
+        _config(from_run=run, out="new", part_size=8, detections="boxes.json")
     with pytest.raises(ValueError, match="give an archive with --model and --labels, or --from RUN"):
         _config(out="new")
     write_json(place / "other/made-with.json", {"model": "digest", "detector": "none", "run": "another"})

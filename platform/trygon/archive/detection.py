@@ -169,8 +169,8 @@ def suppress(corner_N4: np.ndarray, score_N: np.ndarray, max_iou: float) -> list
 
 
 def iou(box_4: np.ndarray, box_N4: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with others, as corners: (N,)."""
-    left, top, right, bottom = box_4
+    """Intersection over union of one box with others, as corners: (N,). Of as many (N, 4), each with its own."""
+    left, top, right, bottom = box_4.T
     left_N, top_N, right_N, bottom_N = box_N4.T  # column by column: pairs of two numbers are slow to multiply
     width_N = np.maximum(np.minimum(right, right_N) - np.maximum(left, left_N), 0)
     height_N = np.maximum(np.minimum(bottom, bottom_N) - np.maximum(top, top_N), 0)

@@ -6,7 +6,6 @@ The plan lies in the run folder, where workers read their parts of it. In memory
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 
 from trygon.archive.listing import Listing
 from trygon.archive.parts import Parts, read_table, write_table
-from trygon.errors import TrygonError
 from trygon.schemas import LISTED
 from trygon.storage import exists, join, open_input, remove_tree
 
@@ -23,8 +21,8 @@ _PARTS_PER_FILE = 64
 _READERS = 16
 _MARK = pa.schema([LISTED.field("media_id"), LISTED.field("mark")])
 
-Read = Callable[[str, str | None], bytes]
-"""Path and member of a file to its content; raises `OSError`."""
+Digest = Callable[[str, str | None], str | None]
+"""Path and member of a file to the SHA-256 of what it holds now; None where it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Plan:
         return join(self.folder, _FOLDER, f"{file:05d}.parquet")
 
 
-def plan_missing(parts: Parts, listing: Listing, part_size: int, read: Read, again: Sequence[str] = ()) -> Plan:
+def plan_missing(parts: Parts, listing: Listing, part_size: int, digest: Digest, again: Sequence[str] = ()) -> Plan:
     """The files that no committed part holds as they are now, and those that failed for a reason that is to be tried
     `again`, cut into new parts.
 
@@ -60,7 +58,7 @@ def plan_missing(parts: Parts, listing: Listing, part_size: int, read: Read, aga
     and its digest: one that was only touched or copied is read, and not done again.
     """
     folder = str(parts.folder)
-    is_open = _missing_or_changed(parts, listing, read)
+    is_open = _missing_or_changed(parts, listing, digest)
     if again:
         is_open |= np.isin(listing.numbers()[0], parts.failed(again))
     first = max(parts.numbers(), default=-1) + 1
@@ -75,7 +73,7 @@ def plan_missing(parts: Parts, listing: Listing, part_size: int, read: Read, aga
     return replace(plan, num_bytes=num_bytes)
 
 
-def _missing_or_changed(parts: Parts, listing: Listing, read: Read) -> np.ndarray:
+def _missing_or_changed(parts: Parts, listing: Listing, digest: Digest) -> np.ndarray:
     """Whether each file of the listing is to be done: (N,) bool."""
     media_id, num_bytes, mark = listing.numbers()
     done = parts.finished()
@@ -86,7 +84,7 @@ def _missing_or_changed(parts: Parts, listing: Listing, read: Read) -> np.ndarra
     marked[known] = (done.mark[at[known]] != mark[known]) & ~changed[known]
     marked[marked] = ~_is_noted(join(parts.folder, _TOUCHED), media_id[marked], mark[marked])
     if marked.any():
-        same = _same_content(parts, listing, marked, read)
+        same = _same_content(parts, listing, marked, digest)
         changed |= marked & ~np.isin(media_id, same)
         _note(parts, media_id, mark, marked & ~changed)
     return is_open | changed
@@ -112,17 +110,14 @@ def _note(parts: Parts, media_id: np.ndarray, mark: np.ndarray, same: np.ndarray
     write_table(place, pa.concat_tables([known, added]))
 
 
-def _same_content(parts: Parts, listing: Listing, marked: np.ndarray, read: Read) -> list[int]:
-    """Of the marked files those that hold what they held when they were done."""
+def _same_content(parts: Parts, listing: Listing, marked: np.ndarray, digest: Digest) -> list[int]:
+    """Of the marked files those that hold what they held when they were done. What could not be read then has no
+    digest, and is not read for this."""
     digests = parts.digests(listing.numbers()[0][marked])
 
     def is_same(row: tuple[int, str, str | None]) -> bool:
-        try:
-            return sha256(read(*row[1:])).hexdigest() == digests[row[0]]
-        except TrygonError:
-            raise
-        except OSError:
-            return False
+        before = digests[row[0]]
+        return before is not None and digest(*row[1:]) == before
 
     same = []
     with ThreadPoolExecutor(_READERS) as pool:

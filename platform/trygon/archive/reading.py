@@ -4,6 +4,7 @@ A file that cannot be had is a row; an archive that is gone ends the run. So wha
 archive itself is asked whether it still answers.
 """
 
+import hashlib
 import io
 import os
 import queue
@@ -71,6 +72,16 @@ def open_file(archive: Archive, path: str, member: str | None = None) -> io.Buff
             return copy
     except (OSError, TrygonError) as error:
         raise fault(archive, error) from error
+
+
+def digest_now(archive: Archive, path: str, member: str | None = None) -> str | None:
+    """SHA-256 of a file, read in pieces; None where it cannot be read. Raises `TrygonError` where the archive is the
+    reason."""
+    try:
+        with open_file(archive, path, member) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, BadImage):
+        return None
 
 
 def fault(archive: Archive, error: Exception) -> Exception:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trygon.archive.detection import iou
 from trygon.labelling.classification import Names
 from trygon.taxonomy.taxon import Rank
 
@@ -123,7 +124,7 @@ def _likeness(looks: _Looks, rows: np.ndarray, animals: _Animals) -> tuple[np.nd
     row_P = np.repeat(rows, count)
     animal_P = np.arange(len(row_P)) + np.repeat(low - (np.cumsum(count) - count), count)
     last_P = animals.last_A[animal_P]
-    overlap_P = _overlaps(looks.corner_M4[row_P], looks.corner_M4[last_P])
+    overlap_P = iou(looks.corner_M4[row_P], looks.corner_M4[last_P])
     here_PR, there_PR = looks.known_MR[row_P], animals.known_AR[animal_P]
     apart_P = ((here_PR >= 0) & (there_PR >= 0) & (here_PR != there_PR)).any(1) & (overlap_P < STILL)
     kept = np.flatnonzero(~apart_P)
@@ -148,15 +149,6 @@ def _matches(row_P: np.ndarray, animal_P: np.ndarray, score_P: np.ndarray) -> tu
         row_P, animal_P = row_P[left], animal_P[left]
     rows, animals = zip((row_P, animal_P), *found, strict=True)
     return np.concatenate(rows), np.concatenate(animals)
-
-
-def _overlaps(corner_P4: np.ndarray, other_P4: np.ndarray) -> np.ndarray:
-    """Intersection over union of each pair: (P,)."""
-    low_P2 = np.maximum(corner_P4[:, :2], other_P4[:, :2])
-    side_P2 = np.maximum(np.minimum(corner_P4[:, 2:], other_P4[:, 2:]) - low_P2, 0)
-    areas = [(it[:, 2:] - it[:, :2]).prod(1) for it in (corner_P4, other_P4)]
-    shared_P = side_P2.prod(1)
-    return shared_P / np.maximum(areas[0] + areas[1] - shared_P, 1e-9)
 
 
 def _unit(vector_MF: np.ndarray) -> np.ndarray:

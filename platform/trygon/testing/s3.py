@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from trygon.storage import copy_file, join
 
 _SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
@@ -75,6 +78,13 @@ def s3_server(*buckets: str) -> Iterator[str]:
         yield address
     finally:
         server.stop()
+
+
+def bring(folder: Path, to: str) -> str:
+    """Copy all files below a folder to an address; the address."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        copy_file(path, join(to, path.relative_to(folder).as_posix()))
+    return to
 
 
 @contextmanager
