@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ import torch
 from ray.cluster_utils import Cluster
 
 from trygon.models.model import load_model
+from trygon.testing.checkpoints import noted_step
+from trygon.testing.commands import command
 from trygon.testing.processes import kill_family
 from trygon.testing.shards import write_tiny_shards
 from trygon.testing.tiny import write_tiny_model
@@ -54,21 +55,12 @@ def _add(cluster: Cluster) -> Any:
 
 
 def _train(cluster: Cluster, folder: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "trygon_jobs", "train", "--shards", str(folder / "shards"), "--out"]
-    command += [
-        str(folder / "out"),
-        "--initial.model",
-        str(folder / "tiny"),
-        "--batch-size",
-        "16",
-        "--steps-per-leg",
-        "4",
-    ]
-    command += ["--checkpoint-minutes", "0", "--validation-samples", "0", *words]
+    flags = ["--shards", folder / "shards", "--out", folder / "out", "--initial.model", folder / "tiny"]
+    flags += ["--batch-size", 16, "--steps-per-leg", 4, "--checkpoint-minutes", 0, "--validation-samples", 0]
     environment = os.environ | {"RAY_ADDRESS": str(cluster.address)}
     # To a file: Ray's own words may be more than a pipe holds.
     with (folder / "told").open("w") as told:
-        return subprocess.Popen(command, env=environment, stderr=told, text=True)
+        return subprocess.Popen(command("train", *flags, *words), env=environment, stderr=told, text=True)
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
@@ -78,15 +70,18 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def _wait(process: "subprocess.Popen[str]", folder: Path, what: str, within_s: float, **wanted: float) -> None:
-    """Until the last line of metrics has at least the step, and the number of workers, that are wanted."""
+    """Until the last line of metrics has at least the step, and the number of workers, that are wanted, and a
+    checkpoint of at least the step `saved` is noted: checkpoints come after their steps, beside training."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         assert process.poll() is None, f"ended before {what}: {(folder / 'told').read_text()}"
         last = (_lines(folder) or [{"step": 0, "workers": 0}])[-1]
-        if last["step"] >= wanted["step"] and last["workers"] == wanted.get("workers", last["workers"]):
+        enough = last["step"] >= wanted["step"] and noted_step(folder / "out") >= wanted.get("saved", 0)
+        if enough and last["workers"] == wanted.get("workers", last["workers"]):
             return
         time.sleep(0.2)
-    raise AssertionError(f"no {what} within {within_s} s; the last line is {_lines(folder)[-1:]}")
+    told = (folder / "told").read_text()
+    raise AssertionError(f"no {what} within {within_s} s; the last line is {_lines(folder)[-1:]}; {told}")
 
 
 def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster: Cluster, tmp_path: Path) -> None:
@@ -101,10 +96,10 @@ def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster
     second = _add(cluster)
     process = _train(cluster, tmp_path, "--workers", "2", "--min-workers", "1", "--epochs", "2000")
     try:
-        _wait(process, tmp_path, "two workers", 200, step=8, workers=2)
+        _wait(process, tmp_path, "two workers", 200, step=8, workers=2, saved=4)
         cluster.remove_node(second, allow_graceful=False)
         alone_from = _lines(tmp_path)[-1]["step"]
-        _wait(process, tmp_path, "one worker", 200, step=alone_from + 8, workers=1)
+        _wait(process, tmp_path, "one worker", 200, step=alone_from + 8, workers=1, saved=alone_from + 1)
         _add(cluster)
         _wait(process, tmp_path, "two workers again", 200, step=alone_from + 16, workers=2)
     finally:
@@ -166,7 +161,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_ends(
     _add(cluster)
     node = _add(cluster)
     process = _train(cluster, disturbed, *_WORDS)
-    _wait(process, disturbed, "a checkpoint", 200, step=12)
+    _wait(process, disturbed, "a checkpoint", 200, step=12, saved=4)
     if victim == "driver":
         kill_family(process)
         process = _train(cluster, disturbed, *_WORDS)

@@ -20,7 +20,8 @@ from open_clip.model import CustomTextCLIP
 from PIL import Image
 
 from trygon.models.model import load_model
-from trygon.storage import copy_file, exists, join, list_files, read_bytes, read_json
+from trygon.storage import copy_file, exists, join, list_files, read_bytes
+from trygon.testing.checkpoints import noted_step
 from trygon.testing.processes import family, kill_family, living
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
@@ -53,15 +54,8 @@ def _steps(out: str | Path) -> list[int]:
     return [json.loads(line)["step"] for line in _lines(out)]
 
 
-def _saved_step(out: str | Path) -> int:
-    """The step of the last checkpoint that Ray Train has noted; 0 before the first."""
-    place = join(out, "checkpoints/run/checkpoint_manager_snapshot.json")
-    latest = read_json(place)["latest_checkpoint_result"] if exists(place) else None
-    return latest["metrics"]["step"] if latest else 0
-
-
 def _wait_for_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
-    _wait_until(process, lambda: _saved_step(out) >= step)
+    _wait_until(process, lambda: noted_step(out) >= step)
 
 
 def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
@@ -80,8 +74,8 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     _kill_after_a_checkpoint(process, out, step=8)
     before = _lines(out)
     run = out / "checkpoints/run"
-    latest = run / f"leg-{_saved_step(out) // 4:06d}/state.pt"
-    saved = _saved_step(out) - 4
+    latest = run / f"leg-{noted_step(out) // 4:06d}/state.pt"
+    saved = noted_step(out) - 4
     # The latest checkpoint is damaged, and a kill in the middle of bringing one to its place left that there.
     whole = latest.read_bytes()
     latest.write_bytes(whole[:-1])
@@ -136,7 +130,7 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> N
             _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
             kill_family(process)
             faulty.faults = faults
-            before, saved = _lines(out), _saved_step(out)
+            before, saved = _lines(out), noted_step(out)
             assert not exists(join(out, "provenance.json"))
 
             subprocess.run(command, env=environment, check=True, timeout=400)
@@ -281,7 +275,7 @@ def test_workers_that_hang_are_replaced_and_a_shard_that_is_cut_ends_training(tm
     with told.open("w") as stderr:
         process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=stderr)
     try:
-        _wait_until(process, lambda: _saved_step(out) > 0)
+        _wait_until(process, lambda: noted_step(out) > 0)
         hanging = _training_workers(process)[0]
         hanging.suspend()
         _wait_until(process, lambda: not living([hanging]))  # whoever hangs is ended

@@ -4,6 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trygon.errors import UserError
+from trygon.storage import join
+from trygon.training.checkpoints import RUN, saved_step
+
+
+def noted_step(out: str | Path) -> int:
+    """The step of the last checkpoint that a run which goes on meanwhile has noted; 0 before the first, and in the
+    moment in which the list is being written."""
+    try:
+        return saved_step(join(out, "checkpoints", RUN))
+    except UserError:
+        return 0
+
 
 def write_listed(place: Path, *steps: int) -> Path:
     """Checkpoints of these steps, which hold nothing yet where they are new, and Ray Train's list of them as Ray 2.60
