@@ -2,6 +2,7 @@
 not end the grid."""
 
 import codecs
+import ctypes
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,9 @@ _DONE = "cell.json"
 _OF_THE_CELL = ("TRYGON_TRAIN_", "TRYGON_EVALUATE_", "TRYGON_CONFIG")
 """Variables that would put one value in place of what the cells differ in."""
 _TAIL_CHARACTERS = 20_000
+_LIBC = ctypes.CDLL(None)
+"""Looked for here: between fork and exec no library can be."""
+_PR_SET_PDEATHSIG = 1
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
@@ -94,7 +98,7 @@ def _row(config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Ma
     try:
         identity = {"shards": shards, "limit": config.limit, "start": _digest(training.initial.model)}
         identity |= {"config": training.model_dump(mode="json")}
-        if exists(done) and (before := read_json(done))["identity"] == identity:
+        if exists(done) and _is_same((before := read_json(done))["identity"], identity):
             return Row(cell.choices, before["figures"])
         _make_room(training)
         _run(["train", "--shards", config.shards, "--out", training.out, "--config=-"], cell.settings)
@@ -107,15 +111,29 @@ def _row(config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Ma
     return Row(cell.choices, figures)
 
 
+def _is_same(before: dict[str, Any], identity: dict[str, Any]) -> bool:
+    from trygon_jobs.train import with_defaults
+
+    return before | {"config": with_defaults(before["config"])} == identity
+
+
 def _make_room(training: "TrainConfig") -> None:
-    """Remove what a cell that did not come to its end left of settings that the grid has changed since."""
-    from trygon_jobs.train import CARD, OF_THE_MACHINE
+    """Remove what a cell that came to no checkpoint left of settings that the grid has changed since. `UserError`
+    where it came further: training took its time, and is not thrown away unasked."""
+    from trygon.training.checkpoints import RUN, found_checkpoints
+    from trygon_jobs.train import CARD, OF_THE_MACHINE, with_defaults
 
     begun = join(training.out, "config.json")
     if not exists(begun) or exists(join(training.out, CARD)):
         return
-    now, before = training.model_dump(mode="json"), read_json(begun)
-    if any(before.get(name) != value for name, value in now.items() if name not in OF_THE_MACHINE):
+    now, before = training.model_dump(mode="json"), with_defaults(read_json(begun))
+    changed = [name for name, value in now.items() if name not in OF_THE_MACHINE and before.get(name) != value]
+    if changed and found_checkpoints(join(training.out, "checkpoints", RUN)):
+        raise UserError(
+            f"{training.out} holds training under way with another {changed[0]}: put that back to go on with it, or "
+            "remove the folder to begin anew"
+        )
+    if changed:
         remove_tree(training.out)
 
 
@@ -158,6 +176,7 @@ def _run(words: Sequence[str], settings: Mapping[str, Any] | None = None) -> Non
     process = subprocess.Popen(
         [sys.executable, "-m", "trygon_jobs", *words],
         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=partial(_end_with_parent, os.getpid()),
     )  # fmt: skip
     assert process.stdin
     try:
@@ -173,6 +192,13 @@ def _run(words: Sequence[str], settings: Mapping[str, Any] | None = None) -> Non
         raise TrygonError(f"{words[0]} was ended by {signal.Signals(-process.returncode).name}")
     if process.returncode:
         raise TrygonError(_reason(tail) or f"{words[0]} ended with status {process.returncode}")
+
+
+def _end_with_parent(parent: int) -> None:
+    """A grid that is killed must not leave a training behind, which would stand in the way of the next one."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it is gone by now
+        os._exit(1)
 
 
 def _pass_on(process: subprocess.Popen[bytes]) -> str:

@@ -353,13 +353,13 @@ def _finish(
     """Write what describes the shards; `summary.json` last, for it makes them complete. Returns it."""
     from trygon.data.card import count_samples, summarise, write_card
     from trygon.data.curation import read_shown
-    from trygon.data.shards import write_rows
+    from trygon.data.shards import COUNTS, write_rows
     from trygon.storage import write_json
     from trygon.taxonomy.tree import TaxonTree
 
     counts = count_samples(samples)
     write_rows(join(output.folder, "rejects.parquet"), rejects)
-    write_rows(join(output.folder, "counts.parquet"), counts)
+    write_rows(join(output.folder, COUNTS), counts)
     TaxonTree.from_table(counts).save(join(output.folder, "taxa.parquet"))
     summary = summarise(samples, rejects) | {"bad_lines": bad_lines}
     write_card(output.folder, config, summary, counts, read_shown(output, samples))

@@ -26,8 +26,8 @@ class ExportConfig(JobConfig):
     """A CSV with deployment,latitude,longitude and maybe start,end; it goes before what the run knows of them."""
     title: str | None = None
     """Title of the project; without it, the archive's name."""
-    by_url: bool = False
-    """Refer to Camtrap DP's schemas by their URLs, as publishing asks; validators then need a network."""
+    carry_schemas: bool = False
+    """Put Camtrap DP's table schemas into the package, for validators without a network; its profile asks for URLs."""
 
 
 def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
@@ -42,13 +42,14 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
 
     if is_same(config.out, config.run):
         raise UserError(f"--out {config.out} is the run itself, whose files it would replace: give another --out")
+    _require_own(config)
     run = Run.open(config.run)
     zone = config.time_zone or run.config["time_zone"]
     options = ExportOptions.of(
         deployments_of(config.run, config.deployments, zone),
         zone,
         config.title or Path(run.config["archive"].split("?")[0]).name,
-        config.by_url,
+        config.carry_schemas,
     )
     with (
         writing_to(config.out),
@@ -60,3 +61,16 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     for note in notes:
         print(f"note: {note}")
     print(f"{config.format} of {run.summary['num_files']} images: {config.out}")
+
+
+def _require_own(config: ExportConfig) -> None:
+    """`UserError` where the folder holds something else, whose files this would replace or stand among."""
+    from trygon.errors import UserError
+    from trygon.storage import exists, join, read_json
+
+    place = join(config.out, "config.json")
+    known = read_json(place) if exists(place) else {"format": config.format}
+    held = known.get("format") if isinstance(known, dict) else None
+    if held != config.format:
+        what = f"an export as {held}" if held else "what another command wrote"
+        raise UserError(f"--out {config.out} holds {what}: give another --out, or remove it")

@@ -1,4 +1,4 @@
-"""`trygon export-model`: a model's image tower for OpenVINO, in fp32 or INT8, which CPUs run faster than torch."""
+"""`trygon export-model`: a model's image tower for other runtimes: OpenVINO, in fp32 or INT8, or ONNX's."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
-    from trygon.models.openvino_folder import EncoderCard
+    from trygon.models.encoder_folder import EncoderCard
 
 
 class ExportModelConfig(JobConfig):
@@ -15,22 +15,23 @@ class ExportModelConfig(JobConfig):
 
     model: str
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
-    encoder: Literal["openvino", "openvino-int8"] = "openvino-int8"
-    """In fp32, or quantised to INT8."""
+    encoder: Literal["openvino", "openvino-int8", "onnx"] = "openvino-int8"
+    """OpenVINO in fp32, or quantised to INT8, which CPUs run faster than torch; or ONNX in fp32, which Triton runs."""
     pictures: Place | None = None
-    """A folder of pictures like those to be labelled: INT8 is fitted to 300 of them. Without it, the sample photos."""
+    """A folder of pictures like those to be labelled: INT8 is fitted to 300 of them, and vectors are compared on
+    others. Without it, the sample photos."""
     out: Place | None = None
     """The folder to write; without it encoders/NAME in the model folder, where trygon label looks."""
 
 
 def main(config: Annotated[ExportModelConfig, Parameter(name="*")]) -> None:
-    """Export a model's image encoder for fast labelling on CPUs, beside the model."""
+    """Export a model's image encoder, for fast labelling on CPUs or for Triton, beside the model."""
     from trygon.data.picked import pick_pictures
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
     from trygon.mirror import made_here
+    from trygon.models.encoder_folder import CARD, encoder_place, read_card
     from trygon.models.folder import absolute_ref, describe
-    from trygon.models.openvino_folder import CARD, encoder_place, read_card
     from trygon.storage import write_json
 
     tower = describe(absolute_ref(config.model))
@@ -43,8 +44,8 @@ def main(config: Annotated[ExportModelConfig, Parameter(name="*")]) -> None:
         if card and card.made_of(config.encoder, tower.ref, tower.digest, pictures.digest):
             _tell(out, card, " (it stood here already)")
             return
+        from trygon.models.encoder_export import write_encoder
         from trygon.models.model import load_described  # torch: not for an encoder that stands
-        from trygon.models.openvino_export import write_encoder
 
         model = load_described(tower, "cpu")
         with made_here(out, CARD, hold) as folder:

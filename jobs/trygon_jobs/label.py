@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from trygon_jobs.label_config import LabelConfig
+from trygon_jobs.label_config import OF_THE_RUN, LabelConfig
 
 if TYPE_CHECKING:
     from typing import Any
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _COMPARING = (
     "note: files were written to or copied since they were done: they are read to see whether they are still the same"
 )
+
+
+_TRIED = 64
+"""Files that S3 has to refuse, all of them, before the keys are the reason."""
 
 
 def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
@@ -62,7 +66,7 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     """Name the vectors of a finished run; the config with what it takes over from there."""
     from trygon.archive.deployments import deployments_of
     from trygon.archive.parts import Parts, write_table
-    from trygon.archive.relabelling import carry_over, require_labels
+    from trygon.archive.relabelling import blaming_source, carry_over, require_all, require_labels, require_thresholds
     from trygon.archive.run import Run
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
@@ -74,17 +78,21 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     if is_same(config.out, config.from_run):
         raise UserError(f"--out {config.out} is the run itself: give the command that made it, or another --out")
     run = Run.open(config.from_run)
-    taken = {name: run.config[name] for name in _OF_THE_RUN if name not in config.model_fields_set}
+    taken = {name: run.config[name] for name in OF_THE_RUN if name not in config.model_fields_set}
     deployments = taken.get("deployments")
     taken |= {"deployments": Path(deployments)} if deployments else {}
     config = config.model_copy(update=taken)
-    bank = LabelBank.load(config.labels)
+    bank = LabelBank.load(config.labels, verify=True)
     require_labels(config.from_run, bank)
+    require_thresholds(config.from_run, config.thresholds())
     choice = choose(bank, config.clades(), config.names, config.checklist)
     require_examples(config)
-    with writing_to(config.out), only_writer(config.out) as hold:
+    blaming = blaming_source(config.from_run, config.out)
+    with writing_to(config.out), only_writer(config.out) as hold, blaming:
         carry_over(config.from_run, config.out, hold)
-        Parts(config.out, hold).settle()
+        parts = Parts(config.out, hold)
+        require_all(config.from_run, run.media["media_id"].to_numpy(), parts)
+        parts.settle()
         write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
         known = deployments_of(config.from_run, config.deployments, config.time_zone)
         write_table(join(config.out, "deployments.parquet"), known)
@@ -92,13 +100,6 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
         about = {name: run.summary[name] for name in kept}
         state = digest_texts([*map(str, run.media["media_id"].to_pylist()), str(known.to_pylist())])
         return config, _finish(config, choice, run.media, state, about, hold)
-
-
-_OF_THE_RUN = (
-    *("archive", "images", "model", "labels", "detector", "encoder", "time_zone", "deployments", "deployment_pattern"),
-    *("label_truncated", "people"),
-)
-"""What a run that is named anew takes over, unless the command says otherwise."""
 
 
 def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
@@ -119,7 +120,7 @@ def _prepare(config: LabelConfig) -> "tuple[Work, Choice]":
     archive.require()
     if is_same(config.out, archive.root):
         raise UserError(f"--out {config.out} is the archive itself: give a folder of its own for the run")
-    bank = LabelBank.load(config.labels)
+    bank = LabelBank.load(config.labels, verify=True)
     model = describe(absolute_ref(config.model))
     bank.require_model(model)
     encoder = find_encoder(config.encoder, model)
@@ -147,8 +148,11 @@ def _list(config: LabelConfig, work: "Work", deployments: "Deployments", hold: "
 
     model = work.encoder.tower
     makers = {"model": model.digest or model.ref, "encoder": work.encoder.identity}
-    bind(config.out, makers | {"detector": _digest(config, work), "choice of frames": str(work.reading)})
+    makers |= {"detector or box threshold": _digest(config, work), "choice of frames": str(work.reading)}
+    bind(config.out, makers, lambda: _thresholds(config, work))
     listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)
+    for note in listing.notes:
+        print(f"note: {note}", file=sys.stderr)
     if not listing.num_files and Parts(config.out).numbers():
         raise UserError(f"there is no frame in {config.archive} any more: bring its disk back, or give another --out")
     write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
@@ -158,19 +162,23 @@ def _list(config: LabelConfig, work: "Work", deployments: "Deployments", hold: "
 def _label_missing(config: LabelConfig, work: "Work", listing: "Listing", hold: "Hold") -> int:
     """Detect and embed the frames that no committed part holds as they are now; the number of the last part."""
     from trygon.archive.parts import Parts
-    from trygon.archive.planning import plan_missing
+    from trygon.archive.planning import plan_missing, some_files
+    from trygon.archive.reading import require_rights
     from trygon.archive.sessions import record
     from trygon.schemas import PASSING
     from trygon_jobs.estimate import estimate
 
     parts = Parts(config.out, hold)
-    parts.clean()
+    if broken := parts.clean():
+        print(f"note: {broken} parts of {config.out} are damaged: their files are done again", file=sys.stderr)
     again = PASSING if config.retry_failed else ()
     plan = plan_missing(parts, listing, config.part_size, _comparing(work.archive), again)
     if plan.sizes:
+        if not plan.first:  # a run that has read something tells of each file
+            require_rights(work.archive, some_files(plan, _TRIED))
         estimate(config.out, config.price_per_hour, listing.num_files, plan.num_files, plan.num_bytes)
         with record(config.out, hold) as session:
-            _run_plan(config, work, _results(config, listing), parts, plan, listing.num_files, session)
+            _run_plan(config, work, _results(config, work, listing), parts, plan, listing.num_files, session)
             hold.check()
     return plan.first + len(plan.sizes)
 
@@ -205,13 +213,22 @@ def _digest(config: LabelConfig, work: "Work") -> str:
     return work.detector.digest if work.detector else "none"
 
 
-def _results(config: LabelConfig, listing: "Listing") -> "Results | None":
+def _thresholds(config: LabelConfig, work: "Work") -> dict[str, float]:
+    """The least confidence of the boxes that are kept, by category."""
+    from trygon.archive.results import read_thresholds
+
+    if config.detections:
+        return read_thresholds(config.detections, thresholds=config.thresholds())
+    return work.detector.card.least() if work.detector else {}
+
+
+def _results(config: LabelConfig, work: "Work", listing: "Listing") -> "Results | None":
     from trygon.archive.results import read_results
 
     if not config.detections:
         return None
     paths = (path for batch in listing.batches() for path in batch["path"].to_pylist())
-    return read_results(config.detections, paths, config.thresholds())
+    return read_results(config.detections, work.archive.root, paths, config.thresholds())
 
 
 def _run_plan(
@@ -226,6 +243,7 @@ def _run_plan(
     from trygon.archive.parts import PartWriter
     from trygon.archive.sessions import cost_per_million
     from trygon.cluster.local import start_ray
+    from trygon_jobs.estimate import FirstParts
     from trygon_jobs.progress import counting
 
     def note(speed: float) -> str:
@@ -233,16 +251,23 @@ def _run_plan(
         return f", {session.num_bytes / 1e9:.1f} GB read{cost}"
 
     writer = PartWriter(parts, plan.first, plan.sizes)
+    first = FirstParts(session, plan.num_files, config.price_per_hour)
     with counting("label", total=total, done=total - plan.num_files, unit="images", note=note) as advance:
-        start_ray()
+        is_ours = start_ray()
         # Only now: Ray Data reads the settings of its log when it is imported.
+        import ray
+
         from trygon.archive.pipeline import label_frames
 
         for number, row in label_frames(work, plan, config.num_workers, results):
-            writer.add(number, row)
+            committed = writer.add(number, row)
             session.add(row["bytes"] or 0, writer.num_waiting)
             advance(1)
+            if committed:
+                first.add()
     assert not writer.num_open, "the pipeline returned every frame"
+    if is_ours:
+        ray.shutdown()  # its idle workers hold more memory than all that follows takes
 
 
 def _finish(
@@ -251,12 +276,12 @@ def _finish(
     """Classify and write everything that follows from the parts; False where it stands already. `state` is another
     one when the files are."""
     from trygon.archive.labelling import Naming, finish
-    from trygon.archive.run import SUMMARY
+    from trygon.archive.run import SUMMARY, Run
     from trygon.archive.sessions import figures
     from trygon.labelling.classification import Classifier
     from trygon.labelling.examples import digest
     from trygon.labelling.lists import report
-    from trygon.storage import exists, join, read_json, remove_file, write_json, write_text
+    from trygon.storage import exists, join, read_json, remove_file, settle, write_json, write_text
     from trygon_jobs.label_examples import join_examples, read_examples
 
     prototypes = None
@@ -265,7 +290,7 @@ def _finish(
     examples = read_examples(config, hold)
     stamp = _stamp(config, choice, digest(examples, config.examples_only), state)
     summary = join(config.out, SUMMARY)
-    if exists(summary) and read_json(summary).get("stamp") == stamp:
+    if exists(summary) and read_json(summary).get("stamp") == stamp and Run(config.out).is_whole():
         return False
     hold.check()
     remove_file(summary)
@@ -275,10 +300,13 @@ def _finish(
         choice, prototypes = join_examples(config, choice, examples, hold)
     classifier = Classifier(choice.bank, config.confidence_floor, config.top, choice.allowed_N, prototypes)
     about = about | {"num_label_taxa": len(choice.bank.tree), **figures(config.out, config.price_per_hour)}
-    run = finish(config.out, media, Naming(classifier, config.event_gap, config.repeats), about, hold)
+    run = finish(
+        config.out, media, Naming(classifier, config.event_gap, config.repeats, config.thresholds()), about, hold
+    )
     _export(config, run, hold)
     hold.check()
-    write_json(summary, run.summary | {"stamp": stamp})
+    settle(config.out)  # the summary says that all of it stands
+    write_json(summary, run.summary | {"stamp": stamp}, lasting=True)
     return True
 
 
@@ -317,7 +345,7 @@ def _export(config: LabelConfig, run: "Run", hold: "Hold") -> None:
         for note in EXPORTS["camtrap-dp"](run, folder, options):
             print(f"note: {note}", file=sys.stderr)
     with made_here(join(config.out, "report"), "index.html", hold) as folder:
-        write_report(run, Archive.of(config.archive, config.images, config.out), folder, options.places)
+        write_report(run, Archive.of(config.archive, config.images, config.out), folder, options.places, options.spans)
 
 
 def _media(out: str, listing: "Listing", deployments: "pa.Table", hold: "Hold") -> "tuple[pa.Table, int]":
@@ -362,6 +390,8 @@ def _tell(out: str, done: bool) -> None:
         again = summary["num_redone"]
         share = 100 * again / max(1, summary["num_files"])
         print(f"{again} images were done twice, as a session ended before they were committed ({share:.1f} %)")
+    if repeated := summary.get("num_set_aside", {}).get("repeated"):
+        print(f"{repeated} boxes, the same in frame after frame, are set aside: repeats.csv, or `trygon review {out}`")
     passing = {reason: num for reason, num in summary["failures"].items() if reason in PASSING}
     if passing:
         reasons = ", ".join(f"{reason} {num}" for reason, num in passing.items())

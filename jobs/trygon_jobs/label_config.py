@@ -13,18 +13,15 @@ if TYPE_CHECKING:
 
 
 _OF_PICTURES = (
-    *(
-        "detector",
-        "detections",
-        "animal_threshold",
-        "person_threshold",
-        "vehicle_threshold",
-        "video_fps",
-        "video_frames",
-    ),
-    *("deployment_pattern", "part_size", "num_workers", "file_timeout", "retry_failed", "label_truncated"),
+    *("detector", "detections", "video_fps", "video_frames", "deployment_pattern", "part_size"),
+    *("num_workers", "file_timeout", "retry_failed", "label_truncated"),
 )
 """Settings of how an archive's files are read: a run that is named anew has them from the first one."""
+OF_THE_RUN = (
+    *("archive", "images", "model", "labels", "detector", "encoder", "time_zone", "deployments", "deployment_pattern"),
+    *("label_truncated", "people", "animal_threshold", "person_threshold", "vehicle_threshold"),
+)
+"""What a run that is named anew takes over, unless the command says otherwise."""
 
 
 class LabelConfig(JobConfig):
@@ -42,11 +39,13 @@ class LabelConfig(JobConfig):
     from_run: Annotated[Place, Parameter(name=("--from", "--from-run"))] = ""
     """Name the stored vectors of this finished run anew, into --out: no picture is read and no model loaded."""
     detector: str | None = None
-    """An ONNX detector with its detector.json; none takes whole frames. Without it, the one of trygon sample."""
+    """An ONNX detector with its detector.json, or MegaDetector's weights (.pt: a pickle, so name none that you do not
+    trust); none takes whole frames. Without it, the one of trygon sample."""
     detections: Place | None = None
     """A result file of MegaDetector or SpeciesNet: its boxes are taken, and no detector runs."""
     animal_threshold: float | None = Field(None, ge=0, le=1)
-    """The least confidence of a box of the category animal; without it, what the detector or the file names."""
+    """The least confidence of a box of the category animal; without it, what the detector or the file names.
+    With --from-run it can be raised, and not lowered: stored boxes below it are left out."""
     person_threshold: float | None = Field(None, ge=0, le=1)
     """The same for the category person."""
     vehicle_threshold: float | None = Field(None, ge=0, le=1)
@@ -56,8 +55,8 @@ class LabelConfig(JobConfig):
     video_frames: int = Field(60, ge=1)
     """The most frames that are looked at of one video; in longer ones they lie further apart."""
     encoder: str = "torch"
-    """What makes the vectors: torch, torch-bf16 (on GPUs), openvino, openvino-int8 (on CPUs; see trygon export-model),
-    or triton:HOST:PORT. A run keeps to the one that it was begun with."""
+    """What makes the vectors: torch, torch-bf16 (on GPUs), openvino, openvino-bf16, openvino-int8, onnx (on CPUs; see
+    trygon export-model), or triton:HOST:PORT. A run keeps to the one that it was begun with."""
     clade: tuple[str, ...] = ("Animalia",)
     """Name only taxa of these clades, of any rank (repeat it)."""
     names: Place | None = None
@@ -158,7 +157,9 @@ class LabelConfig(JobConfig):
 
     def detector_file(self) -> "DetectorFile | None":
         """The detector that runs; None where none does."""
+        from trygon.archive import megadetector
         from trygon.archive.detection import DetectorFile
+        from trygon.archive.megadetector import is_weights
         from trygon.data.cache import sample_folder
         from trygon.errors import UserError
         from trygon.storage import exists, is_remote
@@ -174,5 +175,7 @@ class LabelConfig(JobConfig):
             raise UserError(
                 f"--detector {choice}: a detector is a folder that all workers see: copy it, or mount the storage"
             )
-        file = DetectorFile.find(Path(choice).absolute() if choice else sample_folder() / "detector")
+        path = Path(choice).absolute() if choice else sample_folder() / "detector"
+        # Weights are a pickle: only a file that was named is read, never one that lies in a folder.
+        file = megadetector.find(path) if is_weights(path) and path.is_file() else DetectorFile.find(path)
         return file.with_thresholds(self.thresholds())

@@ -30,19 +30,36 @@ def counting(
     with bars.Progress(
         *columns, bars.TimeRemainingColumn(), console=Console(stderr=True), speed_estimate_period=60
     ) as progress:
-        task, told = progress.add_task(what, total=total, completed=done), time.monotonic()
+        task, is_due = progress.add_task(what, total=total, completed=done), once_a_minute(progress.console)
 
         def advance(more: int) -> None:
-            nonlocal told
             progress.advance(task, more)
-            if not progress.console.is_terminal and time.monotonic() > told + _LINE_S:
-                told, state = time.monotonic(), progress.tasks[0]
+            if is_due():
+                state = progress.tasks[0]
                 speed = state.speed or 0.0
-                left = f", {duration(state.time_remaining)} left" if state.time_remaining else ""
-                said = f"{what}: {state.completed:,.0f} of {total:,}, {speed:.1f} {unit}/s{note(speed)}{left}"
+                said = f"{what}: {state.completed:,.0f} of {total:,}, {speed:.1f} {unit}/s{note(speed)}{left(state)}"
                 print(said, file=sys.stderr, flush=True)
 
         yield advance
+
+
+def once_a_minute(console: Any) -> Callable[[], bool]:
+    """Whether it is time for a line, where no terminal shows a bar; the answer to a yes is that line."""
+    told = time.monotonic()
+
+    def is_due() -> bool:
+        nonlocal told
+        if console.is_terminal or time.monotonic() < told + _LINE_S:
+            return False
+        told = time.monotonic()
+        return True
+
+    return is_due
+
+
+def left(task: Any) -> str:
+    """The time that a bar has left, where that can be said."""
+    return f", {duration(task.time_remaining)} left" if task.time_remaining else ""
 
 
 def duration(seconds: float) -> str:
@@ -64,4 +81,5 @@ def bars(console: Any) -> Any:
     )
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
+    # A step of training can take minutes.
+    return Progress(TextColumn("{task.description}"), *columns, console=console, speed_estimate_period=900)

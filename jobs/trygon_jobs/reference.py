@@ -30,8 +30,10 @@ _TABLES = {
     "DETECTION": "vectors/",
     "OBSERVATION": "observations.parquet",
     "EVENT": "events.parquet",
+    "REPOOLED": "repooled.parquet",
     "FAILURE": "failures.parquet",
     "EXAMPLE": "examples.parquet",
+    "GALLERY": "pictures.parquet, in a gallery",
     "REVIEW": "reviews/, a line of JSON each",
 }
 _TYPES: dict[type, str] = {Path: "path", str: "text", bool: "yes or no"}

@@ -1,13 +1,11 @@
 """Shards to a model folder: the initial model, Ray Train's workers, and what they learned."""
 
-import json
 import math
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
@@ -19,16 +17,15 @@ from trygon.storage import (
     exists,
     join,
     list_folder,
-    read_bytes,
     read_json,
     write_json,
     write_text,
 )
-from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
+from trygon.training.settings import LearningSettings
 from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
 from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
-from trygon_jobs.progress import bars
+from trygon_jobs.progress import bars, left, once_a_minute
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
@@ -44,13 +41,13 @@ CARD = "provenance.json"
 OF_THE_MACHINE = {
     *("out", "shards", "replay", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
     *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
-    *("validation_samples", "max_broken", "resize_s", "wait_for_room_s"),
+    *("validation_samples", "max_broken", "max_cut", "resize_s", "wait_for_room_s"),
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
 
 
-class TrainConfig(JobConfig):
-    """A training run."""
+class _Places(JobConfig):
+    """What a run reads and writes: what a user names first."""
 
     shards: Place
     """The folder that `trygon curate` wrote."""
@@ -58,121 +55,40 @@ class TrainConfig(JobConfig):
     """The model folder to write. Run again, training goes on from the last checkpoint in it."""
     initial: InitialConfig = InitialConfig()
     """What training starts from."""
-    objective: Literal["clip", "clip_taxa", "clip_tree", "siglip", "siglip_taxa", "classes", "classes_tree"] = (
-        "clip_taxa"
-    )
-    """`clip`; `clip_taxa`, where samples of one taxon are no negatives of each other; `clip_tree`, where relatives are
-    weak ones; `siglip` and `siglip_taxa`; and for comparison `classes`, a classifier of species, and `classes_tree`,
-    one at each rank."""
     split: Literal["train", "train_small"] = "train"
     """The shards to train on: all, or the subset that `trygon curate --subset` drew of them."""
-    sources: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default={})
-    """Train on these sources alone, each so many times an epoch: `inat21: 1`, `eol: 0.5` (half of its samples)."""
-    text_types: tuple[TextType, ...] = MIXED
-    """Text types to mix."""
-    text_draw: Literal["sample", "step"] = "sample"
-    """What a text type is drawn for: each `sample` and epoch or, as BioCLIP did, each `step` with all its samples."""
-    template: str = PUBLISHED
-    """What a caption says. `{name}` is the taxon in the text type drawn; {scientific}, {taxonomic}, {common} and the
-    seven ranks can stand beside it or in its place."""
+
+
+class TrainConfig(LearningSettings, _Places):
+    """A training run."""
+
     workers: int = Field(default=2, ge=1)
     """Ray Train workers."""
     min_workers: int | None = Field(default=None, ge=1)
     """Go on with as few workers as this when nodes leave, and with more again when they come back."""
-    resize_s: float = Field(default=600.0, gt=0)
-    """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
-    wait_for_room_s: float = Field(default=1800.0, ge=0)
-    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone."""
     use_gpu: bool | None = None
     """Give each worker a GPU. By default where there are enough when training starts; on a cluster that starts GPU
     nodes when they are asked for, say so."""
-    batch_size: int = Field(default=256, ge=2)
-    """Samples in a step, over all workers."""
     replay: Place | None = None
     """A folder of Parquet files of general pictures, each with a text, as img2dataset writes them (`key`, `jpg`,
     `caption`). Some of them in each step keep the model from forgetting the rest of the world, as in BioCLIP 2."""
-    replay_batch_size: int = Field(default=0, ge=0)
-    """Of these in a step, over all workers."""
-    micro_batch: int = Field(default=0, ge=0)
-    """Samples that a worker holds the activations of at once; 0 for all of its own. The gradients are the same."""
-    loss_tile: int = Field(default=0, ge=0)
-    """Samples that similarities are held with at once; 0 for all. The gradients are the same."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """What the towers compute in. Weights are kept in fp32."""
-    gradient_checkpointing: bool = False
-    """Compute the activations of each block again on the way back, instead of keeping them."""
-    compile: bool = False
-    """Compile the image tower with torch.compile; the text tower sees captions of too many lengths."""
-    sharded: bool = False
-    """Keep weights, gradients and optimiser state in shards over the workers (FSDP2)."""
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the training shards."""
-    steps_per_leg: int = Field(default=100, ge=1)
-    """Steps whose samples are mixed with each other. A checkpoint follows one of them."""
-    checkpoint_minutes: float = Field(default=10.0, ge=0)
-    """Least time between two checkpoints; one more comes at the end."""
-    image_learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate of the image tower and the logit scale."""
-    text_learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate of the text tower."""
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor on the learning rate of each block beside that of the block behind it."""
-    weight_decay: float = Field(default=0.2, ge=0)
-    """Of AdamW, on matrices."""
-    beta2: float = Field(default=0.98, gt=0, lt=1)
-    """Of AdamW."""
-    warmup_steps: int = Field(default=100, ge=0)
-    """Steps over which the learning rates rise."""
-    max_gradient_norm: float = Field(default=0.0, ge=0)
-    """Longer gradients are cut to this length; 0 for no limit."""
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Keep a moving average of the weights, and make the model of that; 0 for none."""
-    feature_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the features of a frozen image trunk."""
-    freeze_image_trunk: bool = False
-    """Keep the image trunk as it is (of a tower that is open_clip's own, all of it). Its features are then computed
-    once; every epoch sees the same crops."""
-    freeze_text_tower: bool = False
-    """Keep the text tower as it is."""
-    initial_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the initial weights in the final ones, for training on few species (arXiv:2109.01903)."""
-    shuffle_rows: int = Field(default=1024, ge=0)
-    """Rows in the buffer that mixes neighbours."""
-    readers: int = Field(default=1, ge=1)
-    """Processes that decode pictures for each worker."""
-    max_broken: float = Field(default=0.1, ge=0, le=1)
-    """Share of the pictures of a leg that may be unreadable; neighbours stand in for them. More end training."""
-    validation_samples: int = Field(default=500, ge=0)
-    """Validation pictures on which each checkpoint is measured, beside training; 0 for none."""
-    collective_timeout_s: float = Field(default=600.0, gt=0)
-    """Workers that wait for each other longer than this have lost one: training goes on from the last checkpoint."""
     trackers: tuple[Tracker, ...] = ("tensorboard",)
     """Where the figures of each step go beside `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`."""
-    seed: int = 0
-    """Decides orders, crops and text types."""
-
-    @field_validator("template")
-    @classmethod
-    def _fields_known(cls, template: str) -> str:
-        return check_template(template)
-
-    @field_validator("batch_size", "replay_batch_size")
-    @classmethod
-    def _for_each_worker(cls, size: int, info: Any) -> int:
-        most = info.data.get("workers", 1)
-        least = info.data.get("min_workers") or most
-        if least > most:
-            raise ValueError(f"min_workers ({least}) is above workers ({most})")
-        if 0 < size < most:
-            raise ValueError(f"must be at least the number of workers ({most}): each takes a part of a step")
-        return size
 
     @model_validator(mode="after")
-    def _goes_together(self) -> "TrainConfig":
-        if self.sharded and self.ema_decay:
-            raise ValueError("sharded keeps no moving average: leave out ema_decay, or sharded")
-        if self.sharded and self.precision == "fp16":
-            raise ValueError("sharded does not scale losses: give precision bf16, or leave out sharded")
+    def _for_each_worker(self) -> "TrainConfig":
+        least = self.min_workers or self.workers
+        if least > self.workers:
+            raise ValueError(f"min_workers ({least}) is above workers ({self.workers})")
+        for name, size in (("batch_size", self.batch_size), ("replay_batch_size", self.replay_batch_size)):
+            if 0 < size < self.workers:
+                raise ValueError(
+                    f"{name}: must be at least the number of workers ({self.workers}): each takes a part of a step"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _replay_fits(self) -> "TrainConfig":
         if self.replay and not self.replay_batch_size:
             raise ValueError("replay needs a replay_batch_size: give how many of its pictures each step takes")
         if self.replay and not (self.objective.startswith("clip") and not self.freeze_image_trunk):
@@ -189,7 +105,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
     card = join(config.out, CARD)
-    if exists(card) and read_json(card)["identity"] == identity:
+    if exists(card) and with_defaults(read_json(card)["identity"]) == identity:
         print(f"model: {config.out} (was complete)")
         return
     with writing_to(config.out), only_writer(config.out) as hold:
@@ -212,6 +128,12 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     replay = {file.name: file.bytes for file in _replay_files(config)}
     return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config.initial)}
+
+
+def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, with those that an earlier version of trygon did not have yet as they are by default."""
+    defaults = TrainConfig.model_construct().model_dump(mode="json", exclude=OF_THE_MACHINE)
+    return defaults | values | {"initial": defaults["initial"] | values["initial"]}
 
 
 def _replay_files(config: TrainConfig) -> "list[File]":
@@ -240,7 +162,7 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     """Take the output folder for this run. `UserError` where it holds work of another one."""
     plan = join(config.out, "plan.json")
     begun = any(exists(join(config.out, name)) for name in ("initial", "features", "checkpoints", CARD))
-    if begun and exists(plan) and (before := read_json(plan)) != identity:
+    if begun and exists(plan) and (before := with_defaults(read_json(plan))) != identity:
         changed = min(name for name in identity.keys() | before.keys() if before.get(name) != identity.get(name))
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
@@ -290,20 +212,12 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
     from trygon.training.objective import CLASSIFIED
     from trygon.training.settings import TrainSettings
 
-    same = {field.name for field in fields(TrainSettings)} & TrainConfig.model_fields.keys() - {
-        "shards",
-        "initial",
-        "replay",
-    }
     folder = folder_of(initial)
     # A classifier's text tower learns nothing: captions would measure what the run started from.
     measured = list_shards(config.shards, "val") and config.objective not in CLASSIFIED
     held_out = config.validation_samples if measured else 0
-    validation = {
-        "validation_samples": held_out,
-        "validation_shards": absolute(config.shards),
-        "validation": join(absolute(config.out), "validation.jsonl"),
-    }
+    learning: dict[str, Any] = config.model_dump(include=set(LearningSettings.model_fields))
+    learning["validation_samples"] = held_out
     return TrainSettings(
         initial=initial,
         initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
@@ -314,7 +228,9 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         replay_row_groups=join(absolute(config.out), "checkpoints", "replay_row_groups.parquet"),
         taxa=join(absolute(config.shards), "taxa.parquet"),
         metrics=join(absolute(config.out), "metrics.jsonl"),
-        **config.model_dump(include=same) | validation,
+        validation_shards=absolute(config.shards),
+        validation=join(absolute(config.out), "validation.jsonl"),
+        **learning,
     )
 
 
@@ -324,7 +240,7 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
 
     flat = config.model_dump(mode="json")
     with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
-        task, num_broken = progress.add_task("train", total=None), 0
+        task, num_broken, is_due = progress.add_task("train", total=None), 0, once_a_minute(console)
 
         def show(line: dict[str, Any]) -> None:
             nonlocal num_broken
@@ -332,7 +248,10 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
             num_broken += line["broken"]
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
-            progress.update(task, completed=line["step"], description=_told(line, num_broken))
+            told = _told(line, num_broken)
+            progress.update(task, completed=line["step"], description=told)
+            if is_due():
+                tell(f"step {line['step']:,} of {line['num_steps']:,}{left(progress.tasks[task])}: {told}")
 
         def tell(news: str) -> None:
             console.print(news, markup=False, soft_wrap=True)
@@ -361,6 +280,7 @@ def _write_model(
     from trygon.models.model import load_model, save_model
     from trygon.training.checkpoint import put_weights
     from trygon.training.curves import count_stand_ins, draw_curves
+    from trygon.training.measurements import Measurements
 
     model = load_model(settings.initial, "cpu")
     with state.as_directory() as checkpoint:
@@ -372,12 +292,7 @@ def _write_model(
         draw_curves(settings.metrics, folder / "curves.png")
         digest = digest_texts(f"{name} {value}" for name, value in sorted(identity["shards"].items()))
         recipe = config.model_dump(mode="json")
-        counts = count_stand_ins(settings.metrics)
-        card = model_card(recipe, data, digest, position.step, counts, _last_validation(config))
+        counts, measured = count_stand_ins(settings.metrics), Measurements(settings.validation).last()
+        card = model_card(recipe, data, digest, position.step, counts, measured)
         write_text(folder / "README.md", card)
         write_json(folder / CARD, {"identity": identity, "steps": position.step, "data": data})
-
-
-def _last_validation(config: TrainConfig) -> dict[str, float]:
-    place = join(config.out, "validation.jsonl")
-    return json.loads(read_bytes(place).splitlines()[-1]) if exists(place) else {}

@@ -20,9 +20,11 @@ import pyarrow.fs
 from trygon.errors import TrygonError, UserError
 
 ATTEMPTS = 8
-"""Of an operation; a request within has _SDK_ATTEMPTS of its own."""
+"""Of an operation; a request within has some of its own."""
 
-_SDK_ATTEMPTS = 4
+_SDK_ATTEMPTS = "4"
+"""Of a request, where AWS_MAX_ATTEMPTS says no other number."""
+
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 """How long a server may say nothing."""
@@ -136,7 +138,7 @@ def _client(environment: tuple[tuple[str, str], ...], query: str, patient: bool)
     try:
         session = _session(environment)
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": _SDK_ATTEMPTS if patient else 1},
+            retries={"mode": "standard", "total_max_attempts": _sdk_attempts() if patient else 1},
             connect_timeout=CONNECT_TIMEOUT_S if patient else 3.0,
             read_timeout=READ_TIMEOUT_S if patient else 5.0,
             max_pool_connections=32,
@@ -179,9 +181,16 @@ def _filesystem(login: _Login, bucket: str) -> pyarrow.fs.S3FileSystem:
         anonymous=login.keys is None,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=READ_TIMEOUT_S,
-        retry_strategy=pyarrow.fs.AwsDefaultS3RetryStrategy(max_attempts=_SDK_ATTEMPTS),
+        retry_strategy=pyarrow.fs.AwsDefaultS3RetryStrategy(max_attempts=_sdk_attempts()),
         **options,
     )
+
+
+def _sdk_attempts() -> int:
+    given = os.environ.get("AWS_MAX_ATTEMPTS", _SDK_ATTEMPTS)
+    if not given.isdecimal() or not int(given):
+        raise UserError(f"AWS_MAX_ATTEMPTS={given}: give a number of attempts, 1 or more")
+    return int(given)
 
 
 def persist(address: Address, operation: Callable[[], Result], attempts: int = 0) -> Result:

@@ -13,6 +13,7 @@ RECORD = pa.schema(
         pa.field("common", pa.string()),
         pa.field("license", pa.string()),
         pa.field("rights_holder", pa.string()),
+        pa.field("source_url", pa.string()),  # the picture's page, as the source names it; blank where it names none
     ]
 )
 """One row a picture that a source speaks of. No value is null."""
@@ -172,6 +173,24 @@ EXAMPLE = pa.schema(
 )
 """One row an example: a picture, or a reviewed detection, whose taxon is known."""
 
+GALLERY = pa.schema(
+    [
+        pa.field("picture_id", pa.int64(), nullable=False),
+        *_RANK_FIELDS,
+        pa.field("common", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_id", pa.string(), nullable=False),
+        pa.field("license", pa.string()),
+        pa.field("rights_holder", pa.string()),
+        pa.field("source_url", pa.string()),  # of http or https, where the source names a page
+        # Why it is not shown, in the words of REJECT, and no_license; null where it is.
+        pa.field("failure", pa.string()),
+        pa.field("vector", pa.list_(pa.float16())),  # unit length; null where it is not shown, like the thumbnail
+        pa.field("thumbnail", pa.binary()),  # JPEG
+    ]
+)
+"""One row a picture of a gallery: what it shows, whose it is, its vector, and a small copy to be shown."""
+
 FAILURE = pa.schema(
     [
         pa.field("media_id", pa.int64(), nullable=False),
@@ -220,6 +239,8 @@ EVENT_TAXON = pa.struct(
         pa.field("probability", pa.float32()),  # pooled over the frames that show the animal; of the surest of several
         pa.field("count", pa.int32()),  # the largest number seen in one frame; null for a blank event
         pa.field("decided_by", pa.string(), nullable=False),
+        # The boxes that show it, whatever each was called alone; none for a blank event.
+        pa.field("observation_ids", pa.list_(pa.int64()), nullable=False),
     ]
 )
 
@@ -235,6 +256,16 @@ EVENT = pa.schema(
     ]
 )
 """One row an event: frames of one deployment that follow each other within the gap, and what they show together."""
+
+REPOOLED = pa.schema(
+    [
+        EVENT.field("event_id"),
+        # Its boxes that people rejected, or named otherwise than the event, by ascending id.
+        pa.field("left_out", pa.list_(pa.int64()), nullable=False),
+        EVENT.field("taxa"),  # what the others show together
+    ]
+)
+"""One row an event of which a person spoke against some boxes and not all, when it was named."""
 
 REVIEWED = [
     pa.field("event_count", pa.int32()),  # individuals in the event, where the person gave it

@@ -125,9 +125,9 @@ def read_json(place: str | Path) -> Any:
         raise UserError(f"{place} cannot be read as JSON: {error}") from error
 
 
-def write_json(place: str | Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    write_text(place, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def write_json(place: str | Path, content: Any, lasting: bool = False) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half; `lasting` as in `write_bytes`."""
+    write_bytes(place, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), lasting)
 
 
 def write_text(place: str | Path, text: str) -> None:
@@ -135,8 +135,12 @@ def write_text(place: str | Path, text: str) -> None:
     write_bytes(place, text.encode())
 
 
-def write_bytes(place: str | Path, data: bytes | memoryview) -> None:
-    """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload."""
+def write_bytes(place: str | Path, data: bytes | memoryview, lasting: bool = False) -> None:
+    """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload.
+
+    `lasting` is for what decides that something is done: the disk itself has the file before it gets its name, and
+    the name before this returns, so that a power cut leaves no empty one. It takes some 10 ms.
+    """
     address = address_of(place)
     if address is not None:
         return s3.upload(address, lambda: io.BytesIO(data))
@@ -146,12 +150,38 @@ def write_bytes(place: str | Path, data: bytes | memoryview) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if lasting:
+        _settle_one(path.parent)
     return None
+
+
+def settle(place: str | Path) -> None:
+    """Have the disk hold the files of a folder, not of those within it: what says so comes next. S3 holds what it
+    took."""
+    if is_remote(place):
+        return
+    for path in Path(place).iterdir():
+        if path.is_file():
+            _settle_one(path)
+    _settle_one(Path(place))
+
+
+def _settle_one(path: Path) -> None:
+    """A file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems of a network know no such thing
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def copy_file(path: Path, place: str | Path) -> None:
@@ -194,16 +224,19 @@ def list_folder(place: str | Path, begin: str = "", suffix: str = "") -> list[Fi
     """The files in a folder, not those of folders within, whose names begin and end so, by name; hidden ones are left
     out, and there are none where there is no folder."""
     address = address_of(place)
+
+    def is_wanted(name: str) -> bool:
+        return bool(name) and name.startswith(begin) and name.endswith(suffix) and not _is_hidden([name])
+
     if address is None:
-        if not Path(place).is_dir():
-            return []
-        paths = [path for path in Path(place).iterdir() if path.is_file()]
-        files = [File(str(path), path.name, path.stat().st_size) for path in paths]
+        # Hidden ones are not even looked at: they are gone from one moment to the next.
+        paths = [path for path in Path(place).iterdir() if is_wanted(path.name)] if Path(place).is_dir() else []
+        files = [File(str(path), path.name, path.stat().st_size) for path in paths if path.is_file()]
     else:
         found = s3.list_objects(address, begin=begin, deep=False)
-        files = [File(str(address.at(each.key)), each.key.rpartition("/")[2], each.bytes, each.etag) for each in found]
-    wanted = [file for file in files if file.name.startswith(begin) and file.name.endswith(suffix)]
-    return sorted((file for file in wanted if file.name and not _is_hidden([file.name])), key=lambda file: file.name)
+        listed = (File(str(address.at(each.key)), each.key.rpartition("/")[2], each.bytes, each.etag) for each in found)
+        files = [file for file in listed if is_wanted(file.name)]
+    return sorted(files, key=lambda file: file.name)
 
 
 def _walk(root: Path) -> Iterable[Path]:

@@ -12,11 +12,11 @@ def main() -> int:
     interrupt_on_signals()
     try:
         settings = Settings.model_validate_json(sys.argv[1])
-        check(settings)
+        catalogue = check(settings)
         # Ray and Serve take seconds to import: not before the settings are known to be good.
         from trygon_serving.launcher import run
 
-        run(settings)
+        run(settings, catalogue)
     except KeyboardInterrupt:
         return 0
     except Exception as error:

@@ -1,12 +1,31 @@
-"""How much may be in work at once: what comes on top is refused at once, so that those inside are answered in time."""
+"""How much may be in work at once: what comes on top is refused at once, so that those inside are answered in time.
 
-from collections.abc import Iterator
+A slow model gets fewer: no more than it answers within a third of the time that an answer may take.
+"""
+
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from trygon_serving.limits import Limits
+from trygon.limits import Limits
 from trygon_serving.problem import Problem
 
-_RETRY_AFTER_S = 1
+_TITLE, _RETRY_AFTER_S = "Too many requests wait", 1
+_LEAST_IMAGES = 8
+"""Enough for Triton's next batch."""
+_REMEMBERED = 32
+"""Images over which the time for one is averaged: they come by the batch."""
+
+
+@dataclass
+class Work:
+    """Images in work, and since when."""
+
+    num_images: int
+    start_s: float
+    apart_s: float = 0.0
+    """Of its time, what was not spent on the images; infinite as long as that is not known."""
 
 
 class Admission:
@@ -14,32 +33,84 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.requests = 0
         self.images = 0
         self.bytes = 0
+        self._image_s = 0.0
+        """Between the ends of two images, where something is in work."""
+        self._last_s = 0.0
+        """When the last image ended."""
+
+    @property
+    def most_images(self) -> int:
+        """How many images may be in work now."""
+        most, wait_s = self._limits.waiting_images, self._limits.answer_s / 3
+        if most * self._image_s <= wait_s:
+            return most
+        return max(min(_LEAST_IMAGES, most), int(wait_s / self._image_s))
+
+    def share_of(self, num_requests: int) -> float:
+        """The images of some requests, as a share of those that may be in work now. They have as many each as those
+        in work have on average."""
+        images_each = self.images / self.requests if self.requests else 1.0
+        return num_requests * images_each / self.most_images
 
     @contextmanager
-    def body(self, declared_bytes: int | None) -> Iterator[None]:
-        """Room for a body, before it is read: for as much as it may become where it does not say. `Problem` 503."""
-        wanted = min(declared_bytes or self._limits.body_bytes, self._limits.body_bytes)
-        if self.images >= self._limits.waiting_images or self.bytes + wanted > self._limits.held_bytes:
-            raise _busy()
-        self.bytes += wanted
+    def body(self, declared_bytes: int | None) -> Iterator[Callable[[int], None]]:
+        """Room for a body, which grows as it is told of the parts that come: who is slow holds no room for the rest.
+        `Problem` 503, at once where the declared size has no room now."""
+        if self.images >= self.most_images:
+            raise _full()
+        self._require_room(min(declared_bytes or 0, self._limits.body_bytes))
+        held = 0
+
+        def take(num_bytes: int) -> None:
+            nonlocal held
+            self._require_room(num_bytes)
+            self.bytes += num_bytes
+            held += num_bytes
+
         try:
-            yield
+            yield take
         finally:
-            self.bytes -= wanted
+            self.bytes -= held
 
     @contextmanager
-    def work(self, num_images: int) -> Iterator[None]:
-        """Room for the images of a request. `Problem` 503."""
-        if self.images + num_images > self._limits.waiting_images:
-            raise _busy()
+    def work(self, num_images: int) -> Iterator[Work]:
+        """Room for the images of a request, where nothing else is in work for any. `Problem` 503."""
+        if self.images and self.images + num_images > self.most_images:
+            raise _full() if self.images >= self.most_images else _busy()
+        self.requests += 1
         self.images += num_images
+        work = Work(num_images, time.perf_counter())
         try:
-            yield
+            yield work
+            self._ended(work)
+        except (TimeoutError, Problem) as error:
+            # What took too long tells most: without it, as many would be let in again, and none answered in time.
+            if isinstance(error, TimeoutError) or error.status == 504:
+                self._ended(work)
+            raise
         finally:
+            self.requests -= 1
             self.images -= num_images
+            self._last_s = time.perf_counter()
+
+    def _require_room(self, num_bytes: int) -> None:
+        if self.bytes + num_bytes > self._limits.held_bytes:
+            raise _busy()
+
+    def _ended(self, work: Work) -> None:
+        image_s = (time.perf_counter() - max(self._last_s, work.start_s + work.apart_s)) / work.num_images
+        if image_s >= 0:
+            self._image_s += (image_s - self._image_s) * min(1.0, work.num_images / _REMEMBERED)
+
+
+def _full() -> Problem:
+    """Nobody gets in before an image has ended."""
+    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S, is_full=True)
 
 
 def _busy() -> Problem:
-    return Problem(503, "Too many requests wait", "come again in a moment", retry_after_s=_RETRY_AFTER_S)
+    """There may be room for a smaller request."""
+    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S)

@@ -1,12 +1,13 @@
 """The HTTP interface: which path asks for what. Knows nothing of Ray: any ASGI server can run it."""
 
 import asyncio
+import math
+import pathlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import BaseModel, ValidationError
@@ -14,14 +15,15 @@ from starlette.exceptions import HTTPException
 
 from trygon.taxonomy.taxon import Rank
 from trygon_serving import manual, taxa, wire
+from trygon_serving.admission import Work
 from trygon_serving.body import FIELD, Body, read_body
 from trygon_serving.gate import Gate
 from trygon_serving.limits import MAX_NAME_CHARACTERS, MAX_PAGE
 from trygon_serving.metrics import CONTENT_TYPE
 from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
-from trygon_serving.service import Service, model_card
+from trygon_serving.service import Service
 
-_PAGE = (Path(__file__).parent / "page" / "index.html").read_text()
+_PAGE = (pathlib.Path(__file__).parent / "page" / "index.html").read_text()
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -29,7 +31,18 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+_PICTURE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other site shows it, or learns that it is there
+    "X-Content-Type-Options": "nosniff",
+    # By nobody between: who has no key has no picture.
+    "Cache-Control": "private, max-age=3600",
+    "Vary": "Authorization",
+}
 
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
 _PROBLEM = {
     "description": "A problem (RFC 9457)",
     "content": {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema()}},
@@ -54,7 +67,7 @@ def _bodies(options: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 
 _CLASSIFY = _bodies(wire.Options.model_json_schema()["properties"], wire.ClassifyBody.model_json_schema())
 _SIMILAR = _bodies(wire.SimilarOptions.model_json_schema()["properties"], wire.SimilarBody.model_json_schema())
-_EMBED = _bodies({}, wire.EmbedBody.model_json_schema())
+_EMBED = _bodies(wire.EmbedOptions.model_json_schema()["properties"], wire.EmbedBody.model_json_schema())
 
 router = APIRouter(responses=_PROBLEMS)
 
@@ -77,15 +90,15 @@ def _all_of(options: Chosen, body: Body) -> Chosen:
 
 
 @asynccontextmanager
-async def _body_of(request: Request, service: Service) -> AsyncIterator[Body]:
+async def _work_of(request: Request, service: Service) -> AsyncIterator[tuple[Body, Work]]:
     """The images of a request while they are worked on, within all limits."""
     declared = request.headers.get("content-length", "")
-    with service.admission.body(int(declared) if declared.isdigit() else None):
-        body = await read_body(request, service.limits)
+    with service.admission.body(int(declared) if declared.isdigit() else None) as take:
+        body = await read_body(request, service.limits, take)
         try:
-            with service.admission.work(len(body.images)):
+            with service.admission.work(len(body.images)) as work:
                 async with asyncio.timeout(service.limits.answer_s):
-                    yield body
+                    yield body, work
         except TimeoutError as error:
             detail = f"within {service.limits.answer_s:.0f} s"
             raise Problem(504, "No answer in time", detail, retry_after_s=2) from error
@@ -99,19 +112,26 @@ async def classify(
 
     Options stand in the query, in fields of the form or in the JSON.
     """
-    async with _body_of(request, service) as body:
-        return await service.classify(body.images, _all_of(options, body))
+    async with _work_of(request, service) as (body, work):
+        chosen = _all_of(options, body)
+        if chosen.names:
+            # Their text vectors may take many times what an image takes, once.
+            work.apart_s = math.inf
+        reply = await service.classify(body.images, chosen)
+        work.apart_s = reply.timings_ms["names"] / 1000
+        return reply
 
 
 @router.post("/v1/similar", openapi_extra=_SIMILAR)
 async def similar(
     request: Request, service: Serving, options: Annotated[wire.SimilarOptions, Query()]
 ) -> wire.SimilarReply:
-    """The observations of a labelling run that look most like the images, which come as for `/v1/classify`.
+    """What looks most like the images, which come as for `/v1/classify`: observations of a labelling run, or pictures
+    of a gallery.
 
     Send crops of animals, as closely cut as detections are.
     """
-    async with _body_of(request, service) as body:
+    async with _work_of(request, service) as (body, _):
         return await service.similar(body.images, _all_of(options, body))
 
 
@@ -121,18 +141,36 @@ async def runs(service: Serving) -> list[wire.RunCard]:
     return list(service.runs.cards())
 
 
+@router.get("/v1/galleries")
+async def galleries(service: Serving) -> list[wire.GalleryCard]:
+    """The galleries that `/v1/similar` can search in."""
+    return list(service.galleries.cards())
+
+
+@router.get("/v1/galleries/{gallery}/{picture}.jpg", response_class=Response, responses=_PICTURE)
+async def picture(
+    service: Serving,
+    gallery: Annotated[str, Path(description="a gallery of `/v1/galleries`")],
+    picture: Annotated[str, Path(description="a picture's number, as `/v1/similar` tells its path")],
+) -> Response:
+    """A small copy of a gallery's picture. Show its author and licence, which `/v1/similar` tells, with it."""
+    data = await asyncio.to_thread(service.galleries.picture, gallery, picture)
+    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
+
+
 @router.post("/v1/embed", openapi_extra=_EMBED)
-async def embed(request: Request, service: Serving) -> wire.Embeddings:
+async def embed(request: Request, service: Serving, options: Annotated[wire.EmbedOptions, Query()]) -> wire.Embeddings:
     """The model's unit vectors of the images, which come as for `/v1/classify`."""
-    async with _body_of(request, service) as body:
-        if body.options:
-            raise Problem(422, "The request is not valid", f"{next(iter(body.options))}: is not known here")
-        return await service.embed(body.images)
+    async with _work_of(request, service) as (body, _):
+        return await service.embed(body.images, _all_of(options, body))
 
 
 @router.get("/v1/taxa")
 async def list_taxa(
     service: Serving,
+    model: Annotated[
+        str | None, Query(max_length=MAX_NAME_CHARACTERS, description="a model, or MODEL/VERSION")
+    ] = None,
     labels: Annotated[str | None, Query(max_length=MAX_NAME_CHARACTERS, description="a label set")] = None,
     under: Annotated[
         str, Query(max_length=8 * MAX_NAME_CHARACTERS, description="the clades right below this name or path")
@@ -145,7 +183,7 @@ async def list_taxa(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> wire.TaxaPage:
     """The tree of a label set, a page at a time: what lies below a clade (the kingdoms for none), or a search."""
-    chosen = service.sets.get(labels)
+    chosen = service.models.choose(model, labels, steady=True).sets.get(labels)
     tree = chosen.bank.tree
 
     def page() -> wire.TaxaPage:
@@ -160,16 +198,14 @@ async def list_taxa(
 
 @router.get("/v1/models")
 async def models(service: Serving) -> list[wire.ServedModel]:
-    """What is served."""
-    tower = await service.tower()
-    mode = str(tower.resize_mode)
-    return [wire.ServedModel(model=model_card(tower), side=tower.side, resize_mode=mode, dim=tower.dim)]
+    """What is served: each model in its versions."""
+    return list(service.models.cards())
 
 
 @router.get("/v1/label-sets")
 async def label_sets(service: Serving) -> wire.LabelSets:
     """The label sets and checklists that a request can name."""
-    return service.sets.cards()
+    return service.models.label_sets()
 
 
 @router.get("/healthz")
@@ -181,7 +217,7 @@ async def live() -> wire.Status:
 @router.get("/readyz")
 async def ready(service: Serving) -> wire.Status:
     """An image would get an answer now; 503 otherwise."""
-    await service.require_ready()
+    await service.models.require_ready()
     return wire.Status(status="ready")
 
 
@@ -208,12 +244,15 @@ def make_api(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        beside = asyncio.create_task(service.run())
+        await service.supply.start()
+        beside = asyncio.create_task(service.supply.watch())
         yield
         beside.cancel()
         with suppress(asyncio.CancelledError):
             await beside
-        await service.encoder.close()
+        await service.supply.close()
+        if service.traces:
+            await asyncio.to_thread(service.traces.close)
 
     # FastAPI's own pages of the documentation load scripts from elsewhere.
     api = FastAPI(title="trygon", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -222,7 +261,7 @@ def make_api(service: Service) -> FastAPI:
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(HTTPException, _problem)
     api.add_exception_handler(RequestValidationError, _problem)
-    api.add_middleware(Gate, limits=service.limits, keys=service.keys, metrics=service.metrics)
+    api.add_middleware(Gate, limits=service.limits, keys=service.keys, metrics=service.metrics, traces=service.traces)
     return api
 
 

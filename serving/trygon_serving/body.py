@@ -7,7 +7,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from trygon_serving.limits import MAX_CLADES, MAX_NAMES, Limits
+from trygon.limits import Limits
+from trygon_serving.limits import MAX_CLADES, MAX_NAMES
 from trygon_serving.problem import Problem
 
 FIELD = "image"
@@ -28,6 +29,7 @@ _HOW = (
 )
 _MAX_FIELDS = MAX_NAMES + MAX_CLADES + 8
 _MAX_FIELD_BYTES = 4096
+_MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,17 @@ class Body:
     """Whether numbers among the options are numbers, as JSON has them, and not texts."""
 
 
-async def read_body(request: Request, limits: Limits) -> Body:
-    """What a request brings. Raises `Problem` 408, 413, 415 or 422."""
+async def read_body(request: Request, limits: Limits, take: Callable[[int], None]) -> Body:
+    """What a request brings; `take` is told the size of each part that comes, and may refuse it.
+
+    Raises `Problem` 408, 413, 415 or 422.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.body_bytes:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.body_s):
-            body = await _read(request, limits)
+            body = await _read(request, _limited(request, limits, take), limits)
     except TimeoutError as error:
         raise Problem(408, "The body did not arrive in time", f"within {limits.body_s:.0f} s") from error
     if not body.images:
@@ -57,22 +62,22 @@ async def read_body(request: Request, limits: Limits) -> Body:
     return body
 
 
-async def _read(request: Request, limits: Limits) -> Body:
+async def _read(request: Request, parts: AsyncGenerator[bytes, None], limits: Limits) -> Body:
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        return await _read_form(request, limits)
+        return await _read_form(request, parts, limits)
     if content_type == "application/json":
-        data = await _read_all(request, limits)
+        data = await _read_all(parts)
         return await asyncio.to_thread(_parse_json, data, limits)
     if content_type.startswith("image/") or content_type == "application/octet-stream":
-        return Body([await _read_all(request, limits)])
+        return Body([await _read_all(parts)])
     raise Problem(415, "Not an image", f"Content-Type {content_type or 'is missing'}: {_HOW}")
 
 
-async def _read_form(request: Request, limits: Limits) -> Body:
+async def _read_form(request: Request, parts: AsyncGenerator[bytes, None], limits: Limits) -> Body:
     parser = MultiPartParser(
         request.headers,
-        _limited(request, limits),
+        parts,
         max_files=limits.images,
         max_fields=_MAX_FIELDS,
         max_part_size=_MAX_FIELD_BYTES,
@@ -106,6 +111,9 @@ def _fields(form: FormData) -> dict[str, Any]:
 
 
 def _parse_json(data: bytes, limits: Limits) -> Body:
+    # Outside of base64, which has none of these: each is an object in memory, many times the size of its text.
+    if sum(map(data.count, (b"{", b"[", b","))) > _MOST_VALUES:
+        raise Problem(413, "The JSON has too many values", f"at most {_MOST_VALUES}, images apart")
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -127,16 +135,17 @@ def _decoded(place: int, text: object) -> bytes:
     raise Problem(422, "The JSON cannot be read", f"images[{place}] is not base64")
 
 
-async def _read_all(request: Request, limits: Limits) -> bytes:
-    return b"".join([chunk async for chunk in _limited(request, limits)])
+async def _read_all(parts: AsyncGenerator[bytes, None]) -> bytes:
+    return b"".join([chunk async for chunk in parts])
 
 
-async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _limited(request: Request, limits: Limits, take: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limits.body_bytes:
             raise _too_large(limits)
+        take(len(chunk))
         yield chunk
 
 

@@ -20,6 +20,7 @@ from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
 from trygon_serving.wire import (
     Classification,
     Embeddings,
+    GalleryCard,
     LabelSets,
     Options,
     RankName,
@@ -34,14 +35,17 @@ Picture = bytes | str | Path
 """An encoded picture, or the path of its file."""
 
 _MODELS, _RUNS = TypeAdapter(list[ServedModel]), TypeAdapter(list[RunCard])
-_LONGEST_PAUSE_S = 30.0
+_GALLERIES = TypeAdapter(list[GalleryCard])
+_LONGEST_PAUSE_S = 60
+"""A minute's requests come back within it; a day's do not, and are nothing to wait for."""
 
 
 class Client:
     """One server, over connections that are kept open."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60, attempts: int = 5) -> None:
-        """`attempts`: how often a request is sent that the server has no room for yet (503, 429)."""
+        """`attempts`: how often a request is sent that the server has no room for yet (503, 429): after the time that
+        it names, and not at all where that is over a minute."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         self._attempts = attempts
@@ -51,36 +55,46 @@ class Client:
 
         Raises `Problem` where the server gives no answer, `ValidationError` for options that there are not.
         """
-        chosen = Options(**options).model_dump(exclude_unset=True)
+        chosen = Options(**options).model_dump(exclude_unset=True, exclude_none=True)
         reply = self._send("POST", "/v1/classify", files=_files(pictures), data=chosen)
         return Classification.model_validate_json(reply.content)
 
-    def embed(self, pictures: Sequence[Picture]) -> Embeddings:
-        """The model's unit vector of each picture. Raises `Problem`."""
-        reply = self._send("POST", "/v1/embed", files=_files(pictures))
+    def embed(self, pictures: Sequence[Picture], model: str | None = None) -> Embeddings:
+        """The unit vector of each picture by a model of `models`, the first by default. Raises `Problem`."""
+        chosen = {} if model is None else {"model": model}
+        reply = self._send("POST", "/v1/embed", files=_files(pictures), data=chosen)
         return Embeddings.model_validate_json(reply.content)
 
     def similar(self, pictures: Sequence[Picture], **options: Any) -> SimilarReply:
-        """What looks like each picture in a run. `options` are those of `trygon_serving.wire.SimilarOptions`.
+        """What looks like each picture in a run or a gallery. `options`: `trygon_serving.wire.SimilarOptions`.
 
         Raises `Problem`, and `ValidationError` for options that there are not.
         """
-        chosen = SimilarOptions(**options).model_dump(mode="json", exclude_unset=True)
+        chosen = SimilarOptions(**options).model_dump(mode="json", exclude_unset=True, exclude_none=True)
         reply = self._send("POST", "/v1/similar", files=_files(pictures), data=chosen)
         return SimilarReply.model_validate_json(reply.content)
 
-    def children(self, under: str = "", labels: str | None = None, offset: int = 0, limit: int = 50) -> TaxaPage:
+    def children(
+        self, under: str = "", labels: str | None = None, offset: int = 0, limit: int = 50, model: str | None = None
+    ) -> TaxaPage:
         """The clades right below one, or the kingdoms. Raises `Problem`."""
-        return self._taxa({"under": under, "labels": labels, "offset": offset, "limit": limit})
+        return self._taxa({"under": under, "labels": labels, "offset": offset, "limit": limit, "model": model})
 
     def search(
-        self, text: str, rank: RankName | None = None, labels: str | None = None, offset: int = 0, limit: int = 50
+        self,
+        text: str,
+        rank: RankName | None = None,
+        labels: str | None = None,
+        offset: int = 0,
+        limit: int = 50,
+        model: str | None = None,
     ) -> TaxaPage:
         """Clades whose scientific or common name holds a text. Raises `Problem`."""
-        return self._taxa({"search": text, "rank": rank, "labels": labels, "offset": offset, "limit": limit})
+        chosen = {"search": text, "rank": rank, "labels": labels, "model": model}
+        return self._taxa(chosen | {"offset": offset, "limit": limit})
 
     def models(self) -> list[ServedModel]:
-        """What is served. Raises `Problem`."""
+        """What is served: each model in its versions. Raises `Problem`."""
         return _MODELS.validate_json(self._send("GET", "/v1/models").content)
 
     def label_sets(self) -> LabelSets:
@@ -90,6 +104,14 @@ class Client:
     def runs(self) -> list[RunCard]:
         """The runs that `similar` can search in. Raises `Problem`."""
         return _RUNS.validate_json(self._send("GET", "/v1/runs").content)
+
+    def galleries(self) -> list[GalleryCard]:
+        """The galleries that `similar` can search in. Raises `Problem`."""
+        return _GALLERIES.validate_json(self._send("GET", "/v1/galleries").content)
+
+    def picture(self, path: str) -> bytes:
+        """The JPEG of a gallery's picture, by the `picture` of an answer. Raises `Problem`."""
+        return self._send("GET", path).content
 
     def is_ready(self) -> bool:
         """Whether a picture would get an answer now."""
@@ -120,9 +142,10 @@ class Client:
             if response.is_success:
                 return response
             pause = response.headers.get("retry-after", "")
-            if not left or response.status_code not in (429, 503) or not pause.isdigit():
+            waits = response.status_code in (429, 503) and pause.isdigit() and int(pause) <= _LONGEST_PAUSE_S
+            if not left or not waits:
                 raise _problem(response)
-            time.sleep(min(float(pause), _LONGEST_PAUSE_S))
+            time.sleep(int(pause))
         raise ValueError("attempts has to be 1 or more")
 
 
@@ -134,5 +157,6 @@ def _files(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
 def _problem(response: httpx.Response) -> Problem:
     if response.headers.get("content-type", "").startswith(PROBLEM_TYPE):
         told = ProblemDocument.model_validate_json(response.content)
-        return Problem(told.status, told.title, told.detail or "")
+        pause = response.headers.get("retry-after", "")
+        return Problem(told.status, told.title, told.detail or "", int(pause) if pause.isdigit() else None)
     return Problem(response.status_code, response.reason_phrase, response.text[:200])

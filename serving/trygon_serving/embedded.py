@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tritonclient.grpc as triton
 
 from trygon.errors import TrygonError, UserError
-from trygon.models.export import ENCODER, interpreter_path, write_repository
+from trygon.models.triton_config import ENCODER
+from trygon.models.triton_repository import interpreter_path, write_repository
+from trygon_serving.catalogue import Weights
 from trygon_serving.libpython import library_folder
 
 HOST = "127.0.0.1"
@@ -32,15 +35,17 @@ class Embedded:
     metrics: str
     folder: Path
     guard: subprocess.Popen[bytes]
+    encoders: Sequence[str]
+    """What it starts with."""
 
     @classmethod
-    def start(cls, model: str) -> "Embedded":
-        """Start a server for a model; it is not ready yet. `UserError` where the wheel is missing."""
+    def start(cls, *models: Weights) -> "Embedded":
+        """Start a server for some models; it is not ready yet. `UserError` where the wheel is missing."""
         wheel = _wheel_folder()
         libraries = _library_path(wheel)
         folder = Path(tempfile.mkdtemp(prefix="trygon-serve-"))
         try:
-            write_repository(folder / "repository", model)
+            encoders = _write_models(folder / "repository", models)
             _write_backend(wheel, folder / "backends" / "python")
             http, grpc, metrics = _free_ports(3)
             command = [
@@ -48,7 +53,8 @@ class Embedded:
                 *("--model-repository", str(folder / "repository"), "--backend-directory", str(folder / "backends")),
                 "--disable-auto-complete-config",  # it would load the model twice
                 # The text encoder is loaded when names are asked for: it costs as much memory and time as the other.
-                *("--model-control-mode", "explicit", "--load-model", ENCODER),
+                *("--model-control-mode", "explicit"),
+                *(word for name in encoders for word in ("--load-model", name)),
                 *("--http-address", HOST, "--grpc-address", HOST, "--metrics-address", HOST),
                 *("--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)),
             ]
@@ -61,13 +67,13 @@ class Embedded:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return cls(f"{HOST}:{grpc}", f"http://{HOST}:{metrics}/metrics", folder, guard)
+        return cls(f"{HOST}:{grpc}", f"http://{HOST}:{metrics}/metrics", folder, guard, encoders)
 
     def wait_ready(self) -> None:
-        """Block until the image encoder answers. `TrygonError` with Triton's own words where it does not start."""
+        """Block until the image encoders answer. `TrygonError` with Triton's own words where it does not start."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         with triton.InferenceServerClient(self.grpc) as client:
-            while not _is_ready(client):
+            while not all(_is_ready(client, name) for name in self.encoders):
                 if self.guard.poll() is not None:
                     raise TrygonError(f"Triton did not start: {self._reason()}")
                 if time.monotonic() > deadline:
@@ -76,6 +82,11 @@ class Embedded:
         assert self.guard.stdin
         self.guard.stdin.write(b"ready\n")
         self.guard.stdin.flush()
+
+    @property
+    def repository(self) -> Path:
+        """Where the models lie, and further ones can be put."""
+        return self.folder / "repository"
 
     def stop(self) -> None:
         """End the server and all of its processes, and remove its folder."""
@@ -91,11 +102,22 @@ class Embedded:
         return telling[-1].split("] ")[-1].strip('" ') if telling else f"exit code {self.guard.returncode}"
 
 
-def _is_ready(client: triton.InferenceServerClient) -> bool:
+def _is_ready(client: triton.InferenceServerClient, name: str) -> bool:
     try:
-        return bool(client.is_model_ready(ENCODER))
+        return bool(client.is_model_ready(name))
     except triton.InferenceServerException:
         return False
+
+
+def _write_models(repository: Path, models: Sequence[Weights]) -> list[str]:
+    """Their names there. Models of the same weights are one."""
+    encoders: dict[str, str] = {}
+    for weights in models:
+        if weights.key not in encoders:
+            suffix = weights.suffix if encoders else ""
+            write_repository(repository, weights.ref, encoder=weights.encoder, suffix=suffix)
+            encoders[weights.key] = ENCODER + suffix
+    return list(encoders.values())
 
 
 def _wheel_folder() -> Path:

@@ -1,39 +1,115 @@
 """What stands before Ray Serve's own HTTP proxy: its answers in the form of all others, and one name a request.
 
+Where more requests are in work than the replicas take, it refuses further ones at once. A replica would too, but costs
+Serve's proxy and itself some eight milliseconds a request by then, of those that it answers the others with. A slow
+model takes fewer, as many as only the replica knows: after one that it refused, the others are until one is answered.
+
 Serve answers by itself where no replica can: its queue is full, the replica took too long, or there is none yet. It
 does so in plain text, and where a replica dies with a request it says nothing at all. It also adds the header with the
 request's name beside ours.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trygon_serving.gate import REQUEST_ID, send_problem
-from trygon_serving.problem import Problem
+from trygon.limits import Limits
+from trygon_serving.gate import REQUEST_ID, name_of_request, send_problem
+from trygon_serving.heads import limit_heads
+from trygon_serving.problem import FULL, Problem
 
 VARIABLE, CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "trygon_serving.front.middlewares"
 """The environment variable by which Serve's proxy finds `middlewares`."""
+
+MOST = "TRYGON_MOST_IN_WORK"
+"""The environment variable that says how many requests may be in work, of all replicas; without it, any number."""
+
+LIMITS = "TRYGON_LIMITS"
+"""The environment variable with the limits of heads, as JSON of `Limits`; without it, they are the default ones."""
 
 _RETRY_AFTER_S = 1
 
 
 class Front:
-    """ASGI middleware around the proxy."""
+    """ASGI middleware around the proxy. What it refuses itself is counted in `/metrics`."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, most: int | None = None) -> None:
+        self._app, self._most = app, most
+        self._in_work = 0
+        """Requests with a body that has arrived whole: slow clients keep nobody out."""
+        self._is_full = False
+        """A replica refused a request, and none has been answered since."""
+        self._registry = CollectorRegistry()
+        self._refused = Counter("trygon_refused", "Requests that reached no replica", registry=self._registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "POST" and self._most is not None:
+            if self._is_full or self._in_work >= self._most:
+                self._refused.inc()
+                name = (REQUEST_ID.encode(), name_of_request(scope).encode())
+                await send_problem(_problem(503), send, [name])
+                return
+            with self._counted(receive) as receive:
+                await self._answer(scope, receive, send)
+        elif scope["path"] == "/metrics":
+            await self._answer(scope, receive, self._with_own_figures(send))
+        else:
+            await self._answer(scope, receive, send)
+
+    @contextmanager
+    def _counted(self, receive: Receive) -> Iterator[Receive]:
+        """Count a request from the end of its body on."""
+        arrived = False
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body") and not arrived:
+                arrived = True
+                self._in_work += 1
+            return message
+
+        try:
+            yield counted
+        finally:
+            self._in_work -= arrived
+            self._is_full &= self._in_work > 0
+
+    def figures(self) -> bytes:
+        """What Prometheus is told beside the replica's figures."""
+        return generate_latest(self._registry)
+
+    def _with_own_figures(self, send: Send) -> Send:
+        """Add to the replica's figures what it cannot know."""
+        own = b""
+
+        async def pass_on(message: Message) -> None:
+            nonlocal own
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                own = self.figures()
+                message["headers"] = [it for it in message["headers"] if it[0].lower() != b"content-length"]
+            elif message["type"] == "http.response.body" and not message.get("more_body"):
+                message["body"] = message.get("body", b"") + own
+            await send(message)
+
+        return pass_on
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = replaced = False
 
         async def pass_on(message: Message) -> None:
             nonlocal started, replaced
             if message["type"] == "http.response.start":
                 started = True
+                self._note(scope, message)
                 message["headers"] = list(_once(message["headers"]))
                 if replaced := _is_serves_own(message):
                     await send_problem(_problem(message["status"]), send, _names(message["headers"]))
@@ -42,12 +118,23 @@ class Front:
 
         await self._app(scope, receive, pass_on)
         if not started:
+            self._is_full = False
             await send_problem(_problem(500), send, _names(scope["headers"]))
+
+    def _note(self, scope: Scope, message: Message) -> None:
+        """What the head of an answer says of the room that there is."""
+        others = [header for header in message["headers"] if header[0].lower() != FULL.encode()]
+        if len(others) < len(message["headers"]):
+            message["headers"], self._is_full = others, True
+        elif scope["method"] == "POST" and not 400 <= message["status"] < 500:
+            self._is_full = False
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy puts around itself."""
-    return [Middleware(Front)]
+    """What Serve's proxy puts around itself, as it is about to listen: in what it listens with, heads get limits."""
+    limit_heads(Limits.model_validate_json(os.environ.get(LIMITS, "{}")))
+    most = os.environ.get(MOST)
+    return [Middleware(Front, most=int(most) if most else None)]
 
 
 def _once(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trygon.limits import Limits
 from trygon_serving.journal import LOGGER
 from trygon_serving.keys import Keys
-from trygon_serving.limits import Limits
 from trygon_serving.metrics import Metrics
-from trygon_serving.problem import PROBLEM_TYPE, Problem
+from trygon_serving.problem import GONE, PROBLEM_TYPE, Problem
+from trygon_serving.traces import Traces
 
 REQUEST_ID = "x-request-id"
 OPEN_PATHS = frozenset(("/", "/docs", "/healthz", "/readyz", "/openapi.json"))
@@ -29,9 +30,11 @@ log = logging.getLogger(LOGGER)
 class Gate:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, keys: Keys | None, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, keys: Keys | None, metrics: Metrics, traces: Traces | None = None
+    ) -> None:
         self._app = app
-        self._limits, self._keys, self._metrics = limits, keys, metrics
+        self._limits, self._keys, self._metrics, self._traces = limits, keys, metrics, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -39,6 +42,16 @@ class Gate:
             await self._app(scope, receive, send)
             return
         passage = Passage(scope, send)
+        if self._traces is None:
+            await self._answer(scope, receive, passage)
+            return
+        with self._traces.request(scope, passage.id) as span:
+            try:
+                await self._answer(scope, receive, passage)
+            finally:
+                self._traces.ended(span, scope["method"], _path(scope), passage.status or GONE)
+
+    async def _answer(self, scope: Scope, receive: Receive, passage: "Passage") -> None:
         try:
             self._check(scope, passage)
             await self._app(scope, receive, passage.send)
@@ -61,9 +74,8 @@ class Gate:
 
     def _record(self, scope: Scope, passage: "Passage") -> None:
         seconds = time.perf_counter() - passage.start_s
-        # Only paths that exist: what else is asked for must not become a figure of its own.
-        path = getattr(scope.get("route"), "path", "other")
-        self._metrics.asked(path, passage.status or 499, seconds)
+        path = _path(scope)
+        self._metrics.asked(path, passage.status or GONE, seconds)
         fields = {
             "request": passage.id,
             "key": passage.key,
@@ -76,12 +88,16 @@ class Gate:
         log.info("request", extra={"fields": fields})
 
 
+def _path(scope: Scope) -> str:
+    """Only paths that exist: what else is asked for must not become a figure of its own."""
+    return getattr(scope.get("route"), "path", "other")
+
+
 class Passage:
     """One request on its way: its name, whose key it came with, and the status of its answer."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        given = header(scope, REQUEST_ID.encode())
-        self.id = given.decode() if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        self.id = name_of_request(scope)
         self.key: str | None = None
         self.status: int | None = None
         self.start_s = time.perf_counter()
@@ -93,6 +109,12 @@ class Passage:
             self.status = message["status"]
             message["headers"] = [*message["headers"], (REQUEST_ID.encode(), self.id.encode())]
         await self._send(message)
+
+
+def name_of_request(scope: Scope) -> str:
+    """The name that the client gave a request, or a new one."""
+    given = header(scope, REQUEST_ID.encode())
+    return given.decode() if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def header(scope: Scope, wanted: bytes) -> bytes:

@@ -119,10 +119,10 @@ class Keys:
         state = _state(self._path)
         if state == self._state:
             return
-        self._state = state
         try:
             self._keys = {key.id: key for key in read_keys(self._path)}
-        except UserError as error:
+            self._state = state
+        except UserError as error:  # it is tried again until it can be read
             log.error("the keys stay as they were: %s", error)
 
 

@@ -8,16 +8,15 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from trygon.errors import TrygonError
-from trygon.labelling.bank import CARD, LabelBank
+from trygon.labelling.bank import CARD, Identified, LabelBank
 from trygon.labelling.classification import Classifier
-from trygon.labelling.lists import Given, Matcher, positions_of, read_names, told
-from trygon.models.folder import ImageTower
+from trygon.labelling.lists import Given, Matcher, positions_of, told
 from trygon.storage import is_remote, join, read_bytes
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import wire
@@ -28,7 +27,8 @@ from trygon_serving.problem import Problem
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
 _KEPT_TAXA = 200_000
-"""In parts of a label set that are kept for the next request, beside as many as the set itself has."""
+"""In parts of a label set that are kept for the next request, beside as many as the set itself has; and in those of
+them that have vectors of their own, as several clades in one request do."""
 
 log = logging.getLogger(LOGGER)
 
@@ -44,15 +44,13 @@ class LabelSet:
     parts: "Parts" = field(default_factory=lambda: Parts())
 
     @classmethod
-    def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]]) -> "LabelSet":
-        """Open a folder. `UserError` where it holds no finished LabelBank, or a damaged one."""
-        bank = LabelBank.load(folder)
-        bank.require_sound(folder)
-        classifier = Classifier(bank)
-        dim = classifier.bank.vector_ND.shape[1]
-        classifier.probabilities(np.zeros((1, dim), np.float32))  # lays the vectors out: not with the first request
-        tree = classifier.bank.tree
-        return cls(name, classifier, {each: _allowed(tree, names, each) for each, names in checklists.items()})
+    def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]], model: Identified) -> "LabelSet":
+        """Open a folder. `UserError` where it holds no finished LabelBank, a damaged one, or another model's."""
+        bank = LabelBank.load(folder, verify=True)  # which brings the vectors to memory: not with the first request
+        bank.require_model(model)
+        return cls(
+            name, Classifier(bank), {each: _allowed(bank.tree, names, each) for each, names in checklists.items()}
+        )
 
     @property
     def bank(self) -> LabelBank:
@@ -82,7 +80,7 @@ class LabelSet:
         classifier = self.parts.get(key)
         if classifier is None:
             classifier = Classifier(self.bank.select(rows))
-            self.parts.put(key, classifier, _KEPT_TAXA + len(self.bank.tree))
+            self.parts.put(key, classifier, self.bank)
         return classifier
 
     def named(self, names: Sequence[str], vector_ND: np.ndarray) -> NameChoice:
@@ -94,7 +92,7 @@ class LabelSet:
             tree = TaxonTree.from_taxa(distinct.values())
             places = {taxon.lineage: place for place, taxon in enumerate(tree.taxa)}
             place_N = np.asarray([places[taxon.lineage] if taxon else -1 for taxon in found])
-            nothing_TD = np.zeros((len(tree), vector_ND.shape[1]), np.float16)  # probabilities come from the names
+            nothing_TD = np.zeros((len(tree), vector_ND.shape[1]), np.float32)  # probabilities come from the names
             classifier = Classifier(replace(self.bank, tree=tree, vector_ND=nothing_TD))
         return NameChoice(names, vector_ND, self.bank.logit_scale, place_N, classifier, self.card(len(names)))
 
@@ -130,33 +128,42 @@ class Parts:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: object, classifier: Classifier, most_taxa: int) -> None:
-        """Keep one, and forget others until all together have at most `most_taxa`."""
+    def put(self, key: object, classifier: Classifier, whole: LabelBank) -> None:
+        """Keep one of a label set's bank, and forget others until all together are not too many."""
         with self._lock:
             self._kept[key] = classifier
-            while sum(len(it.bank.tree) for it in self._kept.values()) > most_taxa and len(self._kept) > 1:
+            while len(self._kept) > 1 and self._are_too_many(whole):
                 self._kept.popitem(last=False)
+
+    def _are_too_many(self, whole: LabelBank) -> bool:
+        banks = [it.bank for it in self._kept.values()]
+        copies = [it for it in banks if not np.may_share_memory(it.vector_ND, whole.vector_ND)]
+        num_taxa, num_copied = (sum(len(it.tree) for it in some) for some in (banks, copies))
+        return num_copied > _KEPT_TAXA or num_taxa > _KEPT_TAXA + len(whole.tree)
 
 
 class LabelSets:
-    """All label sets by name, the first by default, and the checklists beside them."""
+    """The label sets of a model by name, the first by default, and the checklists beside them."""
 
-    def __init__(self, folders: Mapping[str, str], checklists: Mapping[str, str]) -> None:
-        """Load everything. `UserError` where a folder holds no finished LabelBank or a file no names."""
-        self._folders = dict(folders)
+    def __init__(
+        self, folders: Mapping[str, str], checklists: Mapping[str, Sequence[Given]], model: Identified
+    ) -> None:
+        """Load everything. `UserError` where a folder holds no finished LabelBank of that model."""
+        self._folders, self._model = dict(folders), model
         self._cards = {name: _card(folder) for name, folder in folders.items()}
-        self._checklists = {name: read_names(place, "--checklist") for name, place in checklists.items()}
-        self._sets = {name: LabelSet.load(name, folder, self._checklists) for name, folder in folders.items()}
+        self._checklists = checklists
+        self._sets = {name: LabelSet.load(name, folder, checklists, model) for name, folder in folders.items()}
         self._problems: dict[str, str] = {}
         self._try_again: dict[str, float] = {}
 
+    @property
+    def names(self) -> Sequence[str]:
+        """What requests call them."""
+        return list(self._folders)
+
     def get(self, name: str | None) -> LabelSet:
-        """A label set by name; the first without one. `Problem` 422 for a name that is not there."""
-        if name is None:
-            return next(iter(self._sets.values()))
-        if name not in self._sets:
-            raise Problem(422, "No such label set", f"{name!r} is not one of {', '.join(self._sets)}")
-        return self._sets[name]
+        """A label set by name, which is there; the first without one."""
+        return self._sets[next(iter(self._sets)) if name is None else name]
 
     def require_checklist(self, name: str | None) -> None:
         """`Problem` 422 for a name that is not there."""
@@ -164,34 +171,31 @@ class LabelSets:
             known = f"not one of {', '.join(self._checklists)}" if self._checklists else "there are none"
             raise Problem(422, "No such checklist", f"{name!r}: {known}")
 
-    def cards(self) -> wire.LabelSets:
-        """What there is to choose from."""
-        sets = [
-            wire.LabelSet(**it.card(len(it.bank.tree)).model_dump(), problem=self._problems.get(it.name))
+    def cards(self, model: str) -> Sequence[wire.LabelSet]:
+        """What there is to choose from with a model of that name."""
+        return [
+            wire.LabelSet(model=model, **it.card(len(it.bank.tree)).model_dump(), problem=self._problems.get(it.name))
             for it in self._sets.values()
         ]
-        return wire.LabelSets(label_sets=sets, checklists=list(self._checklists))
 
-    async def watch(self, tower: Callable[[], ImageTower | None]) -> None:
-        """Take in new versions as they are finished, for ever. `tower` tells the model that they have to fit."""
+    async def watch(self) -> None:
+        """Take in new versions as they are finished, for ever."""
         pause_s = _REMOTE_PAUSE_S if any(map(is_remote, self._folders.values())) else _PAUSE_S
         while True:
             await asyncio.sleep(pause_s)
             for name in self._folders:
                 try:
-                    await asyncio.to_thread(self.refresh, name, tower())
+                    await asyncio.to_thread(self.refresh, name)
                 except Exception:  # the old version goes on, and the next round tries again
                     log.exception("the label set %s could not be looked at", name)
 
-    def refresh(self, name: str, tower: ImageTower | None) -> bool:
+    def refresh(self, name: str) -> bool:
         """Look at one folder; whether a new version was taken in. One that does not fit the model is not."""
         card = _card(self._folders[name])
         if not card or card == self._cards[name] or time.monotonic() < self._try_again.get(name, 0):
             return False
         try:
-            fresh = LabelSet.load(name, self._folders[name], self._checklists)
-            if tower is not None:
-                fresh.bank.require_model(tower)
+            fresh = LabelSet.load(name, self._folders[name], self._checklists, self._model)
         except (TrygonError, OSError, ValueError) as error:
             self._problems[name] = f"the newer version is not served: {error}"
             self._try_again[name] = time.monotonic() + _RETRY_PAUSE_S

@@ -16,8 +16,10 @@ from trygon.cluster.local import inside_cluster, start_ray
 from trygon.errors import UserError, origin
 from trygon.storage import absolute
 from trygon_serving import front
-from trygon_serving.app import build
+from trygon_serving.app import build_scaled
+from trygon_serving.catalogue import Catalogue, Weights, leading, located
 from trygon_serving.embedded import Embedded
+from trygon_serving.readiness import wait_ready
 from trygon_serving.service import AppArgs
 from trygon_serving.settings import Settings, is_loopback
 from trygon_serving.stop import interrupt_on_signals
@@ -25,26 +27,30 @@ from trygon_serving.stop import interrupt_on_signals
 APP = "trygon"
 
 
-def run(settings: Settings) -> None:
-    """Start, say where to ask, and wait for Ctrl-C or SIGTERM; then stop everything that was started."""
+def run(settings: Settings, catalogue: Catalogue) -> None:
+    """Start what `check` found, say where to ask, wait for Ctrl-C or SIGTERM, and stop what was started."""
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
         with console.status("starting Triton and Ray Serve"):
             embedded = None
             if settings.triton is None:
                 # The slowest part goes first: it loads the model while Ray starts.
-                embedded = stack.enter_context(_embedded(settings.model))
-            stack.enter_context(_serving(settings, embedded.grpc if embedded else str(settings.triton)))
+                embedded = stack.enter_context(_embedded(catalogue))
+            arguments = _arguments(settings, catalogue, embedded)
+            stack.enter_context(_serving(settings, arguments))
             if embedded:
                 embedded.wait_ready()
+            wait_ready(_url(settings), arguments.triton, console.print)
         _announce(settings, embedded)
         while True:
             signal.pause()
 
 
 @contextmanager
-def _embedded(model: str) -> Iterator[Embedded]:
-    server = Embedded.start(model)
+def _embedded(catalogue: Catalogue) -> Iterator[Embedded]:
+    # Without the other versions requests are answered; they are loaded beside that.
+    first = [versions[leading(versions)] for versions in catalogue.values()]
+    server = Embedded.start(*(Weights.of(spec.model, spec.encoder) for spec in first))
     try:
         yield server
     finally:
@@ -52,13 +58,17 @@ def _embedded(model: str) -> Iterator[Embedded]:
 
 
 @contextmanager
-def _serving(settings: Settings, triton: str) -> Iterator[None]:
+def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
     """The application on Ray Serve: on a Ray of its own, or on the cluster that this process belongs to."""
     os.environ.setdefault(front.VARIABLE, front.CALLBACK)
+    os.environ.setdefault(front.MOST, str(settings.replicas[1] * settings.limits.waiting_images))
+    os.environ[front.LIMITS] = settings.limits.model_dump_json()
     start_ray()
     interrupt_on_signals()
     own = not inside_cluster()
     try:
+        if own:
+            _require_cpus(settings.replicas[1])
         quiet = {"log_level": "WARNING", "enable_access_log": False}
         with _silenced("ray.serve"), _port_named(settings):
             serve.start(
@@ -66,13 +76,15 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
                 http_options={
                     "host": settings.host,
                     "port": settings.port,
-                    "request_timeout_s": 30,
+                    # The application's own limits say it better.
+                    "request_timeout_s": settings.limits.longest_s + 5,
                     "ssl_certfile": settings.tls_certificate,
                     "ssl_keyfile": settings.tls_key,
                 },
                 logging_config=quiet,
             )
-            serve.run(build(_arguments(settings, triton)), name=APP, route_prefix="/", logging_config=quiet)
+            app = build_scaled(arguments, *settings.replicas, settings.scale_up_s, settings.scale_down_s)
+            serve.run(app, name=APP, route_prefix="/", logging_config=quiet)
         yield
     finally:
         if not own:
@@ -82,14 +94,33 @@ def _serving(settings: Settings, triton: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _arguments(settings: Settings, triton: str) -> AppArgs:
-    labels, checklists, runs = (
+def _require_cpus(num_replicas: int) -> None:
+    """`UserError` for more replicas than a Ray of our own starts: Serve would wait for the others for ever."""
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    if num_replicas > num_cpus:
+        raise UserError(f"--replicas {num_replicas}: Ray gives each a CPU, and there are {num_cpus} here")
+
+
+def _arguments(settings: Settings, catalogue: Catalogue, embedded: Embedded | None) -> AppArgs:
+    """With places as processes in other folders name them."""
+    checklists, runs, galleries = (
         {name: absolute(place) for name, place in places.items()}
-        for places in (settings.labels, settings.checklists, settings.runs)
+        for places in (settings.checklists, settings.runs, settings.galleries)
     )
-    keys, log = (str(Path(place).absolute()) if place else "" for place in (settings.keys, settings.log))
+    models, keys, log = (
+        str(Path(place).absolute()) if place else "" for place in (settings.models, settings.keys, settings.log)
+    )
     return AppArgs(
-        labels=labels, triton=triton, model=settings.model, checklists=checklists, runs=runs, keys=keys, log=log
+        models=models or located(catalogue),
+        triton=embedded.grpc if embedded else str(settings.triton),
+        repository=str(embedded.repository) if embedded else "",
+        checklists=checklists,
+        runs=runs,
+        galleries=galleries,
+        keys=keys,
+        log=log,
+        traces=settings.traces or "",
+        limits=settings.limits,
     )
 
 
@@ -116,10 +147,15 @@ def _silenced(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _announce(settings: Settings, embedded: Embedded | None) -> None:
+def _url(settings: Settings) -> str:
+    """Where programs of this machine ask."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     scheme = "https" if settings.tls_certificate else "http"
-    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _announce(settings: Settings, embedded: Embedded | None) -> None:
+    url = _url(settings)
     key = "-H 'Authorization: Bearer KEY' " if settings.keys else ""
     curl = f"curl {key}-F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}"
     lines = [f"ready: {url}/ in a browser, or", f"  {curl}"]

@@ -63,10 +63,9 @@ def _operation(path: str, method: str, about: Mapping[str, Any]) -> Operation:
     form = content.get(_FORM, {}).get("schema", {})
     files = form.get("required", [])
     parameters = [_field(it["name"], it["schema"], it.get("description", "")) for it in about.get("parameters", [])]
-    answer = about["responses"]["200"].get("content", {}).get(_JSON, {}).get("schema", {})
-    return Operation(
-        method.upper(), path, about.get("description", ""), parameters, list(content), files, _kind(answer)
-    )
+    answers = about["responses"]["200"].get("content", {})
+    answer = _kind(answers[_JSON]["schema"]) if _JSON in answers else ", ".join(answers)
+    return Operation(method.upper(), path, about.get("description", ""), parameters, list(content), files, answer)
 
 
 def _fields(schema: Mapping[str, Any]) -> list[Field]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 
-from trygon.data.images import BadImage, preprocess
+from trygon.data.images import BadImage, opened, preprocess
 from trygon.models.folder import ImageTower
 from trygon_serving.problem import Problem
 
@@ -20,26 +22,62 @@ _MAX_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
 
 
+class Room:
+    """So many pixels for those that decode at the same time: as many as one picture may have."""
+
+    def __init__(self, num_pixels: int) -> None:
+        self.num_free = num_pixels
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def of(self, num_pixels: int) -> AsyncIterator[None]:
+        """Wait until so many are free, and hold them. Who waits takes no thread from others."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.num_free >= num_pixels)
+            self.num_free -= num_pixels
+        try:
+            yield
+        finally:
+            self.num_free += num_pixels
+            async with self._changed:
+                self._changed.notify_all()
+
+
 class Pictures:
     """Decodes and resizes for one model at a time."""
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
-        self._threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+        self.room = Room(max_pixels)
+        self._threads = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
 
     async def decode(self, images: Sequence[bytes], tower: ImageTower) -> list[np.ndarray | Problem]:
         """Each image as uint8 (3, S, S), or why it cannot be used."""
-        loop = asyncio.get_running_loop()
-        tasks = [loop.run_in_executor(self._threads, self._decode, data, tower) for data in images]
-        return await asyncio.gather(*tasks)
+        return await asyncio.gather(*(self._decode(data, tower) for data in images))
 
-    def _decode(self, data: bytes, tower: ImageTower) -> np.ndarray | Problem:
+    async def _decode(self, data: bytes, tower: ImageTower) -> np.ndarray | Problem:
+        apart = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         try:
-            _check(data)
-            return preprocess(data, tower.side, tower.resize_mode, self.max_pixels)
+            num_pixels = await apart(_num_pixels, data, tower.side, self.max_pixels)
+            async with self.room.of(num_pixels):
+                decoding = apart(preprocess, data, tower.side, tower.resize_mode, self.max_pixels)
+                try:
+                    return await asyncio.shield(decoding)
+                except asyncio.CancelledError:
+                    await asyncio.wait([decoding])  # its thread goes on, and takes its room as long
+                    raise
         except BadImage as error:
             status = _STATUS_OF_REASON.get(error.reason, 422)
             return Problem(status, "The image cannot be used", str(error).replace("_", " "))
+
+
+def _num_pixels(data: bytes, side: int, max_pixels: int) -> int:
+    """How many are in memory at once: those of a JPEG's reduced scale, and all where it comes in scans. `BadImage`."""
+    _check(data)
+    image = opened(data, side, max_pixels)
+    if "progressive" in image.info:
+        image = opened(data, 0, max_pixels)
+    return image.width * image.height
 
 
 def _check(data: bytes) -> None:

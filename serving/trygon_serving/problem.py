@@ -3,6 +3,10 @@
 from pydantic import BaseModel
 
 PROBLEM_TYPE = "application/problem+json"
+FULL = "x-trygon-full"
+"""The header by which a replica tells what stands before it that nobody gets in before another is answered."""
+GONE = 499
+"""What a request is counted as that nobody waited for."""
 
 
 class ProblemDocument(BaseModel):
@@ -17,14 +21,18 @@ class ProblemDocument(BaseModel):
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """A request, or one of its images, that gets no answer."""
 
-    def __init__(self, status: int, title: str, detail: str = "", retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, status: int, title: str, detail: str = "", retry_after_s: int | None = None, is_full: bool = False
+    ) -> None:
         super().__init__(f"{title}: {detail}" if detail else title)
         self.status, self.title, self.detail, self.retry_after_s = status, title, detail, retry_after_s
+        self.is_full = is_full
 
     @property
     def headers(self) -> dict[str, str]:
         """Headers beside the body."""
         more = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        more |= {FULL: "1"} if self.is_full else {}
         return more | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
     @property

@@ -5,7 +5,7 @@ A run is opened when the server starts, and its index made then where there is n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from trygon.archive.run import Run
 from trygon.archive.search import Filters, RunSearch, rows_of_hits
 from trygon.archive.sessions import makers
 from trygon.errors import UserError
-from trygon.labelling.bank import Identified
 from trygon_serving import wire
 from trygon_serving.problem import Problem
 
@@ -22,25 +21,23 @@ from trygon_serving.problem import Problem
 class SearchedRun:
     """A run under a name, with its index."""
 
+    kind: ClassVar = "run"
     name: str
     run: Run
     search: RunSearch
     model: str
     """The digest of the model that made its vectors, or how that is named where it has none."""
+    encoder: str
+    """The identity of what ran it: a 8-bit graph's vectors are a little other than those of the model itself."""
 
     @classmethod
     def open(cls, name: str, folder: str) -> "SearchedRun":
         """`UserError` where it is no finished run, or holds no vectors."""
         run = Run.open(folder)
-        return cls(name, run, RunSearch(run, run.observations), makers(folder)["model"])
+        made = makers(folder)
+        return cls(name, run, RunSearch(run, run.observations), made["model"], made.get("encoder", ""))
 
-    def require_model(self, model: Identified) -> None:
-        """`Problem` 503 unless that model made the vectors."""
-        if (model.digest or model.ref) != self.model:
-            detail = f"{self.name!r} was made with another model than {model.ref}"
-            raise Problem(503, "The run does not fit the model", detail, retry_after_s=30)
-
-    def nearest(self, vector_BD: np.ndarray, options: wire.SimilarOptions) -> list[list[wire.Neighbour]]:
+    def nearest(self, vector_BD: np.ndarray, options: wire.SimilarOptions) -> list[wire.Similar]:
         """For each vector the nearest observations of those that the options let in. `Problem` 422."""
         filters = Filters(tuple(options.deployment), tuple(options.taxon), options.after, options.before)
         try:
@@ -48,11 +45,12 @@ class SearchedRun:
         except UserError as error:
             raise Problem(422, "The request is not valid", str(error).removeprefix("--")) from error
         hits = [self.search.nearest(vector_D, options.k, allowed_N) for vector_D in vector_BD]
-        return [[_neighbour(row) for row in rows_of_hits(self.run, some)] for some in hits]
+        return [wire.Similar(neighbours=[_neighbour(row) for row in rows_of_hits(self.run, some)]) for some in hits]
 
     def card(self) -> wire.RunCard:
         """What it is called, and how much there is to find."""
-        return wire.RunCard(name=self.name, num_observations=self.run.observations.num_rows, model_digest=self.model)
+        num = self.run.observations.num_rows
+        return wire.RunCard(name=self.name, num_observations=num, model_digest=self.model, encoder=self.encoder)
 
 
 class Runs:
@@ -62,10 +60,15 @@ class Runs:
         """`UserError` where one cannot be opened."""
         self._runs = {name: SearchedRun.open(name, folder) for name, folder in folders.items()}
 
+    def __len__(self) -> int:
+        return len(self._runs)
+
     def get(self, name: str | None) -> SearchedRun:
         """A run by name; the first without one. `Problem` 404 where there is none at all, 422 for a wrong name."""
         if not self._runs:
-            raise Problem(404, "There is no run to search in", "start the server with --run FOLDER")
+            raise Problem(
+                404, "There is nothing to search in", "start the server with --run FOLDER or --gallery FOLDER"
+            )
         if name is None:
             return next(iter(self._runs.values()))
         if name not in self._runs:

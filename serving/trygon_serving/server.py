@@ -18,6 +18,12 @@ from pathlib import Path
 _READY = b"ready\n"
 """What the launcher writes once the server answers: from then on a server that dies is started again."""
 
+_RESTARTED = ("--exit-on-error", "false")
+"""A model whose folder is gone since must not keep the others from being served again."""
+
+_STARTS = 2
+"""Rarely a start of the Python backend fails beside other work (`PyCapsule_GetPointer called with incorrect name`),
+and the next one does not."""
 _RESTART_PAUSE_S = 1.0
 _STOP_TIMEOUT_S = 5.0
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +33,7 @@ def guard(command: list[str], folder: Path) -> int:
     """Keep the server running until standard input ends; the exit code of a server that never became ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole foreground group: the launcher decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ready, log_wanted = False, False
+    ready, log_wanted, num_starts = False, False, 1
     server = _spawn(command, folder)
     try:
         while True:
@@ -37,11 +43,15 @@ def guard(command: list[str], folder: Path) -> int:
                 ready = True
             if server.poll() is None:
                 continue
+            if not ready and num_starts < _STARTS:
+                num_starts += 1
+                server = _spawn(command, folder)
+                continue
             if not ready:
                 log_wanted = True
                 return server.returncode or 1
             time.sleep(_RESTART_PAUSE_S)
-            server = _spawn(command, folder)
+            server = _spawn([*command, *_RESTARTED], folder)
     finally:
         _stop(server)
         if not log_wanted:

@@ -1,4 +1,4 @@
-"""What answers requests: one model behind one Triton, the label sets, and what is kept between requests.
+"""What answers requests: the models behind one Triton, their label sets, and what is kept between requests.
 
 Knows nothing of HTTP but its problems. Image work and products run in threads, so that the event loop stays free.
 """
@@ -6,27 +6,32 @@ Knows nothing of HTTP but its problems. Image work and products run in threads, 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from trygon.errors import UserError
-from trygon.models.folder import ImageTower
+from trygon.labelling.lists import read_names
+from trygon.limits import Limits
 from trygon_serving import wire
 from trygon_serving.admission import Admission
 from trygon_serving.answers import LabelChoice, NameChoice
+from trygon_serving.catalogue import Catalogue, require_shares
+from trygon_serving.encoder_queue import EncoderQueue
+from trygon_serving.galleries import Galleries, ServedGallery
 from trygon_serving.keys import Keys
-from trygon_serving.labels import LabelSet, LabelSets
-from trygon_serving.limits import Limits
+from trygon_serving.labels import LabelSet
 from trygon_serving.metrics import Metrics
+from trygon_serving.models import Models
 from trygon_serving.pictures import Pictures
-from trygon_serving.problem import Problem
-from trygon_serving.runs import Runs
-from trygon_serving.triton import TritonEncoder
-from trygon_serving.vocabulary import Vocabulary
+from trygon_serving.problem import GONE, Problem
+from trygon_serving.repository import Repository
+from trygon_serving.runs import Runs, SearchedRun
+from trygon_serving.supply import Supply
+from trygon_serving.traces import Traces
+from trygon_serving.versions import Version
 
 
 class AppArgs(BaseModel):
@@ -34,27 +39,38 @@ class AppArgs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labels: dict[str, str] = Field(min_length=1)
-    """LabelBank folders by the name that requests call them; the first is the default."""
+    models: Annotated[Catalogue, Field(min_length=1)] | str
+    """Versions by model and name, or a file of them, which is read again when it changes. The first model is the
+    default."""
     triton: str
     """HOST:PORT of Triton's gRPC."""
-    model: str = ""
-    """How the model is named in answers; by default as Triton's configuration names it."""
+    triton_metrics: str = Field(default="", pattern=r"^(http://.+)?$")
+    """Where a Triton that each replica has for itself tells its metrics, like http://127.0.0.1:8002/metrics: the
+    policy of `scaling` follows its queue then. Nothing where replicas share one, as more of them would not shorten
+    it."""
+    repository: str = ""
+    """Triton's model repository, where this process may write it and Triton loads what it is told to (explicit mode).
+    Without it, Triton has to hold the models by itself."""
     checklists: dict[str, str] = {}
     """Lists of the names that may be given, by the name that requests call them."""
     runs: dict[str, str] = {}
     """Run folders that `/v1/similar` searches in, by the name that requests call them; the first is the default."""
+    galleries: dict[str, str] = {}
+    """Galleries that `/v1/similar` searches in and whose pictures are shown, by the name that requests call them."""
     keys: str = ""
     """A file of API keys; without it everyone who reaches the server may ask."""
     log: str = ""
     """A file for the log of requests; by default standard error."""
+    traces: str = ""
+    """Where spans go: the address of an OTLP receiver. Without it there are none."""
     limits: Limits = Limits()
 
 
 class Stopwatch:
-    """Milliseconds spent in each stage of a request."""
+    """Milliseconds spent in each stage of a request, which are spans where there are traces."""
 
-    def __init__(self) -> None:
+    def __init__(self, traces: Traces | None) -> None:
+        self._traces = traces
         self._start = time.perf_counter()
         self._spent: dict[str, float] = {}
 
@@ -63,7 +79,8 @@ class Stopwatch:
         """Time a block."""
         start = time.perf_counter()
         try:
-            yield
+            with self._traces.stage(name) if self._traces else nullcontext():
+                yield
         finally:
             self._spent[name] = 1000 * (time.perf_counter() - start)
 
@@ -74,124 +91,143 @@ class Stopwatch:
         return {name: round(value, 2) for name, value in (self._spent | {"total": total}).items()}
 
 
-class Service:
-    """Answers with the label sets of its arguments and the model behind its Triton."""
+_UNLOAD_AFTER_S = 2.0
+_LATE = 0.9
+"""Of the time for an answer: reading the body is not part of it, waiting for names is."""
+"""Beyond the time that a request may take: a replica that has not yet seen the newer file is done by then."""
 
-    def __init__(self, args: AppArgs) -> None:
-        """Load the label sets. `UserError` where one is no finished LabelBank."""
+
+class Service:
+    """Answers with the models of its arguments, whose encoders its Triton holds."""
+
+    def __init__(self, args: AppArgs, replica: str = "") -> None:
+        """`UserError` where the models' file, a checklist, a run, a gallery or the keys cannot be read."""
         self.args, self.limits = args, args.limits
-        self.sets = LabelSets(args.labels, args.checklists)
-        self.runs = Runs(args.runs)
-        self.encoder = TritonEncoder(args.triton)
+        if isinstance(args.models, dict):
+            require_shares(args.models, "models")
+        checklists = {name: read_names(place, "--checklist") for name, place in args.checklists.items()}
+        repository = Repository(args.triton, args.repository)
+        self.supply = Supply(args.models, repository, checklists, self.limits.answer_s + _UNLOAD_AFTER_S)
+        self.models = Models(self.supply, checklists)
+        self.runs, self.galleries = Runs(args.runs), Galleries(args.galleries)
         self.admission = Admission(self.limits)
         self.keys = Keys(Path(args.keys)) if args.keys else None
-        self.metrics = Metrics()
+        self.metrics = Metrics(replica)
+        self.traces = Traces(args.traces) if args.traces else None
         self.metrics.in_work.set_function(lambda: self.admission.images)
         self.metrics.held.set_function(lambda: self.admission.bytes)
-        self._vocabulary = Vocabulary(self.encoder)
         self._pictures = Pictures(self.limits.pixels)
-
-    async def run(self) -> None:
-        """What goes on beside the requests, until cancelled."""
-        await self.sets.watch(lambda: self.encoder.known_tower)
-
-    async def tower(self) -> ImageTower:
-        """The model behind Triton, by the name that answers give it. Raises `Problem` 503."""
-        tower = await self.encoder.tower()
-        return replace(tower, ref=self.args.model or tower.ref)
-
-    async def require_ready(self) -> None:
-        """`Problem` 503 unless an image would get an answer now."""
-        self._require_fit(self.sets.get(None), await self.tower())
-        if not await self.encoder.is_ready():
-            raise Problem(503, "The encoder is not available", retry_after_s=2)
+        self._queue = EncoderQueue(args.triton_metrics) if args.triton_metrics else None
 
     async def classify(self, images: Sequence[bytes], options: wire.Options) -> wire.Classification:
         """What is on each image. Raises `Problem` where none of them can be used."""
-        watch = Stopwatch()
-        tower = await self.tower()
-        labels = self.sets.get(options.labels)
-        self._require_fit(labels, tower)
-        with watch.stage("names"):
-            choice = await self._choice(labels, options)
-        vectors = await self._vectors(images, tower, watch)
-        found = [it for it in vectors if not isinstance(it, Problem)]
-        with watch.stage("classify"):
-            answers = iter(await asyncio.to_thread(choice.answers, np.stack(found), options))
+        watch = Stopwatch(self.traces)
+        with self._using(self.models.choose(options.model, options.labels)) as version:
+            with watch.stage("names"):
+                choice = await self._choice(version, version.sets.get(options.labels), options)
+            vectors = await self._vectors(images, version, watch)
+            found = [it for it in vectors if not isinstance(it, Problem)]
+            with watch.stage("classify"):
+                answers = iter(await asyncio.to_thread(choice.answers, np.stack(found), options))
         reply = wire.Classification(
             answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(answers) for it in vectors],
             floor=options.floor,
             rank=options.rank,
-            model=model_card(tower),
+            model=version.card,
             labels=choice.card,
             timings_ms=watch.timings_ms,
         )
-        self.metrics.answered(reply)
+        self.metrics.answered(reply, "names" if options.names else "clade" if options.clade else "all")
         return reply
+
+    async def encoder_queue(self) -> float | None:
+        """The images that wait in a Triton of our own, as a share of those that may be in work now; None where there
+        is no such Triton, or it does not answer."""
+        pending = await self._queue.pending() if self._queue else None
+        return None if pending is None else self.admission.share_of(pending)
 
     def figures(self) -> bytes:
         """What Prometheus is told."""
-        for labels in self.sets.cards().label_sets:
-            self.metrics.taxa.labels(labels.name).set(labels.num_taxa)
+        self.metrics.taxa.clear()
+        for labels in self.models.label_sets().label_sets:
+            self.metrics.taxa.labels(labels.model, labels.name).set(labels.num_taxa)
         return self.metrics.text()
 
-    async def embed(self, images: Sequence[bytes]) -> wire.Embeddings:
+    async def embed(self, images: Sequence[bytes], options: wire.EmbedOptions) -> wire.Embeddings:
         """The unit vector of each image. Raises `Problem` where none of them can be used."""
-        watch = Stopwatch()
-        tower = await self.tower()
-        vectors = await self._vectors(images, tower, watch)
+        watch = Stopwatch(self.traces)
+        with self._using(self.models.choose(options.model, None)) as version:
+            vectors = await self._vectors(images, version, watch)
         embeddings = [
             wire.Embedding(problem=it.document) if isinstance(it, Problem) else wire.Embedding(vector=it.tolist())
             for it in vectors
         ]
-        return wire.Embeddings(embeddings=embeddings, model=model_card(tower), timings_ms=watch.timings_ms)
+        return wire.Embeddings(embeddings=embeddings, model=version.card, timings_ms=watch.timings_ms)
 
     async def similar(self, images: Sequence[bytes], options: wire.SimilarOptions) -> wire.SimilarReply:
-        """The observations of a run that look like each image. Raises `Problem` where none of them can be used."""
-        watch = Stopwatch()
-        run, tower = self.runs.get(options.run), await self.tower()
-        run.require_model(tower)
-        vectors = await self._vectors(images, tower, watch)
-        found = np.stack([it for it in vectors if not isinstance(it, Problem)])
-        with watch.stage("search"):
-            neighbours = iter(await asyncio.to_thread(run.nearest, found, options))
-        answers = [
-            wire.Similar(problem=it.document) if isinstance(it, Problem) else wire.Similar(neighbours=next(neighbours))
-            for it in vectors
-        ]
-        card = model_card(tower)
-        return wire.SimilarReply(answers=answers, run=run.name, model=card, timings_ms=watch.timings_ms)
+        """What looks like each image in a run or a gallery. Raises `Problem` where none of them can be used."""
+        watch = Stopwatch(self.traces)
+        searched = self._searched(options)
+        version = self.models.made_with(searched.model, searched.encoder)
+        if version is None:
+            detail = f"{searched.name!r} was made with another model than those that are ready"
+            raise Problem(503, f"The {searched.kind} does not fit the model", detail, retry_after_s=30)
+        with self._using(version):
+            vectors = await self._vectors(images, version, watch)
+            found = np.stack([it for it in vectors if not isinstance(it, Problem)])
+            with watch.stage("search"):
+                similar = iter(await asyncio.to_thread(searched.nearest, found, options))
+        answers = [wire.Similar(problem=it.document) if isinstance(it, Problem) else next(similar) for it in vectors]
+        reply = wire.SimilarReply(answers=answers, model=version.card, timings_ms=watch.timings_ms)
+        return reply.model_copy(update={searched.kind: searched.name})
+
+    def _searched(self, options: wire.SimilarOptions) -> SearchedRun | ServedGallery:
+        """What a request searches in. `Problem` 422 for a name that is not there or both, 404 where there is
+        nothing."""
+        if options.run and options.gallery:
+            raise Problem(422, "The request is not valid", "run and gallery: give one of them")
+        if options.gallery or (not options.run and not len(self.runs) and len(self.galleries)):
+            return self.galleries.get(options.gallery)
+        return self.runs.get(options.run)
+
+    @contextmanager
+    def _using(self, version: Version) -> Iterator[Version]:
+        """Hold a version for a request, and count what came of it."""
+        version.in_use += 1
+        status, start_s = 500, time.perf_counter()
+        try:
+            yield version
+            status = 200
+        except Problem as problem:
+            status = problem.status
+            raise
+        except asyncio.CancelledError:
+            # The time for an answer is over, or nobody waits for it any more.
+            status = 504 if time.perf_counter() - start_s > _LATE * self.limits.answer_s else GONE
+            raise
+        finally:
+            version.in_use -= 1
+            self.metrics.used(version.model, version.name, status, time.perf_counter() - start_s)
 
     async def _vectors(
-        self, images: Sequence[bytes], tower: ImageTower, watch: Stopwatch
+        self, images: Sequence[bytes], version: Version, watch: Stopwatch
     ) -> list[np.ndarray | Problem]:
         """The vector (D,) of each image, or why there is none; the first of these problems where no image has one."""
         with watch.stage("decode"):
-            pictures = await self._pictures.decode(images, tower)
+            pictures = await self._pictures.decode(images, version.tower)
         usable = [it for it in pictures if not isinstance(it, Problem)]
         if not usable:
             raise next(it for it in pictures if isinstance(it, Problem))
         with watch.stage("encode"):
-            vectors = iter(await self.encoder.encode(np.stack(usable), self.limits.answer_s))
+            vectors = iter(await version.encoder.encode(np.stack(usable), self.limits.answer_s))
         return [it if isinstance(it, Problem) else next(vectors) for it in pictures]
 
-    async def _choice(self, labels: LabelSet, options: wire.Options) -> LabelChoice | NameChoice:
-        self.sets.require_checklist(options.checklist)
+    async def _choice(self, version: Version, labels: LabelSet, options: wire.Options) -> LabelChoice | NameChoice:
+        self.models.require_checklist(options.checklist)
         if not options.names:
             return await asyncio.to_thread(labels.choice, options.clade, options.checklist)
         if options.clade or options.checklist:
             raise Problem(422, "The request is not valid", "names stand alone: without clade and checklist")
         names = list(dict.fromkeys(options.names))
-        vector_ND = await self._vocabulary.vectors(names, self.limits.answer_s)
+        vector_ND = await version.vocabulary.vectors(names, self.limits.answer_s)
         return await asyncio.to_thread(labels.named, names, vector_ND)
-
-    def _require_fit(self, labels: LabelSet, tower: ImageTower) -> None:
-        try:
-            labels.bank.require_model(tower)
-        except UserError as error:
-            raise Problem(503, "The labels do not fit the model", str(error), retry_after_s=30) from error
-
-
-def model_card(tower: ImageTower) -> wire.ModelCard:
-    """Which weights answer."""
-    return wire.ModelCard(ref=tower.ref, digest=tower.digest)

@@ -8,11 +8,25 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from trygon.archive.run import Run
+from trygon.archive.sessions import makers
 from trygon.errors import UserError
-from trygon.labelling.bank import LabelBank
+from trygon.gallery.gallery import Gallery
 from trygon.labelling.lists import read_names
-from trygon.models.folder import describe, folder_of
+from trygon.limits import Limits
+from trygon_serving.catalogue import (
+    Catalogue,
+    Weights,
+    leading,
+    one_version_each,
+    read_catalogue,
+    require_sound,
+    specs,
+)
 from trygon_serving.keys import Keys
+from trygon_serving.traces import require_endpoint
+
+UP_S, DOWN_S = 30.0, 600.0
+"""Seconds for which more replicas, or fewer, have to be asked for: a start costs seconds, and load comes back."""
 
 
 class Settings(BaseModel):
@@ -20,34 +34,79 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str
-    labels: dict[str, str]
+    model: dict[str, str] = {}
+    """Model folders by the name that requests call them, each served with the label sets that were built with it."""
+    labels: dict[str, str] = {}
+    models: str | None = None
+    """A file of models in versions, instead of both."""
     checklists: dict[str, str]
     runs: dict[str, str] = {}
+    galleries: dict[str, str] = {}
     host: str
     port: int
     triton: str | None
+    replicas: tuple[int, int] = (1, 1)
+    """At least, and at most."""
+    scale_up_s: float = UP_S
+    scale_down_s: float = DOWN_S
+    encoder: str = "torch"
     keys: str | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None
     log: str | None = None
+    traces: str | None = None
+    limits: Limits = Limits()
 
 
-def check(settings: Settings) -> None:
-    """`UserError` for what would fail later: the port, the labels, the model, or labels of another model."""
+def check(settings: Settings) -> Catalogue:
+    """What is to be served as the server starts. `UserError` for what would fail later: the port, the labels, the
+    model, its encoder, or labels of another model."""
     require_safety(settings)
     require_port(settings.host, settings.port)
-    banks = {folder: LabelBank.load(folder) for folder in settings.labels.values()}
-    for folder, bank in banks.items():
-        bank.require_sound(folder)
+    if settings.traces:
+        require_endpoint(settings.traces)
+    catalogue = catalogue_of(settings)
+    for versions in catalogue.values():
+        # Of several versions the one with most requests has to be good; the others may come in later.
+        require_sound(versions[leading(versions)])
     for place in settings.checklists.values():
         read_names(place, "--checklist")
+    require_searchable(settings, catalogue)
+    return catalogue
+
+
+def require_searchable(settings: Settings, catalogue: Catalogue) -> None:
+    """`UserError` for a run or a gallery that cannot be read, or whose vectors are of a model that is not served.
+    Where a file says what is served, that one may come in later."""
+    found: list[tuple[str, str, str, str]] = []
     for folder in settings.runs.values():
-        Run.open(folder)
-    if folder_of(settings.model) is not None:
-        tower = describe(settings.model)
-        for bank in banks.values():
-            bank.require_model(tower)
+        found.append(("--run", folder, Run.open(folder).summary["model"], makers(folder)["model"]))
+    for folder in settings.galleries.values():
+        card = Gallery(folder).card
+        found.append(("--gallery", folder, card.model_ref, card.model))
+    weights = [Weights.of(spec.model) for _, _, spec in specs(catalogue)]
+    served = {it.digest or it.ref for it in weights}
+    for option, folder, ref, model in found:
+        if model not in served and settings.models is None:
+            raise UserError(
+                f"{option} {folder} holds vectors of the model {ref}, which is not served: make it again with --model "
+                f"{weights[0].ref}, or serve that one"
+            )
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """What is to be served. `UserError` where the file of it is not sound, labels and models do not fit, or an encoder
+    is named that no Triton that is started here would run."""
+    if settings.encoder != "torch" and settings.triton:
+        raise UserError("--encoder says what runs in the Triton that is started here: it does not go with --triton")
+    if settings.models is not None:
+        if settings.encoder != "torch":
+            raise UserError("--encoder goes with --model: a file of --models says it for each version")
+        catalogue = read_catalogue(Path(settings.models))
+        if settings.triton and any(spec.encoder != "torch" for _, _, spec in specs(catalogue)):
+            raise UserError(f"--models {settings.models} names encoders, which do not go with --triton")
+        return catalogue
+    return one_version_each(settings.model, settings.labels, settings.encoder)
 
 
 def require_safety(settings: Settings) -> None:

@@ -9,11 +9,11 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from trygon.data.images import ResizeMode
-from trygon.models.export import ENCODER, INPUT, OUTPUT, TEXT_ENCODER, TEXT_INPUT, text_array
 from trygon.models.folder import ImageTower
+from trygon.models.triton_config import ENCODER, INPUT, OUTPUT, TEXT_ENCODER, TEXT_INPUT, text_array
 from trygon_serving.problem import Problem
 
-_CHANNEL = [
+CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # A server that comes back is to be found within a second, not after gRPC's two minutes.
@@ -28,10 +28,10 @@ _EXPIRED = "Deadline Exceeded"
 
 
 class TritonEncoder:
-    """A client of one Triton. Its channel belongs to the event loop that first uses it."""
+    """A client of one model in a Triton. Its channel belongs to the event loop that first uses it."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, name: str = ENCODER) -> None:
+        self.address, self.name = address, name
         self._opened: triton.InferenceServerClient | None = None
         self._tower: ImageTower | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -39,39 +39,34 @@ class TritonEncoder:
     @property
     def _client(self) -> triton.InferenceServerClient:
         if self._opened is None:
-            self._opened = triton.InferenceServerClient(self.address, channel_args=_CHANNEL)
+            self._opened = triton.InferenceServerClient(self.address, channel_args=CHANNEL)
         return self._opened
 
     async def is_ready(self) -> bool:
         """Whether an image would be encoded now."""
         try:
-            return bool(await self._client.is_model_ready(ENCODER, client_timeout=2))
+            return bool(await self._client.is_model_ready(self.name, client_timeout=2))
         except InferenceServerException:
             return False
-
-    @property
-    def known_tower(self) -> ImageTower | None:
-        """What `tower` told last."""
-        return self._tower
 
     async def tower(self) -> ImageTower:
         """What the encoder wants and gives, as its configuration says; asked once."""
         if self._tower is None:
             try:
-                answer: Any = await self._client.get_model_config(ENCODER, client_timeout=5)
+                answer: Any = await self._client.get_model_config(self.name, client_timeout=5)
             except InferenceServerException as error:
                 raise self._problem(error) from error
-            self._tower = _read_config(answer.config)
+            self._tower = tower_of(answer.config)
         return self._tower
 
     async def encode(self, image_BCHW: np.ndarray, timeout_s: float) -> np.ndarray:
         """uint8 images (B, 3, S, S), at most `MAX_BATCH`, to unit vectors (B, D). Raises `Problem` 502, 503 or 504."""
-        return await self._infer(ENCODER, INPUT, image_BCHW, timeout_s)
+        return await self._infer(self.name, INPUT, image_BCHW, timeout_s)
 
     async def encode_texts(self, texts: Sequence[str], timeout_s: float) -> np.ndarray:
         """Captions, at most `MAX_BATCH`, to unit vectors (B, D). Raises `Problem` 502, 503 or 504."""
         await self._require_texts()
-        return await self._infer(TEXT_ENCODER, TEXT_INPUT, text_array(texts), timeout_s)
+        return await self._infer(text_name(self.name), TEXT_INPUT, text_array(texts), timeout_s)
 
     async def close(self) -> None:
         """Close the channel."""
@@ -82,7 +77,7 @@ class TritonEncoder:
     async def _require_texts(self) -> None:
         """Have the text encoder loaded, which our own Triton leaves out when it starts. `Problem` 503 meanwhile."""
         if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self._load(TEXT_ENCODER))
+            self._loading = asyncio.create_task(self._load(text_name(self.name)))
         try:
             # Who asked goes away in the end; the loading goes on.
             await asyncio.wait_for(asyncio.shield(self._loading), _LOAD_WAIT_S)
@@ -116,7 +111,13 @@ class TritonEncoder:
         return Problem(503, "The encoder is not available", error.message() or "", retry_after_s=2)
 
 
-def _read_config(config: Any) -> ImageTower:
+def text_name(name: str) -> str:
+    """The text encoder beside an image encoder."""
+    return name.replace(ENCODER, TEXT_ENCODER, 1)
+
+
+def tower_of(config: Any) -> ImageTower:
+    """What the configuration of an image encoder says of it."""
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     return ImageTower(
         ref=parameters["ref"],

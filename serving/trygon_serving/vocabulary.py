@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trygon.models.export import MAX_BATCH
+from trygon.models.triton_config import MAX_BATCH
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.taxon import Taxon
 from trygon_serving.triton import TritonEncoder

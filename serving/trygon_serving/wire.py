@@ -34,7 +34,10 @@ class Options(BaseModel):
     k: int = Field(5, ge=1, le=MAX_K, description="how many taxa `top` lists")
     rank: RankName = Field("species", description="the deepest rank that is named; `top` lists taxa of this rank")
     floor: float = Field(0.5, ge=0, le=1, description="least probability of a rank that is named")
-    labels: Label | None = Field(None, description="a label set of `/v1/label-sets`; by default the first")
+    model: Label | None = Field(
+        None, description="a model of `/v1/models`, or MODEL/VERSION; by default the first that has the label set"
+    )
+    labels: Label | None = Field(None, description="a label set of the model; by default its first")
     clade: list[Label] = Field(
         [], max_length=MAX_CLADES, description="only taxa of these clades: names, or paths from the kingdom down (a/b)"
     )
@@ -53,30 +56,40 @@ class ClassifyBody(Options):
 
 
 class SimilarOptions(BaseModel):
-    """Which observations may be found. Names and times are those of the run."""
+    """Where to search, and what may be found there. Names and times are those of the run or the gallery.
+
+    Without `run` and `gallery` it is the first run, or where there is none the first gallery.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    k: int = Field(5, ge=1, le=MAX_K, description="how many observations for each image")
+    k: int = Field(5, ge=1, le=MAX_K, description="how many observations or pictures for each image")
     run: Label | None = Field(None, description="a run of `/v1/runs`; by default the first")
+    gallery: Label | None = Field(None, description="a gallery of `/v1/galleries`, instead of a run")
     taxon: list[Label] = Field(
         [], max_length=MAX_CLADES, description="only what has one of these names, scientific or common, at any rank"
     )
-    deployment: list[Label] = Field([], max_length=MAX_CLADES, description="only of these cameras")
+    deployment: list[Label] = Field([], max_length=MAX_CLADES, description="only of these cameras of a run")
     after: CameraTime | None = Field(None, description="only of this time and later, by the cameras' clocks")
     before: CameraTime | None = Field(None, description="only earlier than this, by the cameras' clocks")
 
 
 class SimilarBody(SimilarOptions):
-    """Images in base64, and which observations may be found."""
+    """Images in base64, and what may be found."""
 
     images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
 
 
-class EmbedBody(BaseModel):
-    """Images in base64."""
+class EmbedOptions(BaseModel):
+    """Whose vectors are wanted."""
 
     model_config = ConfigDict(extra="forbid")
+
+    model: Label | None = Field(None, description="a model of `/v1/models`, or MODEL/VERSION; by default the first")
+
+
+class EmbedBody(EmbedOptions):
+    """Images in base64, and whose vectors are wanted."""
 
     images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
 
@@ -118,8 +131,10 @@ class Answer(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """Which weights answered: `digest` is the SHA-256 of the file."""
+    """Which model answered, in which version: `digest` is the SHA-256 of the file of its weights."""
 
+    name: str
+    version: str
     ref: str
     digest: str
 
@@ -181,42 +196,77 @@ class Neighbour(BaseModel):
     timestamp: str | None
 
 
+class GalleryPicture(BaseModel):
+    """A picture of a gallery: how like the image it is (`cosine`, at most 1), what it shows, whose it is and under
+    which licence, both of which have to be shown with it, and the path of a JPEG of at most 320 pixels a side."""
+
+    cosine: float
+    picture: str
+    lineage: dict[RankName, str]
+    rank: RankName | None
+    scientific: str
+    common: str
+    author: str
+    license: str
+    source_url: str
+
+
 class Similar(BaseModel):
-    """What looks like one image, best first, or why it could not be used."""
+    """What looks like one image, best first, or why it could not be used: `neighbours` of a run, or `pictures` of a
+    gallery."""
 
     neighbours: list[Neighbour] = []
+    pictures: list[GalleryPicture] = []
     problem: ProblemDocument | None = None
 
 
 class SimilarReply(BaseModel):
-    """The neighbours of the images of one request, in their order."""
+    """What looks like the images of one request, in their order, in the run or the gallery that was searched."""
 
     answers: list[Similar]
-    run: str
+    run: str | None = None
+    gallery: str | None = None
     model: ModelCard
     timings_ms: dict[str, float]
 
 
 class RunCard(BaseModel):
-    """A run that `/v1/similar` searches in."""
+    """A run that `/v1/similar` searches in, with what made its vectors."""
 
     name: str
     num_observations: int
     model_digest: str
+    encoder: str
+
+
+class GalleryCard(BaseModel):
+    """A gallery that `/v1/similar` searches in, with what made its vectors."""
+
+    name: str
+    num_pictures: int
+    num_taxa: int
+    model_digest: str
+    encoder: str
 
 
 class ServedModel(BaseModel):
-    """A model, and what it wants of an image."""
+    """A version of a model: which share of the model's requests it is to have, whether it is ready, and why not or
+    what is wrong with a newer one of its name. What it wants of an image and gives is known once it is ready."""
 
     model: ModelCard
-    side: int
-    resize_mode: str
-    dim: int
+    share: float
+    ready: bool
+    problem: str | None = None
+    label_sets: list[str]
+    side: int | None = None
+    resize_mode: str | None = None
+    dim: int | None = None
 
 
 class LabelSet(BaseModel):
-    """A label set, with the reason why its newer version is not served, if there is one."""
+    """A label set of a model, with the reason why its newer version is not served, if there is one."""
 
+    model: str
     name: str
     digest: str
     num_taxa: int
@@ -225,7 +275,7 @@ class LabelSet(BaseModel):
 
 
 class LabelSets(BaseModel):
-    """What `labels` and `checklist` of a request can name. The first label set is the one that is taken by default."""
+    """What `labels` and `checklist` of a request can name. The first label set of a model is taken by default."""
 
     label_sets: list[LabelSet]
     checklists: list[str]

@@ -40,7 +40,7 @@ def load_tree(num_taxa: int) -> TaxonTree:
 def make_bank(tree: TaxonTree, width: int) -> LabelBank:
     """Made-up vectors of unit length."""
     rng = np.random.default_rng(1)
-    vector_ND = np.empty((len(tree), width), np.float16)
+    vector_ND = np.empty((len(tree), width), np.float32, "F")
     for start in range(0, len(tree), _BLOCK):
         block = rng.standard_normal((len(vector_ND[start : start + _BLOCK]), width), np.float32)
         vector_ND[start : start + _BLOCK] = block / np.linalg.norm(block, axis=1, keepdims=True)
@@ -67,7 +67,7 @@ def main() -> None:
     namer = Namer(classifier)
     num = namer.chunk
     rng = np.random.default_rng(2)
-    vector_MD = bank.vector_ND[rng.integers(len(bank.tree), size=num)].astype(np.float32)
+    vector_MD = bank.vector_ND[rng.integers(len(bank.tree), size=num)]
     vector_MD += 1.5 * rng.standard_normal(vector_MD.shape, np.float32) / np.sqrt(given.width)
     vector_MD /= np.linalg.norm(vector_MD, axis=1, keepdims=True)
     whole = timed(lambda: namer.name(boxes_of(num), vector_MD))

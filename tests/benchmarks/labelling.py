@@ -1,6 +1,6 @@
 """How fast pictures are labelled whole, beside the bare encoder and beside pybioclip; and what INT8 costs.
 
-    python tests/benchmarks/labelling.py OUT [--pictures 384] [--encoders torch openvino openvino-int8]
+    python tests/benchmarks/labelling.py OUT [--pictures 384] [--encoders torch openvino openvino-bf16 openvino-int8]
     python tests/benchmarks/labelling.py OUT --starter MODEL --labels LABELS
 
 A ViT-B/16 of random weights names JPEGs of 2048 × 1536 pixels among twenty species, on this machine alone. `trygon
@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--pictures", type=int, default=384)
-    parser.add_argument("--encoders", nargs="+", default=["torch", "openvino", "openvino-int8"])
+    parser.add_argument("--encoders", nargs="+", default=["torch", "openvino", "openvino-bf16", "openvino-int8"])
     parser.add_argument("--starter", type=Path)
     parser.add_argument("--labels", type=Path, help="labels built with the starter for the species of the photos")
     parser.add_argument("--seconds", type=float, default=20, help="of the bare encoder")
@@ -169,7 +169,8 @@ def main() -> None:
     rows = []
     for name in options.encoders:
         if name.startswith("openvino"):
-            trygon("export-model", "--model", model, "--encoder", name, "--pictures", out / "pictures")
+            exported = name.removesuffix("-bf16")
+            trygon("export-model", "--model", model, "--encoder", exported, "--pictures", out / "pictures")
         run = out / f"run-{name}-{time.time():.0f}"
         words = ("--labels", out / "labels", "--detector", "none", "--encoder", name, "--out", run)
         trygon("label", out / "pictures", "--model", model, *words)

@@ -1,9 +1,9 @@
 """Load on a classifier, from a process of its own: `python load.py PLAN`, where PLAN is a `Plan` as JSON.
 
 Sends the pictures of a folder, in turn, and prints an `Outcome` as JSON. Without a rate, every connection asks again
-as soon as it is answered: what comes back is saturation. With a rate, requests go out when they are due, whatever
-became of those before, and latencies count from then. Over HTTP a request is a JPEG; over gRPC it is its pixels,
-decoded and resized before the clock starts.
+as soon as it is answered, or after the time that a refusal names: what comes back is saturation. With a rate, requests
+go out when they are due, whatever became of those before, and latencies count from then. Over HTTP a request is a
+JPEG; over gRPC it is its pixels, decoded and resized before the clock starts, or with `grpc-jpeg` as they are sent.
 """
 
 import asyncio
@@ -16,26 +16,37 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import aiohttp
 import numpy as np
 import tritonclient.grpc.aio as triton
 
 from trygon.data.images import ResizeMode, preprocess
-from trygon.models.export import ENCODER, INPUT
+from trygon.models.triton_config import ENCODER, INPUT
 
-Ask = Callable[[bytes | np.ndarray], Awaitable[int]]
-"""Sends one picture; the status of the answer, 0 where the connection broke, -1 for a 503 without Retry-After."""
+
+class Answer(NamedTuple):
+    """What came back: the status, 0 where the connection broke; and when to come again, where that was said."""
+
+    status: int
+    retry_after_s: float | None = None
+
+
+Ask = Callable[[bytes | np.ndarray], Awaitable[Answer]]
+"""Sends one picture."""
 
 _GRACE_S = 30
+_MODE = ResizeMode.SQUASH
+_BOUNDARY = "trygon-load"
+_FORM = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to send where."""
 
-    protocol: Literal["http", "grpc"]
+    protocol: Literal["http", "grpc", "grpc-jpeg"]
     address: str
     pictures: str
     seconds: float
@@ -47,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: when it was due and how long it took."""
+    """One answer: when it was due and how long it took. The status is -1 for a 503 without Retry-After."""
 
     due_s: float
     seconds: float
@@ -67,22 +78,25 @@ class Outcome:
     refused_p99_ms: float
     gap_s: float
     """The longest time without an answer of 200."""
+    client_cpu_ms: float
+    """What a request cost this process, on the same CPUs."""
 
 
 async def run(plan: Plan) -> Outcome:
     """Send, and sum up."""
     data = [path.read_bytes() for path in sorted(Path(plan.pictures).glob("*.jpg"))]
     async with AsyncExitStack() as stack:
-        if plan.protocol == "grpc":
-            mode = ResizeMode.SQUASH
-            ask, items = await _over_grpc(plan, stack), [preprocess(it, plan.side, mode) for it in data]
+        if plan.protocol == "http":
+            ask, items = await _over_http(plan, stack), [_form(it, plan.field) for it in data]
         else:
-            ask, items = await _over_http(plan, stack), data
+            ask = await _over_grpc(plan, stack)
+            items = data if plan.protocol == "grpc-jpeg" else [preprocess(it, plan.side, _MODE) for it in data]
         await ask(items[0])
-        start = time.perf_counter()
+        start, cpu_s = time.perf_counter(), time.process_time()
         sender = _paced if plan.rate else _saturating
         replies = await sender(plan, ask, itertools.cycle(items), start)
-    return _summed(plan, replies, start)
+        cpu_ms = 1000 * (time.process_time() - cpu_s) / max(1, len(replies))
+    return _summed(plan, replies, start, cpu_ms)
 
 
 async def _over_http(plan: Plan, stack: AsyncExitStack) -> Ask:
@@ -90,29 +104,34 @@ async def _over_http(plan: Plan, stack: AsyncExitStack) -> Ask:
     connector = aiohttp.TCPConnector(limit=0)
     session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
 
-    async def ask(picture: bytes | np.ndarray) -> int:
-        form = aiohttp.FormData()
-        form.add_field(plan.field, picture, filename="photo.jpg", content_type="image/jpeg")
+    async def ask(form: bytes | np.ndarray) -> Answer:
         try:
-            async with session.post(plan.address, data=form) as response:
+            async with session.post(plan.address, data=form, headers=_FORM) as response:
                 await response.read()
-                told = response.status != 503 or "Retry-After" in response.headers
-                return response.status if told else -1
+                pause = response.headers.get("Retry-After")
+                return Answer(response.status, None if pause is None else float(pause))
         except (TimeoutError, aiohttp.ClientError, OSError):
-            return 0
+            return Answer(0)
 
     return ask
+
+
+def _form(picture: bytes, field: str) -> bytes:
+    """A picture as a form, made once: at five times saturation the client's own work would be what is measured."""
+    head = f'Content-Disposition: form-data; name="{field}"; filename="photo.jpg"\r\nContent-Type: image/jpeg'
+    return b"".join([f"--{_BOUNDARY}\r\n{head}\r\n\r\n".encode(), picture, f"\r\n--{_BOUNDARY}--\r\n".encode()])
 
 
 async def _over_grpc(plan: Plan, stack: AsyncExitStack) -> Ask:
     client = await stack.enter_async_context(triton.InferenceServerClient(plan.address))
 
-    async def ask(picture: bytes | np.ndarray) -> int:
-        assert isinstance(picture, np.ndarray)
+    async def ask(picture: bytes | np.ndarray) -> Answer:
+        if isinstance(picture, bytes):
+            picture = await asyncio.to_thread(preprocess, picture, plan.side, _MODE)
         tensor = triton.InferInput(INPUT, [1, *picture.shape], "UINT8")
         tensor.set_data_from_numpy(picture[None])
         await client.infer(ENCODER, [tensor])
-        return 200
+        return Answer(200)
 
     return ask
 
@@ -120,12 +139,15 @@ async def _over_grpc(plan: Plan, stack: AsyncExitStack) -> Ask:
 async def _saturating(plan: Plan, ask: Ask, pictures: Iterator[bytes | np.ndarray], start: float) -> list[Reply]:
     replies: list[Reply] = []
 
+    rng = np.random.default_rng(0)
+
     async def again() -> None:
         while (due := time.perf_counter()) - start < plan.seconds:
-            status = await ask(next(pictures))
-            replies.append(Reply(due, time.perf_counter() - due, status))
-            if status != 200:
-                await asyncio.sleep(0.05)
+            answer = await ask(next(pictures))
+            replies.append(_reply(due, answer))
+            if answer.status != 200:
+                # As a client should: those that were refused together do not come again together.
+                await asyncio.sleep((answer.retry_after_s or 0.1) * rng.uniform(1, 1.5))
 
     await asyncio.gather(*(again() for _ in range(plan.connections)))
     return replies
@@ -136,8 +158,7 @@ async def _paced(plan: Plan, ask: Ask, pictures: Iterator[bytes | np.ndarray], s
     replies: list[Reply] = []
 
     async def once(due: float) -> None:
-        status = await ask(next(pictures))
-        replies.append(Reply(due, time.perf_counter() - due, status))
+        replies.append(_reply(due, await ask(next(pictures))))
 
     async with asyncio.TaskGroup() as group:
         # As independent people ask: the times between requests are exponential.
@@ -148,7 +169,12 @@ async def _paced(plan: Plan, ask: Ask, pictures: Iterator[bytes | np.ndarray], s
     return replies
 
 
-def _summed(plan: Plan, replies: list[Reply], start: float) -> Outcome:
+def _reply(due: float, answer: Answer) -> Reply:
+    untold = answer.status == 503 and answer.retry_after_s is None
+    return Reply(due, time.perf_counter() - due, -1 if untold else answer.status)
+
+
+def _summed(plan: Plan, replies: list[Reply], start: float, cpu_ms: float) -> Outcome:
     served = [it for it in replies if it.status == 200]
     # What was still under way at the end came after its time: counting it would flatter.
     ends = np.sort([it.due_s + it.seconds - start for it in served])
@@ -165,6 +191,7 @@ def _summed(plan: Plan, replies: list[Reply], start: float) -> Outcome:
         refused_p50_ms=refused_low,
         refused_p99_ms=refused_high,
         gap_s=float(gaps.max()),
+        client_cpu_ms=cpu_ms,
     )
 
 

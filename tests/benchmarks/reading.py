@@ -154,7 +154,7 @@ def read_stream(folder: Path, processes: int, epochs: int) -> Iterator[int]:
     leg = plan.leg(0)
     samples = Samples(stream(plan.visits(leg, 0, 1), _preparation(folder), processes))
     batches = mixed_batches(samples, leg.num_steps, BATCH, 1024, random.Random(0))
-    yield from (len(batch["clades"]) for batch in ahead(batches))
+    yield from (len(batch["clades"]) for batch in ahead(batches, 600))
 
 
 def read_preparer(folder: Path, processes: int, epochs: int) -> Iterator[int]:

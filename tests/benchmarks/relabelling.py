@@ -44,7 +44,7 @@ def make_bank(num_taxa: int, width: int) -> LabelBank:
     tree = TaxonTree.from_taxa(taxa)
     vector_ND = np.random.default_rng(1).standard_normal((num_taxa, width)).astype(np.float32)
     vector_ND /= np.linalg.norm(vector_ND, axis=1, keepdims=True)
-    return LabelBank(tree, vector_ND.astype(np.float16), 30.0, "made up", "made up", TextType.SCI)
+    return LabelBank(tree, np.asfortranarray(vector_ND), 30.0, "made up", "made up", TextType.SCI)
 
 
 def write_run(folder: Path, bank: LabelBank, num_vectors: int, part: int) -> None:

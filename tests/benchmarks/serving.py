@@ -1,7 +1,7 @@
 """The online classifier under load, beside a client that asks the same Triton directly and beside pybioclip.
 
-    python tests/benchmarks/serving.py OUT [--model small|ViT-B-16] [--seconds 20] [--parts steady,...]
-    python tests/benchmarks/serving.py OUT --soak 60
+    python tests/benchmarks/serving.py OUT [--model small|ViT-B-16] [--encoder torch] [--parts steady,...]
+    python tests/benchmarks/serving.py OUT --soak 3600
 
 Prints Markdown. Weights are random: what they say does not matter to time. `trygon serve` is started as a user starts
 it, with 20,000 taxa; all load comes from `load.py`, in a process of its own on the same machine.
@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -59,14 +60,13 @@ def write_model(folder: Path, name: str) -> None:
 
 def write_labels(folder: Path, model: Path) -> None:
     """20,000 species in 4,000 genera, with random vectors."""
-    sizes = (10_000, 4000, 1000, 200, 40, 5, 1)
     sizes = dict(zip(RANKS, (10_000, 4000, 1000, 200, 40, 5, 1), strict=True))
     taxa = [Taxon.from_row({rank: f"{rank}{i // size}" for rank, size in sizes.items()}) for i in range(_TAXA)]
     vector_ND = np.random.default_rng(0).standard_normal((_TAXA, _DIM), np.float32)
     vector_ND /= np.linalg.norm(vector_ND, axis=1, keepdims=True)
     tower = describe(str(model))
     tree = TaxonTree.from_taxa(taxa)
-    LabelBank(tree, vector_ND.astype(np.float16), 100.0, tower.ref, tower.digest, TextType.TAXON).save(folder)
+    LabelBank(tree, vector_ND, 100.0, tower.ref, tower.digest, TextType.TAXON).save(folder)
 
 
 def write_pictures(folder: Path) -> None:
@@ -111,7 +111,10 @@ class Running:
     def parts(self) -> dict[str, list[psutil.Process]]:
         """What requests go through."""
         triton = [self.triton, *self.triton.children(recursive=True)]
-        return {"proxy": [self.actor("ProxyActor")], "replica": [self.actor("ServeReplica")], "Triton": triton}
+        # Serve's own proxy; with RAY_SERVE_ENABLE_HA_PROXY=1 in the environment, HAProxy and what starts it.
+        haproxy = [it for it in family(self.process.pid) if it.name() == "haproxy"]
+        proxy = [self.actor("HAProxyManager"), *haproxy] if haproxy else [self.actor("ProxyActor")]
+        return {"proxy": proxy, "replica": [self.actor("ServeReplica")], "Triton": triton}
 
     @property
     def memory_mb(self) -> dict[str, float]:
@@ -160,16 +163,20 @@ def wait_for(url: str, process: subprocess.Popen[bytes] | None = None) -> None:
 
 
 @contextmanager
-def serving(out: Path, name: str) -> Iterator[Running]:
-    """`trygon serve` with a model and labels in a folder, made where they are missing."""
+def serving(out: Path, name: str, encoder: str = "torch") -> Iterator[Running]:
+    """`trygon serve` with a model, its encoder and labels in a folder, made where they are missing."""
     model, labels, pictures = out / name, out / f"{name}-labels", out / "pictures"
     if not labels.exists():
         write_model(model, name)
         write_labels(labels, model)
         write_pictures(pictures)
+    trygon = [sys.executable, "-m", "trygon_jobs"]
+    if encoder != "torch":
+        words = ["--model", model, "--encoder", encoder, "--pictures", pictures]
+        subprocess.run([*trygon, "export-model", *map(str, words)], check=True, capture_output=True)
     port = free_port()
-    words = ["--model", model, "--labels", labels, "--port", port, "--log", out / "requests.jsonl"]
-    command = [sys.executable, "-m", "trygon_jobs", "serve", *map(str, words)]
+    words = ["--model", model, "--labels", labels, "--encoder", encoder, "--port", port]
+    command = [*trygon, "serve", *map(str, words), "--log", str(out / "requests.jsonl")]
     url = f"http://127.0.0.1:{port}"
     with started(command, f"{url}/readyz") as (process, seconds):
         yield Running(process, url, pictures, seconds)
@@ -186,9 +193,16 @@ class Saturation:
     """Pictures a second, of several rounds in turn."""
 
     direct: list[float] = field(default_factory=list)
+    """Of a client that sends pixels, ready beforehand."""
+    decoding: list[float] = field(default_factory=list)
+    """Of a client that has the same JPEGs as those that ask the endpoint, and decodes and resizes them itself."""
     endpoint: list[float] = field(default_factory=list)
     cpu_ms: list[dict[str, float]] = field(default_factory=list)
     """Of each part, for a picture that the endpoint answers: unlike the rates, hardly touched by a busy machine."""
+    idle: list[float] = field(default_factory=list)
+    """The share of the machine that nobody used meanwhile."""
+    others: list[float] = field(default_factory=list)
+    """The share of the machine that other programs used, Ray's own among them."""
 
     @property
     def served(self) -> float:
@@ -196,24 +210,41 @@ class Saturation:
 
 
 def saturation(running: Running, seconds: float, rounds: int) -> Saturation:
-    """The endpoint and the direct client in turn."""
+    """The endpoint and the direct clients in turn."""
     found = Saturation()
     direct = Plan("grpc", running.grpc, str(running.pictures), seconds, _CONNECTIONS)
+    decoding = replace(direct, protocol="grpc-jpeg")
     endpoint = Plan("http", running.classify, str(running.pictures), seconds, _CONNECTIONS)
     for _ in range(rounds):
         found.direct.append(under(direct).served_per_s)
-        before = running.cpu_s
+        found.decoding.append(under(decoding).served_per_s)
+        before, machine = running.cpu_s, psutil.cpu_times()
         outcome = under(endpoint)
         found.endpoint.append(outcome.served_per_s)
         spent = {name: value - before[name] for name, value in running.cpu_s.items()}
-        found.cpu_ms.append({name: 1000 * value / outcome.statuses["200"] for name, value in spent.items()})
-    direct_median = float(np.median(found.direct))
-    print(f"| direct gRPC client | {direct_median:.1f} pictures/s ({told(found.direct)}) |")
+        num_pictures = outcome.statuses["200"]
+        spent["client"] = outcome.client_cpu_ms * num_pictures / 1000
+        found.cpu_ms.append({name: 1000 * value / num_pictures for name, value in spent.items()})
+        idle_s, whole_s = (
+            now - then for now, then in zip(_idle_and_all(psutil.cpu_times()), _idle_and_all(machine), strict=True)
+        )
+        found.idle.append(idle_s / whole_s)
+        found.others.append(1 - (idle_s + sum(spent.values())) / whole_s)
     print(f"| the endpoint | {found.served:.1f} pictures/s ({told(found.endpoint)}) |")
-    print(f"| share | {found.served / direct_median:.2f} |")
+    for name, rates in (("that sends pixels", found.direct), ("that decodes the same JPEGs", found.decoding)):
+        rate = float(np.median(rates))
+        print(f"| direct client {name} | {rate:.1f} pictures/s ({told(rates)}): share {found.served / rate:.2f} |")
     medians = {name: float(np.median([it[name] for it in found.cpu_ms])) for name in found.cpu_ms[0]}
-    print(f"| CPU ms a picture | {', '.join(f'{name} {value:.1f}' for name, value in medians.items())} |", flush=True)
+    print(f"| CPU ms a picture | {', '.join(f'{name} {value:.1f}' for name, value in medians.items())} |")
+    idle, others = (100 * float(np.median(it)) for it in (found.idle, found.others))
+    print(
+        f"| of the machine | {idle:.0f} % idle, {others:.0f} % for other programs and the client's start |", flush=True
+    )
     return found
+
+
+def _idle_and_all(times: Any) -> tuple[float, float]:
+    return times.idle + times.iowait, sum(times)
 
 
 def told(values: list[float]) -> str:
@@ -221,7 +252,8 @@ def told(values: list[float]) -> str:
 
 
 def steady(running: Running, seconds: float, served: float) -> None:
-    """Requests as people send them, at 70 % of saturation."""
+    """Requests as people send them, at 70 % of saturation: at least 200 where that takes no more than a minute."""
+    seconds = max(seconds, min(60.0, 200 / (0.7 * served)))
     outcome = under(Plan("http", running.classify, str(running.pictures), seconds, rate=0.7 * served))
     print(
         f"| at 70 % of saturation | p50 {outcome.p50_ms:.0f} ms, p99 {outcome.p99_ms:.0f} ms, "
@@ -272,7 +304,7 @@ def faults(running: Running, served: float) -> None:
     for name, victim in victims.items():
         timer = threading.Timer(4, lambda victim=victim: victim().kill())
         timer.start()
-        outcome = under(Plan("http", running.classify, str(running.pictures), 30, rate=0.5 * served))
+        outcome = under(Plan("http", running.classify, str(running.pictures), 40, rate=0.5 * served))
         print(f"| {name} killed | no answer for {outcome.gap_s:.1f} s; {outcome.statuses} |", flush=True)
         wait_for(f"{running.url}/readyz")
 
@@ -301,16 +333,21 @@ def cpu_s(pid: int) -> float:
     return times.user + times.system
 
 
-def soak(running: Running, minutes: float, served: float) -> None:
-    """Half of saturation for long: memory a minute, and the statuses."""
-    outcomes: list[Outcome] = []
-    for minute in range(max(1, round(minutes))):
-        outcomes.append(under(Plan("http", running.classify, str(running.pictures), 60, rate=0.5 * served)))
-        memory = ", ".join(f"{name} {value:.0f} MB" for name, value in running.memory_mb.items())
-        print(
-            f"| minute {minute + 1} | {outcomes[-1].statuses}, p99 {outcomes[-1].p99_ms:.0f} ms; {memory} |",
-            flush=True,
-        )
+def soak(running: Running, seconds: float, served: float) -> None:
+    """Half of saturation for long: a row for each minute, and how memory grew after the first fifth of the time."""
+    rows: list[tuple[float, dict[str, float]]] = []
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < seconds:
+        window = min(60.0, seconds - passed)
+        outcome = under(Plan("http", running.classify, str(running.pictures), window, rate=0.5 * served))
+        rows.append((time.monotonic() - start, running.memory_mb))
+        memory = ", ".join(f"{name} {value:.0f} MB" for name, value in rows[-1][1].items())
+        print(f"| {rows[-1][0]:.0f} s | {outcome.statuses}, p99 {outcome.p99_ms:.0f} ms; {memory} |", flush=True)
+    settled = [row for row in rows if row[0] >= seconds / 5]
+    hours = (settled[-1][0] - settled[0][0]) / 3600
+    for name in settled[0][1]:
+        grown = settled[-1][1][name] - settled[0][1][name]
+        print(f"| {name} grew by | {grown:.1f} MB{f', {grown / hours:.0f} MB an hour' if hours else ''} |")
 
 
 def main() -> None:
@@ -318,14 +355,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", choices=_VISION, default="ViT-B-16")
+    parser.add_argument("--encoder", default="torch", help="as for trygon serve")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--parts", default="steady,overload,pybioclip,faults", help="after saturation")
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="instead of the parts")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="instead of the parts")
     given = parser.parse_args()
     parts = set(given.parts.split(",")) if not given.soak else set()
-    with serving(given.out, given.model) as running:
-        print(f"| ready after | {running.start_s:.0f} s |\n", flush=True)
+    with serving(given.out, given.model, given.encoder) as running:
+        print(f"| {given.model}, {given.encoder} | |\n|---|---|")
+        print(f"| ready after | {running.start_s:.0f} s |", flush=True)
         served = saturation(running, given.seconds, given.rounds).served
         if "steady" in parts:
             steady(running, given.seconds, served)

@@ -1,14 +1,16 @@
 """How fast training is beside open_clip's own trainer, and beside a bare step on samples that lie in memory.
 
     python tests/benchmarks/training.py OUT [--images 4096] [--batch 128] [--steps 48] [--workers 1 2] [--rounds 2]
+    python tests/benchmarks/training.py OUT --model ViT-B-16 --images 320 --batch 16 --steps 12 --skip 4 --rounds 1
 
-All train the same small model (6 layers of 192 for pictures of 224 pixels in patches of 32, 4 of 192 for captions of
-up to 77 tokens) from the same weights, in fp32, on the same curated pictures of a synthetic tree of life: `trygon
-train` on the Parquet form, `open_clip_train.main` on the WebDataset form, with as many processes, batches of the
-same size and one process each that reads. They take turns. A rate is that of the steps after the first twelve of a
-run, by the clock, from what each trainer writes for every step. The bare step is `Learner.step` over and over on the
-same few batches, with as many processes. Then what resilience costs: seconds that a checkpoint takes from training,
-and from the start of a command that goes on to its first step. Some 25 minutes on two cores.
+All train the same model from the same weights, in fp32, on the same curated pictures of a synthetic tree of life: a
+small one (6 layers of 192 for pictures of 224 pixels in patches of 32, 4 of 192 for captions of up to 77 tokens), or
+BioCLIP's ViT-B/16. `trygon train` reads the Parquet form, `open_clip_train.main` the WebDataset form, with as many
+processes, batches of the same size and one process each that reads. They take turns. A rate is that of the steps
+after the first `--skip` of a run, by the clock, from what each trainer writes for every step. The bare step is
+`Learner.step` over and over on the same few batches, with as many processes. Then what resilience costs: seconds that
+a checkpoint takes from training, and from the start of a command that goes on to its first step. Some 25 minutes on
+two cores, either.
 """
 
 import argparse
@@ -35,7 +37,6 @@ import torch.multiprocessing as mp
 from trygon.storage import read_json
 from trygon.testing.commands import command
 
-_SKIP = 12
 # open_clip gives data parallelism the device, which that refuses for a CPU; nothing else is changed.
 _OPEN_CLIP = """
 import runpy, torch
@@ -43,12 +44,22 @@ parallel = torch.nn.parallel.DistributedDataParallel
 torch.nn.parallel.DistributedDataParallel = lambda module, device_ids=None, **options: parallel(module, **options)
 runpy.run_module("open_clip_train.main", run_name="__main__")
 """
-_VISION = {"image_size": 224, "patch_size": 32, "width": 192, "layers": 6, "head_width": 64}
-_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 192, "heads": 3, "layers": 4}
+_MODELS = {
+    "small": {
+        "embed_dim": 192,
+        "vision_cfg": {"image_size": 224, "patch_size": 32, "width": 192, "layers": 6, "head_width": 64},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 192, "heads": 3, "layers": 4},
+    },
+    "ViT-B-16": {
+        "embed_dim": 512,
+        "vision_cfg": {"image_size": 224, "patch_size": 16, "width": 768, "layers": 12, "head_width": 64},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
+    },
+}
 
 
-def write_model(folder: Path) -> None:
-    """The model that all start from."""
+def write_model(folder: Path, name: str) -> None:
+    """The model that all start from, of random weights."""
     from open_clip import SimpleTokenizer
     from open_clip.model import CustomTextCLIP
 
@@ -56,7 +67,7 @@ def write_model(folder: Path) -> None:
     from trygon.testing.tiny import TINY_CONFIG
 
     torch.manual_seed(0)
-    config = TINY_CONFIG | {"model_cfg": {"embed_dim": 192, "vision_cfg": _VISION, "text_cfg": _TEXT}}
+    config = TINY_CONFIG | {"model_cfg": _MODELS[name]}
     save_model(folder, CustomTextCLIP(**config["model_cfg"]), config, SimpleTokenizer())
 
 
@@ -81,10 +92,10 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def rate(times: list[float], batch: int) -> float:
+def rate(times: list[float], options: Any) -> float:
     """Images a second, from when the steps were done."""
-    kept = times[_SKIP - 1 :]
-    return batch * (len(kept) - 1) / (kept[-1] - kept[0])
+    kept = times[options.skip - 1 :]
+    return options.batch * (len(kept) - 1) / (kept[-1] - kept[0])
 
 
 def run_trygon(out: Path, shards: Path, workers: int, options: Any) -> tuple[float, float]:
@@ -94,8 +105,9 @@ def run_trygon(out: Path, shards: Path, workers: int, options: Any) -> tuple[flo
     command = train_command(out, shards, run, workers, options, epochs=options.epochs)
     subprocess.run([*command, "--checkpoint-minutes", "60"], check=True)
     lines = lines_of(run)[: options.steps]
-    waited = sum(line["data_s"] for line in lines[_SKIP:]) / (lines[-1]["time"] - lines[_SKIP - 1]["time"])
-    return rate([line["time"] for line in lines], options.batch), waited
+    times = [line["time"] for line in lines]
+    waited = sum(line["data_s"] for line in lines[options.skip :]) / (times[-1] - times[options.skip - 1])
+    return rate(times, options), waited
 
 
 def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
@@ -139,7 +151,7 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
         raise SystemExit("open_clip's trainer failed")
     text = next(logs.rglob("out.log")).read_text()
     stamps = re.findall(r"^(\S+,\S+) \| INFO \| Train Epoch", text, re.MULTILINE)
-    return rate([datetime.strptime(it, "%Y-%m-%d,%H:%M:%S").timestamp() for it in stamps], options.batch)
+    return rate([datetime.strptime(it, "%Y-%m-%d,%H:%M:%S").timestamp() for it in stamps], options)
 
 
 def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> None:
@@ -178,26 +190,36 @@ def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> Non
         learner.step(batch, step, options.steps)
         times.append(time.time())
     if rank == 0:
-        (out / "bare").write_text(str(rate(times, options.batch)))
+        (out / "bare").write_text(str(rate(times, options)))
     if workers > 1:
         dist.destroy_process_group()
 
 
 def run_bare(out: Path, shards: Path, workers: int, options: Any) -> float:
+    from trygon.training.run import MEMORY
+
     (out / f"meet-{workers}").unlink(missing_ok=True)
+    os.environ.update(MEMORY)  # as trygon's workers have it
     mp.spawn(_bare, (workers, out, shards, options), nprocs=workers)  # pyright: ignore[reportPrivateImportUsage]
+    for name in MEMORY:
+        del os.environ[name]
     return float((out / "bare").read_text())
 
 
-def resilience(out: Path, shards: Path, options: Any) -> tuple[float, float]:
-    """Seconds that a checkpoint takes from training, and from a start to the first step of a run that goes on."""
+def resilience(out: Path, shards: Path, options: Any, images_per_s: float) -> tuple[float, float, float]:
+    """Seconds that the steps wait for a checkpoint; that it costs in all, slower steps meanwhile included, beside a
+    run without any; and from a start to the first step of a run that goes on. As many workers as
+    in the last row of the table."""
     run = out / "resumed"
     shutil.rmtree(run, ignore_errors=True)
-    command = train_command(out, shards, run, 2, options, epochs=2 * options.epochs)
+    command = train_command(out, shards, run, options.workers[-1], options, epochs=2 * options.epochs)
     command[command.index("--steps-per-leg") + 1] = "4"
-    command += ["--checkpoint-minutes", "0"]
+    # Each checkpoint would have a validation of its own beside the steps, which is no part of its cost.
+    command += ["--checkpoint-minutes", "0", "--validation-samples", "0"]
     process = subprocess.Popen(command)
+    saved: set[str] = set()
     while len(lines_of(run)) < options.steps:
+        saved |= {path.name for path in (run / "checkpoints/run").glob("leg-*")}
         time.sleep(0.2)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
@@ -206,38 +228,43 @@ def resilience(out: Path, shards: Path, options: Any) -> tuple[float, float]:
             child.kill()
     process.wait()
     lines = lines_of(run)
-    pairs = list(zip(lines[_SKIP:], lines[_SKIP + 1 :], strict=False))
-    # What a step does not account for itself lies between it and the one before: a checkpoint, where it begins a leg.
+    pairs = list(zip(lines[options.skip :], lines[options.skip + 1 :], strict=False))
+    # What a step does not account for itself lies between it and the one before: a checkpoint, where one is made.
     gaps = [after["time"] - before["time"] - after["data_s"] - after["step_s"] for before, after in pairs]
-    begins = [after["leg"] != before["leg"] for before, after in pairs]
-    cost = statistics.median(gap for gap, begin in zip(gaps, begins, strict=True) if begin)
+    share = (len(lines) - options.skip) / len(lines)
+    wait = sum(gaps) / max(len(saved) * share, 1)
+    slower = options.batch / rate([line["time"] for line in lines], options) - options.batch / images_per_s
+    cost = slower * len(pairs) / max(len(saved) * share, 1)
     started = time.time()
     process = subprocess.Popen(command)
     while not (new := [line for line in lines_of(run) if line["time"] > started]):
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     process.wait()
-    return cost, new[0]["time"] - started
+    return wait, cost, new[0]["time"] - started
 
 
 def main() -> None:
     """Measure, and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--model", choices=_MODELS, default="small")
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--skip", type=int, default=12)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     shards = write_data(out, options.images)
-    write_model(out / "model")
+    write_model(out / "model", options.model)
     samples = read_json(shards / "summary.json")["samples"]["train"]
     options.epochs = -(-options.steps * options.batch // samples)
     table = ["| workers | trygon | open_clip's trainer | × | bare step | share of it | waiting for data |"]
     table.append("|---|---|---|---|---|---|---|")
+    ours = 0.0
     for workers in options.workers:
         rounds = []
         for _ in range(options.rounds):
@@ -247,12 +274,12 @@ def main() -> None:
             )
         ours, theirs, bare, waited = (statistics.median(column) for column in zip(*rounds, strict=True))
         table.append(
-            f"| {workers} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} "
-            f"| {bare:.0f} | {ours / bare:.2f} | {waited:.1%} |"
+            f"| {workers} | {ours:.3g} | {theirs:.3g} | {ours / theirs:.2f} "
+            f"| {bare:.3g} | {ours / bare:.2f} | {waited:.1%} |"
         )
-    cost, resumed = resilience(out, shards, options)
-    print("\n".join(table))
-    print(f"\nA checkpoint takes {cost:.2f} s from training.")
+    print("\n".join(table), flush=True)
+    wait, cost, resumed = resilience(out, shards, options, ours)
+    print(f"\nSteps wait {wait:.2f} s for a checkpoint; with what it takes from them meanwhile it costs {cost:.1f} s.")
     print(f"A run that goes on is at its first step after {resumed:.0f} s.")
 
 

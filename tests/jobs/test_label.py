@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from trygon.archive.parts import Parts, read_table
 from trygon.archive.run import Run
@@ -17,6 +18,7 @@ from trygon.models.model import load_model
 from trygon.storage import digest_file, exists, join, list_files, read_bytes
 from trygon.testing.archives import BROKEN, frame_jpeg, write_tiny_archive
 from trygon.testing.commands import label_words, trygon
+from trygon.testing.detectors import write_weights
 from trygon.testing.s3 import Fault, FaultyS3, Kind, bring, using
 from trygon.testing.tiny import write_tiny_model
 from trygon.testing.videos import write_video
@@ -93,7 +95,12 @@ def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> No
     words += ["--num-workers", "1", "--part-size", "4", "--confidence-floor", "0.2"]
     faults = [Fault(kind, 10) for kind in (Kind.SLOW_DOWN, Kind.LOSE_ANSWER)]
     faults += [Fault(kind, 7, ("GET",)) for kind in (Kind.TRUNCATE, Kind.DROP_ANSWER, Kind.SLOW)]
-    refused = Fault(Kind.DENY, 1, ("GET",), "archive/b/100EK113/IMG_0001.JPG")
+    all_refused = Fault(Kind.DENY, 1, ("GET",), r"archive/[abc]/.*(JPG|jpg)")
+    with FaultyS3(os.environ["AWS_ENDPOINT_URL"], [all_refused]) as faulty, using(faulty.address):
+        result = trygon(*words, cwd=place)
+        assert result.returncode == 2, result.stderr
+        assert "S3 refuses 13 of 14 files that were tried" in result.stderr
+    refused = Fault(Kind.DENY, 1, ("GET",), "archive/a/DCIM/100EK113/IMG_0000.JPG")  # the first one
     with FaultyS3(os.environ["AWS_ENDPOINT_URL"], [refused, *faults]) as faulty, using(faulty.address):
         result = trygon(*words, cwd=place)
         assert result.returncode == 0, result.stderr
@@ -234,6 +241,35 @@ def test_boxes_of_a_result_file_are_taken_in_pictures_and_videos(place: Path) ->
     assert {row["count"] for row in counts} == {1}  # one animal in two frames of a video is one animal
     other = trygon(*words, "--detections", "given.json", cwd=place)
     assert (other.returncode, "another detector" in other.stderr) == (2, True), other.stderr
+
+
+def test_megadetectors_weights_tell_animals_people_and_vehicles_apart(place: Path) -> None:
+    """Through the package `megadetector`: from a `.pt` file to its result file."""
+    for name, colour in (("animal", "red"), ("person", "lime"), ("vehicle", "blue"), ("blank", "gray")):
+        frame = Image.new("RGB", (640, 480), (40, 40, 40))
+        frame.paste(colour, (160, 120, 320, 360))
+        (place / "yard").mkdir(exist_ok=True)
+        frame.save(place / "yard" / f"{name}.jpg")
+    write_weights(place / "weights.pt")
+    words = ["weights.pt" if word == "detector" else word for word in label_words("yard", "yard-run")]
+    result = trygon(*words, cwd=place)
+    assert result.returncode == 0, result.stderr
+    run = Run.open(place / "yard-run")
+    rows = list(run.rows("FROM sightings ORDER BY path"))
+    assert [(row["path"], row["type"]) for row in rows] == [
+        ("animal.jpg", "animal"),
+        ("blank.jpg", "blank"),
+        ("person.jpg", "human"),
+        ("vehicle.jpg", "vehicle"),
+    ]
+    boxes = pq.read_table(place / "yard-run/detections.parquet").to_pylist()
+    assert {row["category"] for row in boxes} == {"animal", "person", "vehicle"}
+    for box in boxes:
+        place_found = (box["x"], box["y"], box["width"], box["height"])
+        assert place_found == pytest.approx((0.25, 0.25, 0.25, 0.5), abs=0.02)
+    assert run.summary["detector"] == "weights.pt"
+    again = trygon(*words, "--person-threshold", "0.9", cwd=place)
+    assert (again.returncode, "another detector" in again.stderr) == (2, True), again.stderr
 
 
 @pytest.mark.parametrize("format_", ["camtrap-dp", "csv"])

@@ -16,6 +16,7 @@ from trygon.errors import UserError
 from trygon.storage import digest_file, exists, join, list_files, read_bytes, write_bytes
 from trygon.testing.archives import BROKEN, write_tiny_archive
 from trygon.testing.commands import command, label_words, trygon
+from trygon.testing.disks import twice_on_small_disk
 from trygon.testing.processes import family
 from trygon.testing.s3 import Fault, FaultyS3, Kind, bring, using
 
@@ -35,8 +36,10 @@ def _start(place: Path, words: list[str], parts: Parts, num_parts: int) -> subpr
     return process
 
 
-@pytest.mark.parametrize("remote", [False, True])
-def test_killed_run_is_completed_with_every_file_once(remote: bool, place: Path, bucket: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("remote", "killed"), [(True, "command"), (False, "command"), (False, "raylet")])
+def test_killed_run_is_completed_with_every_file_once(
+    remote: bool, killed: str, place: Path, bucket: str, tmp_path: Path
+) -> None:
     num_files = write_tiny_archive(tmp_path / "killed", num_frames=150)
     archive = bring(tmp_path / "killed", join(bucket, "killed")) if remote else str(tmp_path / "killed")
     out = join(bucket, "run") if remote else str(tmp_path / "run")
@@ -47,8 +50,15 @@ def test_killed_run_is_completed_with_every_file_once(remote: bool, place: Path,
         assert f"another process is writing to {out}" in refused.stderr
         assert not list_files(out)
     process = _start(place, words, parts, 3)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    if killed == "raylet":
+        (raylet,) = (it for it in family(process.pid) if it.name() == "raylet")
+        raylet.kill()
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 1, said
+        assert said.splitlines()[-1].startswith("error: a process of Ray died"), said
+    else:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
     before = {number: read_bytes(parts.media_place(number)) for number in parts.numbers()}
     assert not exists(join(out, "observations.parquet"))
     assert sum(read_table(parts.media_place(number)).num_rows for number in before) < num_files
@@ -59,7 +69,7 @@ def test_killed_run_is_completed_with_every_file_once(remote: bool, place: Path,
     process = _start(place, [*words, "--price-per-hour", "0.36"], parts, len(before) + 3)
     (worker,) = (it for it in family(process.pid) if "_FinderActor" in " ".join(it.cmdline()))
     worker.kill()
-    _, said = process.communicate(timeout=240)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 0, said
     assert re.search(rf"{num_files} images, \d+ to do, 0.0 GB to read", said), said
     summary = Run.open(out).summary
@@ -84,7 +94,7 @@ def test_outage_of_s3_ends_the_run_and_makes_no_frame_unreadable(place: Path, bu
             assert process.poll() is None
             time.sleep(0.01)
         proxy.faults = [Fault(Kind.LOSE_ANSWER, 1)]  # it closes the connections that are open
-    _, said = process.communicate(timeout=240)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 1, said
     assert re.fullmatch(rf"error: {archive}/\S+: {proxy.address} does not answer; .*", said.splitlines()[-1])
     assert Parts(out).numbers() == []
@@ -93,6 +103,21 @@ def test_outage_of_s3_ends_the_run_and_makes_no_frame_unreadable(place: Path, bu
     media = Run.open(out).media.to_pylist()
     assert len(media) == num_files
     assert {row["path"]: row["failure"] for row in media if row["failure"]} == BROKEN
+
+
+def test_full_disk_ends_the_run_in_one_line_and_what_was_done_stands(place: Path, tmp_path: Path) -> None:
+    num_files = write_tiny_archive(tmp_path / "archive", num_frames=40)
+    out = tmp_path / "run"
+    words = command(*label_words(str(tmp_path / "archive"), str(out), "--part-size", "8"))
+    assert twice_on_small_disk(out, "100k", words, place) == [
+        f"error: the disk of {out} is full; free some space and give the same command again: it goes on"
+    ]
+    first, second = (Parts(tmp_path / f"run.{name}") for name in ("first", "second"))
+    assert first.clean() == 0
+    done = {number: read_bytes(first.media_place(number)) for number in first.numbers()}
+    assert 0 < len(done) < len(second.numbers())
+    assert {number: read_bytes(second.media_place(number)) for number in done} == done
+    assert second.media().num_rows == num_files
 
 
 def test_run_that_was_taken_over_leaves_the_others_files(place: Path, bucket: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,12 +10,14 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import open_clip
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
 from open_clip.model import CustomTextCLIP
 from PIL import Image
@@ -31,6 +34,8 @@ from trygon.testing.tiny import (
     write_tiny_model,
     write_tiny_sentence_model,
 )
+from trygon.training.measurements import Measurements
+from trygon.training.reports import Gauges
 
 # Three starts of Ray: on a busy machine that takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -63,7 +68,25 @@ def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path
     kill_family(process)
 
 
-def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run where nothing happens to it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = _command(write_tiny_shards(folder / "shards"), write_tiny_model(folder / "tiny"), folder / "out")
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=400)
+    return folder / "out"
+
+
+def _ends_as(undisturbed: Path, out: str | Path) -> None:
+    """The same loss in every step, and the same weights."""
+    theirs, mine = ([json.loads(line)["loss"] for line in _lines(each)] for each in (undisturbed, out))
+    assert mine == pytest.approx(theirs, abs=1e-4)
+    wanted = load_model(undisturbed, "cpu").net.state_dict()
+    for name, tensor in load_model(out, "cpu").net.state_dict().items():
+        torch.testing.assert_close(tensor, wanted[name], atol=1e-4, rtol=1e-3)
+
+
+def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_path: Path, undisturbed: Path) -> None:
     write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
     out = tmp_path / "out"
@@ -94,6 +117,7 @@ def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_pat
     assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH
     loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{out}")
     assert isinstance(loaded[0], CustomTextCLIP)
+    _ends_as(undisturbed, out)
 
     weights = (out / "open_clip_model.safetensors").stat().st_mtime_ns
     subprocess.run(command, env=environment, check=True, timeout=200, cwd=tmp_path)
@@ -109,7 +133,7 @@ def _frozen_architecture(path: Path) -> Path:
     return path
 
 
-def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> None:
+def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path, undisturbed: Path) -> None:
     """Shards, the model to start from and the output lie on S3, and faults come between."""
     write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
@@ -140,8 +164,7 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path) -> N
         assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH
         again = subprocess.run(command, check=True, timeout=200, capture_output=True, text=True)
         assert "model: s3://runs/out (was complete)" in again.stdout
-        learned, start = load_model(out, "cpu").net.state_dict(), load_model(tmp_path / "tiny", "cpu").net.state_dict()
-        assert any(not torch.equal(learned[name], start[name]) for name in start)
+        _ends_as(undisturbed, out)
         assert not exists(join(out, ".lock"))
         checkpoints = {place.split("/")[-2] for place in list_files(join(out, "checkpoints"), ".pt")}
         assert len(checkpoints) == 2  # older ones are removed
@@ -208,17 +231,46 @@ def _jpeg(number: int) -> bytes:
 
 
 def test_general_pictures_are_replayed_beside_the_taxa(tmp_path: Path) -> None:
+    """And validation pictures that cannot be read do not end training."""
     shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
+    (shards / "val-00000.parquet").write_bytes(b"PAR1 and no more")
     write_tiny_model(tmp_path / "tiny")
     replay = ["--replay", str(_write_pairs(tmp_path / "pairs")), "--replay-batch-size", "6", "--workers", "2"]
     command = [*_command(shards, tmp_path / "tiny", out), *replay]
-    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=400)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, env=environment, check=True, timeout=400, stderr=subprocess.PIPE, text=True)
     lines = [json.loads(line) for line in _lines(out)]
     assert [line["step"] for line in lines] == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
     assert all(0 < line["replay_loss"] < line["loss"] for line in lines)
     assert sum(line["broken"] for line in lines) == 6  # 24 steps of 6 are six times all
+    last = len(lines)
+    assert Measurements(str(out / "validation.jsonl")).lines()[-1].keys() == {"step", "problem"}
+    assert f"the checkpoint of step {last} was not measured: val-00000.parquet: " in run.stderr
+    assert _documented_gauges() - lines[-1].keys() == {"mfu", "passed_over"}  # of a GPU, and of half precision
+    assert lines[-1].keys() - _documented_gauges() == {"step", "num_steps", "time", "leg"}
     trained, initial = (load_model(folder).net.state_dict() for folder in (out, tmp_path / "tiny"))
     assert trained.keys() == initial.keys()
+
+
+def _documented_gauges() -> set[str]:
+    docs = (Path(__file__).parents[2] / "docs/train.md").read_text()
+    return set(re.findall(r"`(?:ray_trygon_train|…)_(\w+)`", docs))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_prometheus_has_the_figures_by_their_documented_names() -> None:
+    (node,) = ray.nodes()
+    endpoint = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    gauges, values = Gauges(), {name: float(number) for number, name in enumerate(sorted(_documented_gauges()))}
+    deadline, seen = time.monotonic() + 90, {}
+    while seen != values and time.monotonic() < deadline:
+        gauges.show(values)
+        time.sleep(1)
+        with urlopen(endpoint, timeout=10) as answer:
+            lines = re.findall(r"^ray_trygon_train_(\w+)\{.*\} (\S+)$", answer.read().decode(), re.MULTILINE)
+        seen = {name: float(value) for name, value in lines}
+    assert seen == values
 
 
 def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
@@ -259,7 +311,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path:
     ended = subprocess.run([*command, *words], capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 1
     assert "the loss is not finite at step" in ended.stderr
-    assert "Give lower learning rates" in ended.stderr
+    assert "give lower learning rates" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out/provenance.json").exists()
 
@@ -290,7 +342,7 @@ def test_workers_that_hang_are_replaced_and_a_shard_that_is_cut_ends_training(tm
     lines = told.read_text().splitlines()
     assert "workers waited in vain for one that hangs, or whose machine is gone" in told.read_text()
     assert sum(line.startswith("interrupted: ") for line in lines) == 1
-    assert f"error: {cut} can no longer be read" in lines[-1]
+    assert f"error: {cut} cannot be read" in lines[-1]
     assert "Traceback" not in told.read_text()
 
 

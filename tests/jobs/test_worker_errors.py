@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from trygon.cluster.tasks import apart
 from trygon.disk import writing_to
 from trygon.errors import TrygonError, UserError, origin, report
 from trygon.storage import read_json
+from trygon.testing.commands import command
+from trygon.testing.disks import twice_on_small_disk
 from trygon.testing.photos import write_photo_folder
 
 pytestmark = pytest.mark.ray
@@ -100,34 +101,32 @@ def test_what_a_worker_may_not_do_is_the_users_to_mend() -> None:
         _run(write)
 
 
-_SMALL_DISK = """
-mount -t tmpfs -o size=100k tmpfs "$1" || exit 77
-shift
-"$@"; echo "first: $?"
-mount -o remount,size=50m "$OUT"
-"$@"; echo "second: $?"
-cp "$OUT/summary.json" "$OUT.json"
-"""
-
-
 @pytest.mark.slow
 def test_curation_on_a_full_disk_ends_in_one_line_and_goes_on(tmp_path: Path) -> None:
     write_photo_folder(tmp_path / "photos")
     shards = tmp_path / "shards"
-    shards.mkdir()
-    command = [sys.executable, "-m", "trygon_jobs", "curate", str(shards), "--source", str(tmp_path / "photos")]
-    command += ["--views", "2", "--side", "48"]
-    # A disk of 100 KB, which only this command sees.
-    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c", _SMALL_DISK, "sh", str(shards), *command]
-    result = subprocess.run(
-        alone, env={**os.environ, "OUT": str(shards)}, capture_output=True, text=True, timeout=300, check=False
-    )
-    if result.returncode == 77:
-        pytest.skip("no disk can be mounted here")
-    ends = [line for line in result.stdout.splitlines() if line.startswith(("first", "second"))]
-    assert ends == ["first: 1", "second: 0"], result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
-    assert errors == [
+    words = command("curate", shards, "--source", tmp_path / "photos", "--views", "2", "--side", "48")
+    assert twice_on_small_disk(shards, "100k", words) == [
         f"error: the disk of {shards} is full; free some space and give the same command again: it goes on"
-    ], result.stderr
-    assert read_json(f"{shards}.json")["samples"]["train"] > 0
+    ]
+    assert read_json(tmp_path / "shards.second/summary.json")["samples"]["train"] > 0
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_process_of_its_own_that_dies_or_fails_is_told(tmp_path: Path) -> None:
+    def count(name: str) -> int:
+        (tmp_path / name).touch()
+        return len(list(tmp_path.iterdir()))
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fail() -> None:
+        raise UserError("give more")
+
+    assert apart(count, "one") == 1
+    with pytest.raises(TrygonError, match="its process died: "):
+        apart(die)
+    with pytest.raises(Exception, match="give more") as caught:
+        apart(fail)
+    assert str(origin(caught.value)) == "give more"

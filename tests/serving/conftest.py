@@ -1,13 +1,17 @@
 """What the serving tests share: a tiny model with labels, a Triton with it, the application before it, and a photo."""
 
 import io
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -19,8 +23,31 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.runs import write_tiny_run
 from trygon.testing.served import TAXA, Served, write_served
 from trygon_serving.api import make_api
+from trygon_serving.catalogue import VersionSpec, Weights
 from trygon_serving.embedded import Embedded
 from trygon_serving.service import AppArgs, Service
+
+
+@contextmanager
+def _over_http(args: AppArgs) -> Iterator[str]:
+    """The application behind a real HTTP server, in a thread of this process."""
+    server = uvicorn.Server(uvicorn.Config(make_api(Service(args)), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def over_http() -> Callable[[AppArgs], AbstractContextManager[str]]:
+    """Puts an application behind a real HTTP server; its address."""
+    return _over_http
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +66,7 @@ def photo() -> bytes:
 @pytest.fixture(scope="session")
 def triton(tiny: Served) -> Iterator[Embedded]:
     """The real server with the tiny model, shared by all tests that only ask it."""
-    server = Embedded.start(str(tiny.model_folder))
+    server = Embedded.start(Weights.of(str(tiny.model_folder)))
     try:
         server.wait_ready()
         yield server
@@ -55,14 +82,21 @@ def args(triton: Embedded, tiny: Served, tmp_path_factory: pytest.TempPathFactor
     LabelBank.build(tree, tiny.model, TextType.COM).save(folder / "dogs")
     write_checklist(folder / "island.csv", ["Vulpes vulpes", "Corvus corax"])
     run = write_tiny_run(folder)
-    bind(run.folder, {"model": tiny.model.digest})
+    bind(run.folder, {"model": tiny.model.digest, "encoder": "torch"})
+    labels = {"all": str(tiny.labels_folder), "dogs": str(folder / "dogs")}
     return AppArgs(
         runs={"season": str(run.folder)},
-        labels={"all": str(tiny.labels_folder), "dogs": str(folder / "dogs")},
+        models={"tiny": {"v1": VersionSpec(model=str(tiny.model_folder), labels=labels)}},
         triton=triton.grpc,
-        model="tiny",
         checklists={"island": str(folder / "island.csv")},
     )
+
+
+@pytest.fixture
+def args_without_triton(tiny: Served) -> AppArgs:
+    """What is not answered for want of an encoder."""
+    version = VersionSpec(model=str(tiny.model_folder), labels={"all": str(tiny.labels_folder)})
+    return AppArgs(models={"tiny": {"v1": version}}, triton="127.0.0.1:1")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from trygon.testing.runs import write_tiny_run
 from trygon.testing.served import TAXA, Served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.catalogue import VersionSpec
 from trygon_serving.embedded import Embedded
 from trygon_serving.service import AppArgs, Service
 
@@ -62,7 +63,9 @@ def test_answer_is_the_one_of_the_library(api: TestClient, tiny: Served, photo: 
         assert clade["probability"] == pytest.approx(probability, abs=1e-3)
     assert [it["scientific"] for it in answer["top"]] == [taxon.scientific for taxon, _ in expected.top]
     assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
-    assert reply["model"] == {"ref": "tiny", "digest": tiny.model.digest}
+    assert reply["model"] == {
+        "name": "tiny", "version": "v1", "ref": str(tiny.model_folder), "digest": tiny.model.digest
+    }  # fmt: skip
     labels = {"name": "all", "num_taxa": 4, "text_type": "taxon", "digest": bank.tree.digest}
     assert reply["labels"] == labels
     assert set(reply["timings_ms"]) == {"names", "decode", "encode", "classify", "total"}
@@ -193,7 +196,8 @@ def test_observations_of_a_run_that_look_like_a_picture(
     assert again["answers"][0]["neighbours"] == answer["neighbours"]
     (card,) = api.get("/v1/runs").raise_for_status().json()
     assert card == {
-        "name": "season", "num_observations": run.observations.num_rows, "model_digest": tiny.model.digest
+        "name": "season", "num_observations": run.observations.num_rows, "model_digest": tiny.model.digest,
+        "encoder": "torch",
     }  # fmt: skip
 
 
@@ -235,12 +239,15 @@ def test_a_run_of_another_model_is_not_searched(args: AppArgs, photo: bytes, tmp
         ({"json": {"images": ["%%%"]}}, 422, "images[0] is not base64"),
         ({"json": {"images": []}}, 422, "image"),
         ({"json": {"images": ["eA=="] * 17}}, 413, "at most 16"),
+        ({"json": {"images": ["eA=="], "k": [{}] * 10_001}}, 413, "at most 10000"),
         ({"json": {"images": ["eA=="], "k": "5"}}, 422, "k: "),
         ({"json": {"images": ["eA=="], "colour": "red"}}, 422, "colour: "),
         ({"json": {"images": ["eA=="], "names": ["x" * 201]}}, 422, "names.0: "),
         ({"json": {"images": ["eA=="], "names": ["x"] * 1001}}, 422, "names: "),
         ({"json": {"images": ["eA=="], "names": ["x"], "clade": ["Aves"]}}, 422, "names stand alone"),
         ({"json": {"images": ["eA=="], "labels": "none"}}, 422, "'none' is not one of all, dogs"),
+        ({"json": {"images": ["eA=="], "model": "none"}}, 422, "'none' is not one of tiny"),
+        ({"json": {"images": ["eA=="], "model": "tiny/v2"}}, 422, "'v2' of tiny is not one of v1"),
         ({"json": {"images": ["eA=="], "clade": ["Reptilia"]}}, 422, "'Reptilia' is not in the label set 'all'"),
         ({"json": {"images": ["eA=="], "checklist": "moon"}}, 422, "'moon': not one of island"),
         ({"json": {"images": ["eA=="], "checklist": "island", "clade": ["Plantae"]}}, 422, "'island' has none"),
@@ -249,7 +256,7 @@ def test_a_run_of_another_model_is_not_searched(args: AppArgs, photo: bytes, tmp
         ({"content": b"x", "headers": JPEG, "params": {"rank": "tribe"}}, 422, "rank: "),
         ({"files": {"photo": b"x"}}, 422, "'photo' is not known"),
         ({"files": {"image": b"x"}, "data": {"k": "many"}}, 422, "k: "),
-        ({"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 422, "JSON"),
+        ({"content": b"[" * 9_000, "headers": {"Content-Type": "application/json"}}, 422, "JSON"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(api: TestClient, request_: dict[str, Any], status: int, said: str) -> None:
@@ -297,18 +304,28 @@ def test_search_is_paged(api: TestClient) -> None:
 def test_what_is_served_is_told(api: TestClient, tiny: Served) -> None:
     (model,) = api.get("/v1/models").raise_for_status().json()
     assert (model["side"], model["dim"], model["model"]["digest"]) == (32, 16, tiny.model.digest)
+    assert (model["ready"], model["share"], model["label_sets"]) == (True, 1, ["all", "dogs"])
     sets = api.get("/v1/label-sets").raise_for_status().json()
-    assert [(it["name"], it["num_taxa"]) for it in sets["label_sets"]] == [("all", 4), ("dogs", 2)]
+    assert [(it["model"], it["name"], it["num_taxa"]) for it in sets["label_sets"]] == [
+        ("tiny", "all", 4), ("tiny", "dogs", 2)
+    ]  # fmt: skip
     assert sets["checklists"] == ["island"]
     assert api.get("/readyz").json() == {"status": "ready"}
     assert api.get("/healthz").json() == {"status": "live"}
+
+
+def _with_labels(args: AppArgs, tiny: Served, **labels: Path) -> AppArgs:
+    """The same with other label sets."""
+    sets = {name: str(folder) for name, folder in labels.items()}
+    models = {"tiny": {"v1": VersionSpec(model=str(tiny.model_folder), labels=sets)}}
+    return args.model_copy(update={"models": models})
 
 
 def test_a_label_set_is_replaced_while_it_is_asked(args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path) -> None:
     """Written anew twice under requests: none fails, and each is answered by the old names or by the new ones."""
     folder = tmp_path / "labels"
     LabelBank.build(TaxonTree.from_taxa(TAXA[:2]), tiny.model, TextType.COM).save(folder)
-    with TestClient(make_api(Service(args.model_copy(update={"labels": {"names": str(folder)}})))) as api:
+    with TestClient(make_api(Service(_with_labels(args, tiny, names=folder)))) as api:
         for taxa in (TAXA, TAXA[1:]):
             bank = LabelBank.build(TaxonTree.from_taxa(taxa), tiny.model, TextType.COM)
             bank.save(folder)
@@ -327,7 +344,7 @@ def test_labels_of_another_model_do_not_take_the_place(
     folder = tmp_path / "labels"
     tree = TaxonTree.from_taxa(TAXA)
     LabelBank.build(tree, tiny.model, TextType.COM).save(folder)
-    service = Service(args.model_copy(update={"labels": {"names": str(folder)}}))
+    service = Service(_with_labels(args, tiny, names=folder))
     with TestClient(make_api(service)) as api:
         _ask(api, photo)
         LabelBank.build(tree, load_model(write_tiny_model(tmp_path / "other", 1), "cpu"), TextType.SCI).save(folder)
@@ -339,16 +356,42 @@ def test_labels_of_another_model_do_not_take_the_place(
         assert _ask(api, photo)["labels"]["text_type"] == "com"
 
 
-def test_labels_of_another_model_are_never_served(args: AppArgs, photo: bytes, tmp_path: Path) -> None:
+def test_labels_of_another_model_are_never_served(args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path) -> None:
     from trygon.models.model import load_model
 
     other = load_model(write_tiny_model(tmp_path / "other", 1), "cpu")
     LabelBank.build(TaxonTree.from_taxa(TAXA), other, TextType.COM).save(tmp_path / "labels")
-    service = Service(args.model_copy(update={"labels": {"names": str(tmp_path / "labels")}}))
+    service = Service(_with_labels(args, tiny, names=tmp_path / "labels"))
     with TestClient(make_api(service)) as api:
         for response in (api.get("/readyz"), api.post("/v1/classify", content=photo, headers=JPEG)):
             assert response.status_code == 503
-            assert response.json()["title"] == "The labels do not fit the model"
+            assert response.json()["title"] == "The model is not ready"
+            assert "the labels were built with" in response.json()["detail"]
+        (card,) = api.get("/v1/models").json()
+        assert not card["ready"]
+        assert "the labels were built with" in card["problem"]
+
+
+def test_a_model_that_triton_does_not_hold_is_told_and_the_others_answer(
+    args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path
+) -> None:
+    """This Triton's repository is not the application's to write, as with `--triton`."""
+    from trygon.models.model import load_model
+
+    other = write_tiny_model(tmp_path / "other", 1)
+    LabelBank.build(TaxonTree.from_taxa(TAXA), load_model(other, "cpu"), TextType.COM).save(tmp_path / "labels")
+    assert isinstance(args.models, dict)
+    spec = VersionSpec(model=str(other), labels={"others": str(tmp_path / "labels")})
+    service = Service(args.model_copy(update={"models": args.models | {"other": {"v1": spec}}}))
+    with TestClient(make_api(service)) as api:
+        assert _ask(api, photo)["model"]["name"] == "tiny"
+        deadline = time.monotonic() + 30
+        ask = {"url": "/v1/classify?model=other", "content": photo, "headers": JPEG}
+        while "does not hold it" not in (response := api.post(**ask)).text:
+            assert time.monotonic() < deadline, response.text
+            time.sleep(0.1)
+        assert response.status_code == 503
+        assert [it["ready"] for it in api.get("/v1/models").json()] == [True, False]
 
 
 def _png(side: int) -> bytes:
@@ -414,15 +457,30 @@ def test_figures_tell_of_answers_and_of_triton(api: TestClient, triton: Embedded
     for figure in (
         'trygon_images_total{outcome="answered"}',
         'trygon_images_total{outcome="unusable"}',
-        'trygon_answers_total{rank="none"}',
+        'trygon_answers_total{among="all",model="tiny",rank="none",version="v1"}',
+        'trygon_model_requests_total{model="tiny",status="200",version="v1"}',
+        'trygon_model_seconds_count{model="tiny",version="v1"}',
         'trygon_requests_total{path="/v1/classify",status="200"}',
         'trygon_stage_seconds_count{stage="encode"}',
-        "trygon_confidence_count",
+        'trygon_confidence_count{among="all",model="tiny",version="v1"}',
     ):
         assert after[figure] == before.get(figure, 0) + 1, figure
     told = set(re.findall(r"^# TYPE (nv_\w+)", httpx.get(triton.metrics).text, re.MULTILINE))
     dashboard = (Path(__file__).parents[2] / "infra/monitoring/grafana.json").read_text()
     assert set(re.findall(r"\bnv_\w+", dashboard)) <= told
+
+
+def test_answers_among_few_are_no_drift(api: TestClient, photo: bytes) -> None:
+    before = _figures(api.get("/metrics").text)
+    _ask(api, photo, names=["a red fox", "nothing"])
+    _ask(api, photo, clade=["Animalia"])
+    after = _figures(api.get("/metrics").text)
+    grown = {
+        name for name in after if name.startswith("trygon_confidence_count") and after[name] != before.get(name, 0)
+    }
+    assert grown == {
+        f'trygon_confidence_count{{among="{among}",model="tiny",version="v1"}}' for among in ("clade", "names")
+    }
 
 
 def _figures(text: str) -> dict[str, float]:

@@ -1,10 +1,14 @@
 """`trygon serve` as a user runs it: a real process with the real Triton and the real Ray Serve on loopback."""
 
 import concurrent.futures
+import io
+import ipaddress
 import os
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,22 +16,28 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from trygon.data.images import preprocess
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
+from trygon.models.model import load_model
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.processes import family, living, quiet_environment
-from trygon.testing.served import Served
+from trygon.testing.served import TAXA, Served
 from trygon.testing.tiny import write_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 JPEG = {"Content-Type": "image/jpeg"}
+Reply = TypeVar("Reply")
 
 
 def _command(model: Path, labels: Path, port: int, *more: str) -> list[str]:
@@ -60,12 +70,37 @@ class Running:
     client: httpx.Client
     tiny: Served
     port: int
+    models: Path
+    trust: ssl.SSLContext
+    """Of its own certificate, and no other."""
+    announced: str
+    """What it said when it was ready."""
+
+
+def _models(file: Path, *words: str) -> str:
+    """`trygon models` with a file; what it lists then."""
+    command = [sys.executable, "-m", "trygon_jobs", "models", str(file), *words]
+    return subprocess.run(command, env=quiet_environment(), capture_output=True, text=True, check=True).stdout
+
+
+def _write_certificate(certificate: Path, key: Path) -> None:
+    """One that the server signed itself, as on a field station without a name."""
+    words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2"]
+    words += ["-subj", "/CN=station", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", "req", *words], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
-def running(tiny: Served) -> Iterator[Running]:
+def running(tiny: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     port = _free_port()
-    command = _command(tiny.model_folder, tiny.labels_folder, port)
+    file = tmp_path_factory.mktemp("models") / "models.json"
+    _models(file, "--add", "tiny/v1", "--model", str(tiny.model_folder), "--labels", str(tiny.labels_folder))
+    certificate, key = file.with_name("cert.pem"), file.with_name("key.pem")
+    _write_certificate(certificate, key)
+    words = ["serve", "--models", str(file), "--port", str(port), "--limits.header-bytes", "8000"]
+    words += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
+    command = [sys.executable, "-m", "trygon_jobs", *words]
+    trust = ssl.create_default_context(cafile=certificate)
     process = subprocess.Popen(
         command,
         env=quiet_environment(),
@@ -75,17 +110,36 @@ def running(tiny: Served) -> Iterator[Running]:
         start_new_session=True,
     )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", timeout=30, verify=trust) as client:
             _wait_ready(client, process)
-            yield Running(process, client, tiny, port)
+            yield Running(process, client, tiny, port, file, trust, _announced(process))
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(30)
 
 
+def _announced(process: subprocess.Popen[str]) -> str:
+    """All that it prints, up to the example of a request."""
+    assert process.stdout
+    lines, patience = [], threading.Timer(60, process.kill)
+    patience.start()
+    for line in process.stdout:
+        lines.append(line)
+        if "/v1/classify" in line:
+            break
+    patience.cancel()
+    return "".join(lines)
+
+
 def _tritons(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [it for it in family(process.pid) if it.name() == "tritonserver"]
+    return [it for it in family(process.pid) if _title(it).endswith("/tritonserver")]
+
+
+def test_figures_say_of_which_replica_they_are(running: Running) -> None:
+    running.client.get("/v1/taxa").raise_for_status()
+    figures = running.client.get("/metrics").raise_for_status().text
+    assert re.search(r'^trygon_requests_total\{path="/v1/taxa",replica="\w+",status="200"\} ', figures, re.MULTILINE)
 
 
 def test_answer_is_the_one_of_the_library(running: Running, photo: bytes) -> None:
@@ -143,7 +197,7 @@ def test_overload_is_refused_with_a_time_to_come_back(running: Running, photo: b
     files = [("image", ("fox.jpg", photo, "image/jpeg"))] * 8
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
         limits = httpx.Limits(max_connections=64)
-        with httpx.Client(base_url=running.client.base_url, timeout=60, limits=limits) as client:
+        with httpx.Client(base_url=running.client.base_url, timeout=60, limits=limits, verify=running.trust) as client:
             post = [pool.submit(client.post, "/v1/classify", files=files) for _ in range(200)]
             responses = [it.result() for it in post]
     refused = [it for it in responses if it.status_code != 200]
@@ -155,6 +209,40 @@ def test_overload_is_refused_with_a_time_to_come_back(running: Running, photo: b
         assert response.json()["status"] == 503
 
 
+def test_a_head_is_refused_by_the_limit_that_was_given_and_by_the_proxy_itself_if_it_does_not_end(
+    running: Running,
+) -> None:
+    refused = running.client.get("/", headers={"X": "x" * 8000})
+    assert (refused.status_code, refused.json()["detail"]) == (431, "at most 8000 bytes")
+    with (
+        socket.create_connection(("127.0.0.1", running.port), timeout=30) as plain,
+        running.trust.wrap_socket(plain, server_hostname="127.0.0.1") as asking,
+    ):
+        asking.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000)
+        assert asking.recv(4096).startswith(b"HTTP/1.1 431 ")
+
+
+def test_all_that_was_started_listens_on_loopback_alone(running: Running) -> None:
+    """Ray's and Triton's processes too, and not the port of requests alone."""
+    listening = [
+        ipaddress.ip_address(it.laddr.ip)
+        for process in family(running.process.pid)
+        for it in process.net_connections("inet")
+        if it.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 5
+    open_to_others = [it for it in listening if not (getattr(it, "ipv4_mapped", None) or it).is_loopback]
+    assert open_to_others == []
+
+
+def test_https_alone_is_spoken_where_there_is_a_certificate(running: Running) -> None:
+    assert running.client.get("/").status_code == 200
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"https://127.0.0.1:{running.port}/healthz")
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{running.port}/healthz")
+
+
 def test_a_request_has_one_name_in_its_answer(running: Running) -> None:
     for given in ({}, {"X-Request-ID": "field-app.7"}):
         response = running.client.get("/healthz", headers=given)
@@ -162,8 +250,104 @@ def test_a_request_has_one_name_in_its_answer(running: Running) -> None:
         assert name == given.get("X-Request-ID", name)
 
 
+def _ask_until(done: threading.Event, ask: Callable[[], Reply]) -> list[Reply]:
+    responses = []
+    while not done.is_set():
+        responses.append(ask())
+        time.sleep(0.02)
+    return responses
+
+
+def test_a_canary_and_its_way_back_lose_no_request(running: Running, photo: bytes, tmp_path: Path) -> None:
+    """With the commands of the docs, while others ask. What is answered in between is compared in test_models.py."""
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    bank = LabelBank.build(TaxonTree.from_taxa(TAXA[1:]), load_model(other, "cpu"), TextType.SCI)
+    bank.save(tmp_path / "names")
+    pairs = {"v1": (running.tiny.model.digest, LabelBank.load(running.tiny.labels_folder).tree.digest)}
+    pairs["v2"] = (bank.model_digest, bank.tree.digest)
+
+    def ask() -> httpx.Response:
+        return running.client.post("/v1/classify", content=photo, headers=JPEG)
+
+    def until(version: str, holds: Callable[[dict[str, Any]], bool]) -> None:
+        deadline = time.monotonic() + 90
+        while True:
+            cards = running.client.get("/v1/models").raise_for_status().json()
+            if any(it["model"]["version"] == version and holds(it) for it in cards):
+                return
+            assert time.monotonic() < deadline, cards
+            time.sleep(0.2)
+
+    done = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(_ask_until, done, ask) for _ in range(3)]
+        try:
+            _models(running.models, "--add", "tiny/v2", "--model", str(other), "--labels", str(tmp_path / "names"))
+            until("v2", lambda card: card["ready"])
+            _models(running.models, "--share", "tiny/v2=0.5")
+            until("v2", lambda card: card["share"] == 0.5)
+            seen = {ask().raise_for_status().json()["model"]["version"] for _ in range(40)}
+            assert seen == {"v1", "v2"}
+            _models(running.models, "--share", "tiny/v1=1")
+            until("v2", lambda card: card["share"] == 0)
+            assert {ask().json()["model"]["version"] for _ in range(10)} == {"v1"}
+            assert "tiny/v2" not in _models(running.models, "--remove", "tiny/v2")
+        finally:
+            done.set()
+    responses = [response for it in asking for response in it.result()]
+    assert {it.status_code for it in responses} == {200}
+    for reply in (it.json() for it in responses):
+        assert (reply["model"]["digest"], reply["labels"]["digest"]) == pairs[reply["model"]["version"]]
+
+
 def _replicas(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [it for it in family(process.pid) if it.cmdline() and it.cmdline()[0].startswith("ray::ServeReplica")]
+    return [it for it in family(process.pid) if _title(it).startswith("ray::ServeReplica")]
+
+
+def _proxies(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [it for it in family(process.pid) if "ProxyActor" in _title(it)]
+
+
+def _title(process: psutil.Process) -> str:
+    """Blank where it has ended."""
+    try:
+        return "".join(process.cmdline()[:1])
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_a_proxy_that_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
+    running: Running, photo: bytes
+) -> None:
+    """Meanwhile nobody listens: connections break, or are refused."""
+
+    def ask() -> httpx.Response | None:
+        try:
+            return running.client.post("/v1/classify?floor=0", content=photo, headers=JPEG)
+        except httpx.TransportError:
+            time.sleep(0.05)  # the two cores are for what is starting
+            return None
+
+    wanted = running.client.post("/v1/classify?floor=0", content=photo, headers=JPEG).json()["answers"][0]["taxon"]
+    done = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(_ask_until, done, ask) for _ in range(4)]
+        try:
+            (victim,) = _proxies(running.process)
+            victim.kill()
+            victim.wait(30)
+            _wait_ready(running.client, running.process, 90)
+        finally:
+            done.set()
+    responses = [response for it in asking for response in it.result()]
+    assert None in responses
+    told = [it for it in (*responses, ask()) if it is not None]
+    assert {it.status_code for it in told} <= {200, 503}
+    for response in (it for it in told if it.status_code == 200):
+        (answer,) = response.json()["answers"]
+        assert answer["taxon"]["scientific"] == wanted["scientific"]
+        assert answer["taxon"]["probability"] == pytest.approx(wanted["probability"], abs=1e-4)
+    assert told[-1].status_code == 200
 
 
 @pytest.mark.parametrize("victims", [_tritons, _replicas])
@@ -173,29 +357,25 @@ def test_what_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
     def ask() -> httpx.Response:
         return running.client.post("/v1/classify?floor=0", content=photo, headers=JPEG)
 
-    def ask_until(done: threading.Event) -> list[httpx.Response]:
-        responses = []
-        while not done.is_set():
-            responses.append(ask())
-            time.sleep(0.02)
-        return responses
-
     expected = ask().raise_for_status().json()["answers"]
     done = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        asking = [pool.submit(ask_until, done) for _ in range(4)]
+        asking = [pool.submit(_ask_until, done, ask) for _ in range(4)]
         try:
-            for victim in victims(running.process):
+            killed = victims(running.process)
+            assert killed
+            for victim in killed:
                 victim.kill()
-            deadline = time.monotonic() + 60
-            while running.client.get("/readyz").status_code == 200 and time.monotonic() < deadline:
-                time.sleep(0.01)
+            deadline = time.monotonic() + 90
+            while not set(victims(running.process)) - set(killed):  # its successor
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
             _wait_ready(running.client, running.process, 90)
         finally:
             done.set()
     responses = [response for it in asking for response in it.result()]
     refused = [it for it in responses if it.status_code != 200]
-    assert {it.status_code for it in refused} == {503}
+    assert {it.status_code for it in refused} <= {503}  # requests may also wait for the new one
     for response in refused:
         assert response.headers["retry-after"]
         assert response.headers["content-type"] == "application/problem+json"
@@ -206,6 +386,64 @@ def test_what_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
         assert answer["taxon"]["probability"] == pytest.approx(wanted["taxon"]["probability"], abs=1e-4)
 
 
+def test_memory_does_not_grow_with_requests(running: Running) -> None:
+    """The short form of `tests/benchmarks/serving.py --soak`. What kept every picture would grow thrice as much."""
+    rng = np.random.default_rng(0)
+    pictures = [_jpeg(rng.integers(0, 255, (400, 400, 3), np.uint8)) for _ in range(8)]
+    expected = [_classified(running, it).json()["answers"] for it in pictures]
+
+    def parts() -> dict[str, list[psutil.Process]]:
+        (triton,) = _tritons(running.process)
+        return {
+            "proxy": _proxies(running.process),
+            "replica": _replicas(running.process),
+            "Triton": [triton, *triton.children()],
+        }
+
+    def ask_until(deadline: float) -> int:
+        answered = 0
+        while time.monotonic() < deadline:
+            number = answered % len(pictures)
+            reply = _classified(running, pictures[number])
+            if reply.status_code == 503:
+                assert reply.headers["retry-after"]
+                continue
+            answered += 1
+            for answer, wanted in zip(reply.raise_for_status().json()["answers"], expected[number], strict=True):
+                assert [it["scientific"] for it in answer["top"]] == [it["scientific"] for it in wanted["top"]]
+                found = [it["probability"] for it in answer["top"]]
+                assert found == pytest.approx([it["probability"] for it in wanted["top"]], abs=1e-4)
+        return answered
+
+    def ask(seconds: float) -> int:
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            deadline = time.monotonic() + seconds
+            return sum(it.result() for it in [pool.submit(ask_until, deadline) for _ in range(6)])
+
+    def memory_mb() -> dict[str, float]:
+        return {name: sum(it.memory_info().rss for it in some) / 1e6 for name, some in parts().items()}
+
+    ask(8)  # threads, arenas and caches come with the first requests
+    before = memory_mb()
+    assert {name: len(some) for name, some in parts().items()} == {"proxy": 1, "replica": 1, "Triton": 2}
+    answered = ask(24)
+    # What a third of each picture would be, and what allocators take where only a few were answered.
+    most_mb = 24 + answered * len(pictures[0]) / 3e6
+    grown = {name: value - before[name] for name, value in memory_mb().items()}
+    assert answered > 100
+    assert max(grown.values()) < most_mb, (grown, most_mb, answered)
+
+
+def _jpeg(image_HWC: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image_HWC).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _classified(running: Running, photo: bytes) -> httpx.Response:
+    return running.client.post("/v1/classify", content=photo, headers=JPEG)
+
+
 def test_one_signal_stops_everything(running: Running) -> None:
     """Last in this file: it ends the server of the others."""
     processes = family(running.process.pid)
@@ -214,12 +452,12 @@ def test_one_signal_stops_everything(running: Running) -> None:
     start = time.monotonic()
     # To the whole group, as a terminal sends Ctrl-C.
     os.killpg(running.process.pid, signal.SIGINT)
-    out, err = running.process.communicate(timeout=30)
+    _, err = running.process.communicate(timeout=30)
     assert running.process.returncode == 0
     assert time.monotonic() - start < 20
     assert not living(processes)
     assert not folders[0].exists()
-    assert f"curl -F image=@photo.jpg http://127.0.0.1:{running.port}/v1/classify" in out
+    assert f"curl -F image=@photo.jpg https://127.0.0.1:{running.port}/v1/classify" in running.announced
     assert "Traceback" not in err
 
 
@@ -247,7 +485,7 @@ def test_missing_model_labels_and_wrong_pairs_are_one_line(tiny: Served, tmp_pat
     damaged = tmp_path / "damaged"
     shutil.copytree(tiny.labels_folder, damaged)
     vectors = np.load(damaged / "vectors.npy")
-    np.save(damaged / "vectors.npy", np.where(np.arange(4)[:, None] == 2, np.float16("nan"), vectors))
+    np.save(damaged / "vectors.npy", np.where(np.arange(4)[:, None] == 2, np.float32("nan"), vectors))
     assert "damaged" in _refused(*_command(tiny.model_folder, damaged, port))
     other = write_tiny_model(tmp_path / "other", seed=1)
     assert str(other) in _refused(*_command(other, tiny.labels_folder, port))

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from trygon.errors import UserError
 from trygon.testing.processes import quiet_environment
 from trygon.testing.served import write_served
+from trygon_serving.settings import Settings, check
 
 # Without the check that comes before: seconds lie between that and Serve's own bind.
 UNCHECKED = """
 import sys
 from trygon.errors import report
 from trygon_serving.launcher import run
-from trygon_serving.settings import Settings
+from trygon_serving.settings import Settings, catalogue_of
 
 try:
-    run(Settings.model_validate_json(sys.argv[1]))
+    settings = Settings.model_validate_json(sys.argv[1])
+    run(settings, catalogue_of(settings))
 except Exception as error:
     sys.exit(report(error))
 """
@@ -27,7 +30,7 @@ except Exception as error:
 
 def _settings(model: Path, labels: Path, port: int) -> str:
     # No Triton is needed to see Serve fail.
-    places = {"model": str(model), "labels": {"names": str(labels)}, "checklists": {}}
+    places = {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}, "checklists": {}}
     return json.dumps(places | {"host": "127.0.0.1", "port": port, "triton": "127.0.0.1:9"})
 
 
@@ -42,6 +45,27 @@ def test_what_nobody_foresaw_is_one_line_too() -> None:
     assert result.stderr.startswith("error: ValidationError: ")
     assert result.stderr.count("\n") == 1
     assert "Traceback" in _run("-m", "trygon_serving", "{}", "--debug").stderr
+
+
+@pytest.mark.parametrize(
+    ("encoder", "triton", "told"),
+    [
+        ("openvino-int8", None, "make it: trygon export-model"),
+        ("openvino-int8", "127.0.0.1:9", "does not go with --triton"),
+        ("triton:127.0.0.1:9", None, "Triton runs torch, openvino, openvino-int8"),
+        ("onnx", None, "Triton runs torch, openvino, openvino-int8; a Triton of your own runs it"),
+        ("torch-bf16", None, "Triton runs torch, openvino, openvino-int8"),
+        ("openvino:/nowhere", None, "there is none in /nowhere"),
+    ],
+)
+def test_an_encoder_that_cannot_run_in_triton_is_told_before_anything_starts(
+    tmp_path: Path, encoder: str, triton: str | None, told: str
+) -> None:
+    tiny = write_served(tmp_path)
+    settings = json.loads(_settings(tiny.model_folder, tiny.labels_folder, 0))
+    with pytest.raises(UserError, match=told) as caught:
+        check(Settings(**settings | {"encoder": encoder, "triton": triton}))
+    assert str(caught.value).startswith("--encoder")
 
 
 @pytest.mark.slow

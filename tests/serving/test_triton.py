@@ -2,24 +2,34 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import torch
+import tritonclient.grpc as triton_client
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tritonclient.utils import InferenceServerException
 
 from trygon.errors import TrygonError, UserError
 from trygon.models.encoders import find_encoder, load_encoder
-from trygon.models.export import MAX_TEXT_BYTES
-from trygon.models.folder import describe
+from trygon.models.folder import WEIGHTS_NAME, describe
+from trygon.models.triton_config import MAX_BATCH, MAX_TEXT_BYTES
+from trygon.testing.commands import trygon
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
 from trygon_serving import embedded
+from trygon_serving.catalogue import Weights
 from trygon_serving.embedded import Embedded
 from trygon_serving.problem import Problem
 from trygon_serving.triton import TritonEncoder
@@ -41,6 +51,75 @@ def test_vectors_are_those_of_the_model(triton: Embedded, tiny: Served) -> None:
     vector_BD = asyncio.run(_encode_all(triton.grpc, image_BCHW))
     np.testing.assert_allclose(vector_BD, tiny.model.encode_images(image_BCHW), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(vector_BD, axis=1), 1, atol=1e-4)
+
+
+def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for number in range(10):
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    encoder = tmp_path / "encoder"
+    command = [sys.executable, "-m", "trygon_jobs", "export-model", "--model", str(tiny.model_folder)]
+    more = ["--encoder", "openvino", "--pictures", str(tmp_path), "--out", str(encoder)]
+    subprocess.run([*command, *more], check=True, capture_output=True)
+    server = Embedded.start(Weights.of(str(tiny.model_folder), f"openvino:{encoder}"))
+    try:
+        server.wait_ready()
+        image_BCHW = rng.integers(0, 255, (12, 3, 32, 32), np.uint8)
+        vector_BD = asyncio.run(_encode_all(server.grpc, image_BCHW))
+        mapped = {Path(part.path).name for it in family(server.guard.pid) for part in it.memory_maps()}
+    finally:
+        server.stop()
+    np.testing.assert_allclose(vector_BD, tiny.model.encode_images(image_BCHW), atol=1e-4)
+    assert any("openvino" in name for name in mapped)
+    assert not any("torch" in name for name in mapped)
+
+
+def test_a_repository_that_the_command_wrote_loads_warms_up_and_answers(triton: Embedded, tiny: Served) -> None:
+    written = trygon("export-triton", tiny.model_folder, triton.repository, "--name", "written")
+    assert written.returncode == 0, written.stderr
+    names = ("image_encoder-written", "text_encoder-written")
+    image_BCHW = np.random.default_rng(4).integers(0, 255, (MAX_BATCH, 3, 32, 32), np.uint8)
+
+    async def encode() -> tuple[np.ndarray, np.ndarray]:
+        client = TritonEncoder(triton.grpc, names[0])
+        try:
+            return await client.encode(image_BCHW, 30), await client.encode_texts(["a photo of a fox."], 30)
+        finally:
+            await client.close()
+
+    with triton_client.InferenceServerClient(triton.grpc) as client:
+        try:
+            for name in names:
+                client.load_model(name)  # fails where a warm-up does
+                config: Any = client.get_model_config(name, as_json=True)
+                assert [it["batch_size"] for it in config["config"]["model_warmup"]] == [1, MAX_BATCH]
+            vector_BD, text_BD = asyncio.run(encode())
+        finally:
+            for name in names:
+                client.unload_model(name)
+                shutil.rmtree(triton.repository / name)
+    np.testing.assert_allclose(vector_BD, tiny.model.encode_images(image_BCHW), atol=1e-4)
+    np.testing.assert_allclose(text_BD, tiny.model.encode_texts(["a photo of a fox."]), atol=1e-4)
+
+
+def test_a_real_triton_reads_the_config_of_onnx_and_misses_its_backend_alone(
+    triton: Embedded, tiny: Served, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    for number in range(10):
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    graph = ["--encoder", "onnx", "--pictures", tmp_path, "--out", tmp_path / "graph"]
+    made = trygon("export-model", "--model", tiny.model_folder, *graph)
+    assert made.returncode == 0, made.stderr
+    words = ["--encoder", f"onnx:{tmp_path / 'graph'}", "--name", "onnx", "--no-text"]
+    written = trygon("export-triton", tiny.model_folder, triton.repository, *words)
+    assert written.returncode == 0, written.stderr
+    with triton_client.InferenceServerClient(triton.grpc) as client:
+        try:
+            with pytest.raises(InferenceServerException, match="backend library for backend 'onnxruntime"):
+                client.load_model("image_encoder-onnx")
+        finally:
+            shutil.rmtree(triton.repository / "image_encoder-onnx")
 
 
 @pytest.mark.parametrize("texts", [["a photo of Vulpes vulpes.", "", "Luchs, Åland, 狐"], ["x" * 5000, "a"] * 16])
@@ -96,7 +175,7 @@ def test_nobody_there_is_503() -> None:
 def test_broken_weights_are_told_in_one_line(tiny: Served, tmp_path: Path) -> None:
     for file in tiny.model_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[: None if file.suffix == ".json" else 500])
-    server = Embedded.start(str(tmp_path))
+    server = Embedded.start(Weights.of(str(tmp_path)))
     try:
         with pytest.raises(TrygonError, match="Triton did not start: ") as caught:
             server.wait_ready()
@@ -107,15 +186,29 @@ def test_broken_weights_are_told_in_one_line(tiny: Served, tmp_path: Path) -> No
     assert not server.folder.exists()
 
 
+def test_weights_that_are_no_numbers_are_told_before_anything_is_answered(tiny: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.model_folder, folder)
+    weights = load_file(folder / WEIGHTS_NAME)
+    weights["visual.proj"] = torch.full_like(weights["visual.proj"], float("nan"))
+    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    server = Embedded.start(Weights.of(str(folder)))
+    try:
+        with pytest.raises(TrygonError, match="its vectors are no numbers"):
+            server.wait_ready()
+    finally:
+        server.stop()
+
+
 def test_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch, tiny: Served) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
     with pytest.raises(UserError, match=f"pip install --no-deps {embedded.WHEEL}"):
-        Embedded.start(str(tiny.model_folder))
+        Embedded.start(Weights.of(str(tiny.model_folder)))
 
 
 def test_server_ends_with_its_guard_and_its_guard_with_us(tiny: Served) -> None:
-    server = Embedded.start(str(tiny.model_folder))
+    server = Embedded.start(Weights.of(str(tiny.model_folder)))
     server.wait_ready()
     processes = family(server.guard.pid)
     assert len(processes) >= 2  # the server and the image encoder's process

@@ -8,8 +8,10 @@ import pytest
 
 from trygon.errors import UserError
 from trygon.evaluation.comparison import Row, as_csv, as_markdown, page, table
-from trygon_jobs.ablate import _reason
+from trygon.storage import write_json, write_text
+from trygon_jobs.ablate import _make_room, _reason
 from trygon_jobs.grid import Cell, read_cells
+from trygon_jobs.train import TrainConfig
 
 GRIDS = sorted(Path(__file__).parents[2].glob("jobs/trygon_jobs/grids/*.yaml"))
 
@@ -128,3 +130,22 @@ def test_reason_is_the_line_that_a_command_ended_with() -> None:
     assert _reason("train ━━ 3/5\r\x1b[2Ktrain ━━ 4/5\n\x1b[31merror: no room\x1b[0m\n") == "no room"
     assert _reason("one\ntwo\n\n") == "two"
     assert _reason("") == ""
+
+
+def test_training_under_way_with_other_settings_is_not_thrown_away(tmp_path: Path) -> None:
+    """What came to no checkpoint is; and settings that an earlier version did not have are no other ones."""
+    training = TrainConfig.model_validate({"shards": "s", "out": str(tmp_path / "model"), "epochs": 100})
+    begun = training.model_dump(mode="json")
+    old = {name: value for name, value in begun.items() if name not in ("max_gradient_norm", "max_cut")}
+    saved = tmp_path / "model/checkpoints/run/leg-000001/state.pt"
+    write_text(saved, "")
+    write_json(tmp_path / "model/config.json", old)
+    _make_room(training)
+    assert saved.exists()
+    write_json(tmp_path / "model/config.json", begun | {"epochs": 90})
+    with pytest.raises(UserError, match="holds training under way with another epochs: put that back to go on"):
+        _make_room(training)
+    assert saved.exists()
+    saved.unlink()
+    _make_room(training)
+    assert not (tmp_path / "model").exists()

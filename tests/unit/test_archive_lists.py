@@ -56,6 +56,13 @@ def test_coco_camera_traps_gives_times_locations_and_sequences(tmp_path: Path) -
     assert num_ignored == 3  # the list itself and the files that it does not name
 
 
+@pytest.mark.parametrize("text", ["path;deployment\na,1.jpg;7\n", "path\tdeployment\na,1.jpg\t7\n", "path\na,1.jpg\n"])
+def test_list_of_a_spreadsheet_and_names_with_commas_are_read(text: str, tmp_path: Path) -> None:
+    _write(tmp_path / "in", {"list.csv": text, "a,1.jpg": b"x"})
+    rows, _ = _rows(Archive(str(tmp_path / "in/list.csv")), tmp_path)
+    assert rows["a,1.jpg"]["deployment"] == ("7" if "deployment" in text else ".")
+
+
 def test_a_list_of_files_that_are_elsewhere_is_refused(tmp_path: Path) -> None:
     _write(tmp_path / "in", {"list.csv": "path\nhttps://pictures/1.jpg\n/card/2.jpg\ngone/3.jpg\n"})
     with pytest.raises(UserError, match=r"names 3 files, and none of them is in .*: say with --images"):
@@ -104,6 +111,32 @@ def test_wildlife_insights_pictures_are_found_under_the_names_that_copies_have(t
     assert num_ignored == 1  # IMG_1.JPG alone may be of D1 or of D2
     (place,) = archive.deployments("+00:00")
     assert (place.start, place.end) == (datetime(2024, 5, 1), datetime(2024, 6, 1, 23, 59, 59))
+
+
+@pytest.mark.parametrize("kind", ["coco", "csv", "camtrap-dp", "wildlife-insights"])
+def test_times_in_another_spelling_are_told(kind: str, tmp_path: Path) -> None:
+    times = ["5/31/2024 18:30", "2024-05-31 12:00:00", "31.05.2024", ""]
+    images = [{"file_name": f"{number}.jpg", "datetime": time} for number, time in enumerate(times)]
+    rows = [f"{number}.jpg,{time}" for number, time in enumerate(times)]
+    files = {
+        "coco": {"list.json": json.dumps({"images": images})},
+        "csv": {"list.csv": "\n".join(["path,timestamp", *rows])},
+        "camtrap-dp": {
+            "datapackage.json": json.dumps({"resources": [{"name": "media", "path": "media.csv"}]}),
+            "media.csv": "\n".join(["filePath,timestamp", *rows]),
+        },
+        "wildlife-insights": {
+            "images.csv": "\n".join(["filename,timestamp", *rows]),
+            "deployments.csv": "deployment_id\n",
+        },
+    }[kind]
+    _write(tmp_path / "in", {**files, **{f"{number}.jpg": b"x" for number in range(4)}})
+    place = next(iter(files)) if kind in ("coco", "csv") else ""
+    listing = write_listing(Archive(str(tmp_path / "in" / place)), tmp_path / "run", Hold())
+    (note,) = listing.notes
+    assert note.startswith("2 times of the list cannot be read, such as '5/31/2024 18:30'")
+    found = {row["path"]: row["timestamp"] for batch in listing.batches() for row in batch.to_pylist()}
+    assert found == {"0.jpg": None, "1.jpg": NOON, "2.jpg": None, "3.jpg": None}
 
 
 def test_csv_list_on_s3_names_pictures_in_a_zip(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The LabelBank: made, kept, gone on with, cut to clades; and which species go into it."""
 
+import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
+from trygon.labelling.classification import Classifier
 from trygon.labelling.selection import choose_species
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
@@ -81,7 +84,7 @@ def test_bank_of_another_model_is_refused(model: Model, tmp_path: Path) -> None:
 
 def test_half_a_bank_is_no_bank(model: Model, tmp_path: Path) -> None:
     LabelBank.build(TAXA, model, TextType.SCI).save(tmp_path)
-    np.save(tmp_path / "vectors.npy", np.zeros((2, 16), np.float16))
+    np.save(tmp_path / "vectors.npy", np.zeros((2, 16), np.float32))
     with pytest.raises(UserError, match="incomplete"):
         LabelBank.load(tmp_path)
     (tmp_path / "bank.json").unlink()
@@ -93,14 +96,75 @@ def _names(tree: TaxonTree) -> set[str]:
     return {taxon.scientific for taxon in tree.taxa}
 
 
+def _saved(folder: Path, vector_ND: np.ndarray, tree: TaxonTree = TAXA) -> Path:
+    LabelBank(tree, vector_ND, 20.0, "model", "digest", TextType.SCI).save(folder)
+    return folder
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_a_damaged_vector_is_named(value: float) -> None:
-    vector_ND = np.eye(len(TAXA), dtype=np.float16)
-    bank = LabelBank(TAXA, vector_ND, 1.0, "model", "digest", TextType.SCI)
-    bank.require_sound("labels")
+def test_a_damaged_vector_is_named(value: float, tmp_path: Path) -> None:
+    vector_ND = np.eye(len(TAXA), dtype=np.float32)
+    LabelBank.load(_saved(tmp_path, vector_ND), verify=True)
     vector_ND[1, 1] = value
-    with pytest.raises(UserError, match=f"labels are damaged, the first of them that of {TAXA.taxon(1).scientific}"):
-        bank.require_sound("labels")
+    np.save(tmp_path / "vectors.npy", vector_ND)
+    with pytest.raises(UserError, match=f"are damaged, the first of them that of {TAXA.taxon(1).scientific}"):
+        LabelBank.load(tmp_path, verify=True)
+
+
+@pytest.mark.parametrize(
+    "other_ND",
+    [np.eye(4)[[1, 0, 2, 3]], np.diag([1.0, 1.0, -1.0, 1.0]), np.eye(4)[::-1], np.eye(4) + 2**-12],
+    ids=["two-swapped", "a-sign", "another-tree", "a-bit"],
+)
+def test_vectors_of_unit_length_that_are_others_are_refused(other_ND: np.ndarray, tmp_path: Path) -> None:
+    place = _saved(tmp_path, np.eye(len(TAXA)))
+    np.save(place / "vectors.npy", np.ascontiguousarray(other_ND, np.float32))
+    with pytest.raises(
+        UserError, match=r"are not those that were written there; remove it and build the labels again"
+    ):
+        LabelBank.load(place, verify=True)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 5, 100, 160])
+def test_vectors_that_were_cut_off_are_one_line(num_bytes: int, tmp_path: Path) -> None:
+    path = _saved(tmp_path / "bank", np.eye(len(TAXA))) / "vectors.npy"
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(UserError, match=r"the vectors in .*bank are incomplete .*; remove it and build"):
+        LabelBank.load(tmp_path / "bank")
+    path.unlink()
+    with pytest.raises(UserError, match=r"the vectors in .*bank are incomplete .*; remove it and build"):
+        LabelBank.load(tmp_path / "bank")
+
+
+def test_bank_of_another_version_is_refused(tmp_path: Path) -> None:
+    card_path = _saved(tmp_path, np.eye(len(TAXA))) / "bank.json"
+    card = json.loads(card_path.read_text())
+    del card["vectors_digest"]
+    card_path.write_text(json.dumps(card))
+    with pytest.raises(UserError, match="another version"):
+        LabelBank.load(tmp_path)
+
+
+def test_a_process_has_no_copy_of_the_vectors(tmp_path: Path) -> None:
+    names = [(*_MAMMAL, "Rodentia", "Muridae", f"Genus{n // 100:04d}", f"species{n}") for n in range(30_000)]
+    tree = TaxonTree.from_taxa([*map(Taxon, names), WREN, OAK])
+    vector_ND = np.random.default_rng(0).standard_normal((len(tree), 256), np.float32)
+    _saved(tmp_path, vector_ND / np.linalg.norm(vector_ND, axis=1, keepdims=True), tree)
+    tracemalloc.start()
+    bank = LabelBank.load(tmp_path, verify=True)
+    rodents = bank.within(["Rodentia"])
+    answer = Classifier(rodents).classify(rodents.vector_ND[7:8])[0]
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.taxon == rodents.tree.taxon(7)
+    assert peak_bytes < bank.vector_ND.nbytes / 2
+    assert np.shares_memory(rodents.vector_ND, bank.vector_ND)
+    assert bank.vector_ND.T.flags.c_contiguous
+    some = bank.select([3, 5, 6])
+    np.testing.assert_array_equal(some.vector_ND, bank.vector_ND[[3, 5, 6]])
+    assert some.vector_ND.T.flags.c_contiguous
+    with pytest.raises(ValueError, match="read-only"):
+        bank.vector_ND[0, 0] = 1
 
 
 def test_species_with_a_common_name_come_first_then_the_first_clade() -> None:

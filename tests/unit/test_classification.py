@@ -27,7 +27,7 @@ TREE = TaxonTree.from_taxa(
 
 
 def _classifier(floor: float = 0.5) -> Classifier:
-    vector_ND = np.eye(len(TREE), dtype=np.float16)
+    vector_ND = np.eye(len(TREE), dtype=np.float32)
     return Classifier(LabelBank(TREE, vector_ND, 20.0, "model", "digest", TextType.SCI), floor, k=3)
 
 

@@ -14,7 +14,7 @@ FOX = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "Vulpes
 WREN = Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Troglodytidae", "Troglodytes", "troglodytes"), "wren")
 TREE = TaxonTree.from_taxa([FOX, WREN, PEOPLE, MOTORS, NOTHING])
 CLASSIFIER = Classifier(
-    LabelBank(TREE, np.eye(len(TREE), dtype=np.float16), 20.0, "model", "digest", TextType.SCI), floor=0.6
+    LabelBank(TREE, np.eye(len(TREE), dtype=np.float32), 20.0, "model", "digest", TextType.SCI), floor=0.6
 )
 
 

@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("platform/trygon", "jobs/trygon_jobs", "serving/trygon_serving")
 MODULES = sorted(path for source in SOURCES for path in (ROOT / source).rglob("*.py"))
 
-# The extras `demo` and `openvino` are for these; everything else runs without them.
+# The extras `demo`, `openvino` and `onnx` are for these; everything else runs without them.
 DEMO = ("trygon/data/sample/", "trygon/data/qtbundle.py", "trygon_jobs/demo.py")
 OPENVINO = ("trygon/models/encoders/openvino.py", "trygon/models/openvino_export.py")
+ONNX = ("trygon/models/onnx_export.py",)
 TESTING = "trygon/testing/"
 # Triton's own interpreter brings it.
 BROUGHT = {"triton_python_backend_utils"}
@@ -69,6 +70,8 @@ def _allowed(path: Path) -> set[str]:
         wanted += project["optional-dependencies"]["demo"]
     if name.startswith(OPENVINO):
         wanted += project["optional-dependencies"]["openvino"]
+    if name.startswith(ONNX):
+        wanted += project["optional-dependencies"]["onnx"]
     if name.startswith(TESTING):
         wanted += project["optional-dependencies"]["dev"]
     return _brought(*wanted)

@@ -44,6 +44,29 @@ def test_table_is_read_with_places_and_times(tmp_path: Path) -> None:
     assert table["start"].to_pylist() == [datetime(2024, 5, 1), None]
 
 
+def test_table_may_be_one_of_a_european_spreadsheet(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text("\ufeffDeployment;latitude;longitude;start\nüst;47,5;-8,25;2024-05-01\nb;;;\n", encoding="utf-8")
+    first, second = read_deployments(path)
+    assert first == Deployment("üst", 47.5, -8.25, datetime(2024, 5, 1))
+    assert second == Deployment("b")
+
+
+def test_paths_of_windows_are_understood_and_those_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text(
+        "deployment,path\nA,park\\cam 1\nA,park\\cam 1\nB,park\\cam*\\late\\*\nC,C:\\cards\\cam 3\nA,cam 4\nD,\n"
+    )
+    of = Deployments(read_deployments(path))
+    names = [of.name_of(MediaFile(it, 1)) for it in ("park/cam 1/1.jpg", "park/cam 2/late/1.jpg", "park/cam 3/1.jpg")]
+    assert names == ["A", "B", "park/cam 3"]
+    (note,) = of.notes()
+    assert "2 of the paths in --deployments lead, such as 'C:/cards/cam 3'" in note
+    of.name_of(MediaFile("C:/cards/cam 3/1.jpg", 1))
+    of.name_of(MediaFile("cam 4/1.jpg", 1))
+    assert of.notes() == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

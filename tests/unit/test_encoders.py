@@ -1,21 +1,27 @@
 """Encoders by name: the vectors of the model itself, from every runtime and from several threads at once."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from open_clip import SimpleTokenizer
 from PIL import Image
 
 from trygon.data.images import ResizeMode
 from trygon.data.picked import pick_pictures
 from trygon.errors import UserError
+from trygon.models.encoder_folder import read_card
 from trygon.models.encoders import ENCODERS, find_encoder, load_encoder
+from trygon.models.encoders.choice import EncoderChoice
 from trygon.models.folder import ImageTower, describe
-from trygon.models.model import Model, load_model
-from trygon.models.openvino_folder import read_card
-from trygon.testing.tiny import TINY_SIDE, write_tiny_model
+from trygon.models.model import Model, load_model, save_model
+from trygon.models.towers import build_network
+from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
 from trygon_jobs.export_model import ExportModelConfig
 from trygon_jobs.export_model import main as export_model
 
@@ -40,8 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(folder: Path, pictures: Path) -> Path:
-    """The model folder with both of OpenVINO's encoders beside the model."""
-    for encoder in ("openvino", "openvino-int8"):
+    """The model folder with all of its exported encoders beside the model."""
+    for encoder in ("openvino", "openvino-int8", "onnx"):
         export_model(ExportModelConfig(model=str(folder), encoder=encoder, pictures=str(pictures)))
     return folder
 
@@ -69,7 +75,7 @@ def test_vectors_are_those_of_the_model(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "least"), [("openvino", 1 - 1e-6), ("openvino-int8", 0.97)])
+@pytest.mark.parametrize(("name", "least"), [("openvino", 1 - 1e-6), ("openvino-int8", 0.97), ("onnx", 1 - 1e-6)])
 @pytest.mark.usefixtures("exported")
 def test_exported_vectors_are_those_of_the_model(
     name: str, least: float, tower: ImageTower, model: Model, pictures: Path
@@ -77,14 +83,56 @@ def test_exported_vectors_are_those_of_the_model(
     _compare(name, least, tower, model, pictures)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("exported")
+def test_bf16_vectors_are_those_of_the_model(tower: ImageTower, model: Model, pictures: Path) -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU does not compute in bf16")
+    _compare("openvino-bf16", 0.995, tower, model, pictures)
+
+
+_FIND = """
+from trygon.models.encoders import find_encoder
+from trygon.models.folder import describe
+
+find_encoder("openvino-bf16", describe({folder!r}))
+"""
+
+
+@pytest.mark.slow
+def test_bf16_is_refused_where_the_cpu_does_not_compute_in_it(folder: Path) -> None:
+    """When it is looked for, whether it was exported or not. OpenVINO takes the CPU for an older one here."""
+    words = [sys.executable, "-c", _FIND.format(folder=str(folder))]
+    old = os.environ | {"OV_CPU_MAX_ISA": "AVX2"}
+    result = subprocess.run(words, env=old, capture_output=True, text=True, timeout=120, check=False)
+    assert result.stderr.splitlines()[-1].endswith(
+        "UserError: --encoder openvino-bf16: this CPU does not compute in bf16; give openvino or openvino-int8"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("openvino-int8", 0.97), ("onnx", 1 - 1e-6)])
+def test_a_tower_of_convolutions_is_exported_with_its_head(
+    name: str, least: float, pictures: Path, tmp_path: Path
+) -> None:
+    vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "mlp", "image_size": TINY_SIDE}
+    config = TINY_CONFIG | {"model_cfg": TINY_CONFIG["model_cfg"] | {"vision_cfg": vision}}
+    save_model(tmp_path, build_network(config["model_cfg"], None), config, SimpleTokenizer())
+    values = {"model": str(tmp_path), "encoder": name, "pictures": str(pictures)}
+    export_model(ExportModelConfig.model_validate(values))
+    _compare(name, least, describe(str(tmp_path)), load_model(tmp_path, "cpu"), pictures)
+
+
 def _compare(name: str, least: float, tower: ImageTower, model: Model, pictures: Path) -> None:
     """The encoder beside the model, on batches of any size, and called by several threads."""
     encoder = load_encoder(find_encoder(name, tower), num_threads=2)
-    for count in (1, 8, 11):
+    for count in (1, 5, 8, 11):
         image_BCHW = _images(pictures, count)
         vector_BD = encoder.encode_images(image_BCHW)
         assert vector_BD.dtype == np.float32
-        np.testing.assert_allclose(np.linalg.norm(vector_BD, axis=1), 1, atol=5e-3)
+        np.testing.assert_allclose(np.linalg.norm(vector_BD, axis=1), 1, atol=1e-5 if name != "torch-bf16" else 5e-3)
         assert (vector_BD * model.encode_images(image_BCHW)).sum(1).min() > least
     assert len(encoder.encode_images(_images(pictures, 3)[:0])) == 0
     image_BCHW = _images(pictures, 24)
@@ -117,7 +165,8 @@ def test_export_says_what_it_is_made_of_and_stands(
 def test_what_cannot_be_used_is_said_in_one_line(tower: ImageTower) -> None:
     hub = ImageTower("hf-hub:someone/model", "", 32, 16, tower.resize_mode)
     for spec, of, words in (
-        ("onnx", tower, f"there are {', '.join(ENCODERS)}"),
+        ("onnx-tensorrt", tower, f"there are {', '.join(ENCODERS)}"),
+        ("onnx", replace(tower, ref="other"), "trygon export-model --model other --encoder onnx"),
         ("torch:x", tower, "takes no place"),
         ("openvino", replace(tower, ref="other"), "trygon export-model --model other --encoder openvino"),
         ("openvino", hub, "openvino:FOLDER"),
@@ -128,6 +177,31 @@ def test_what_cannot_be_used_is_said_in_one_line(tower: ImageTower) -> None:
             find_encoder(spec, of)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_graph_is_told_in_one_line(tower: ImageTower, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match=r"model\.onnx cannot be loaded: ") as caught:
+        load_encoder(EncoderChoice("onnx", tower, str(tmp_path), "onnx"), num_threads=1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "module", "extra"), [("onnx", "onnxscript", "onnx"), ("openvino", "nncf", "openvino")]
+)
+def test_export_without_its_library_names_what_to_install(
+    tower: ImageTower,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoder: str,
+    module: str,
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    values = {"model": tower.ref, "encoder": encoder, "pictures": str(pictures), "out": str(tmp_path / "out")}
+    with pytest.raises(UserError, match=rf"^[^\n]+: pip install 'trygon\[{extra}\]'$"):
+        export_model(ExportModelConfig.model_validate(values))
 
 
 def test_export_wants_real_pictures(folder: Path, tmp_path: Path) -> None:

@@ -42,6 +42,19 @@ def test_pause_longer_than_the_gap_ends_an_event() -> None:
     assert _groups(_media(("a", 0), ("a", 60), ("a", 121), ("a", 122))) == [{0, 1}, {2, 3}]
 
 
+def test_what_is_said_of_a_blank_frame_is_said_of_its_picture() -> None:
+    media = _media(("a", 0), ("a", 60), ("b", 0))
+    at = MEDIA.get_field_index("digest")
+
+    def ids(*digests: str | None) -> list[int]:
+        return find_events(media.set_column(at, "digest", pa.array(digests, pa.string())), 60).blank_F.tolist()
+
+    before = ids("ab" * 32, "cd" * 32, "ab" * 32)
+    assert ids("ab" * 32, "ff" * 32, "ab" * 32) == [before[0], ids("ff" * 32, "ff" * 32, None)[1], before[2]]
+    assert len({*before, *ids("ff" * 32, "ff" * 32, "ff" * 32)}) == 6
+    assert min(before) >= 0
+
+
 def test_event_stays_within_its_deployment() -> None:
     assert _groups(_media(("a", 0), ("b", 1), ("a", 2))) == [{0, 2}, {1}]
 

@@ -43,7 +43,7 @@ TREE = TaxonTree.from_taxa(
     ]
 )
 DIM = 8
-BANK = LabelBank(TREE, np.eye(len(TREE), DIM, dtype=np.float16), 20.0, "model", "digest", TextType.SCI)
+BANK = LabelBank(TREE, np.eye(len(TREE), DIM, dtype=np.float32), 20.0, "model", "digest", TextType.SCI)
 
 
 def _means(*folders: str) -> list[tuple[str, str | None]]:

@@ -18,12 +18,16 @@ from PIL import ImageFile
 
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.speciesnet import LABELS
+from trygon.archive.parts import write_table
+from trygon.archive.results import read_thresholds
 from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
+from trygon.errors import UserError
 from trygon.lease import Hold
+from trygon.schemas import DEPLOYMENT
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.shots import Seen, Shot, write_run
-from trygon_jobs.export import ExportConfig
+from trygon_jobs.export import ExportConfig, main
 
 with pytest.MonkeyPatch.context() as _patch:
     _patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)  # which megadetector sets for the whole process
@@ -281,6 +285,31 @@ def test_boxes_times_and_probabilities_are_those_of_the_run(tmp_path: Path) -> N
         **{"id": ANY, "file_name": "a/1.jpg", "width": 400, "height": 300, "datetime": "2024-05-31 12:00:00"},
         **{"location": "a", "seq_id": ANY, "seq_num_frames": 1, "frame_num": 0},
     }
+
+
+def test_readers_of_boxes_are_told_from_what_confidence_on_they_count(tmp_path: Path) -> None:
+    """Without that Timelapse, and `--detections`, leave out what is below 0.2."""
+    seen = [Seen("animal", LION, confidence=0.05), Seen("animal", LION, confidence=0.01, set_aside="repeated"), Seen()]
+    EXPORTS["megadetector"](write_run(tmp_path / "run", [Shot("a/1.jpg", NOON, seen)]), tmp_path, ExportOptions())
+    _read_megadetector(tmp_path)
+    info = json.loads((tmp_path / "megadetector.json").read_text())["info"]
+    assert set(info["detector_metadata"].values()) == {0.05}
+    assert read_thresholds(str(tmp_path / "megadetector.json"))["animal"] == 0.05
+
+
+def test_export_keeps_out_of_folders_that_hold_something_else(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [Shot("a/1.jpg", NOON)])
+    write_run(tmp_path / "other", [Shot("a/1.jpg", NOON)])
+    given: dict[str, Any] = {"run": str(tmp_path / "run"), "time_zone": "+00:00"}
+    write_table(tmp_path / "run/deployments.parquet", DEPLOYMENT.empty_table())
+    for _ in range(2):
+        main(ExportConfig(**given, out=str(tmp_path / "out"), format="timelapse"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="out holds an export as timelapse: give another --out, or remove it"):
+        main(ExportConfig(**given, out=str(tmp_path / "out"), format="csv"))
+    with pytest.raises(UserError, match="other holds what another command wrote: give another --out"):
+        main(ExportConfig(**given, out=str(tmp_path / "other"), format="csv"))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_videos_have_their_rate_and_the_numbers_of_frames(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """What Serve's proxy says by itself, in the form of all other problems."""
 
+import asyncio
 import pkgutil
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,7 +14,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from trygon_serving.front import CALLBACK, Front, middlewares
-from trygon_serving.problem import PROBLEM_TYPE
+from trygon_serving.problem import FULL, PROBLEM_TYPE
 
 
 def _client(response: Response) -> TestClient:
@@ -62,6 +65,98 @@ def test_a_request_has_the_name_that_the_application_gave_it() -> None:
     answer = Response(b"{}", 200)
     answer.raw_headers += [(b"x-request-id", b"ours"), (b"X-Request-ID", b"serves")]
     assert _client(answer).get("/").headers.get_list("x-request-id") == ["ours"]
+
+
+def test_more_requests_than_may_be_in_work_are_refused_at_once_and_counted() -> None:
+    """But what has no body waits for nobody, and a body that has not arrived keeps nobody out."""
+    released = asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        await request.body()
+        await released.wait()
+        return Response(b"{}", media_type="application/json")
+
+    async def metrics(request: Request) -> Response:
+        return PlainTextResponse("trygon_requests_total 1\n")
+
+    routes = [Route("/", answer, methods=["POST"]), Route("/metrics", metrics)]
+    transport = httpx.ASGITransport(Front(Starlette(routes=routes), most=2))
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"a part"
+        await released.wait()
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
+            slow = [asyncio.create_task(client.post("/", content=slowly())) for _ in range(5)]
+            await asyncio.sleep(0)
+            inside = [asyncio.create_task(client.post("/", content=b"x")) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            for _ in range(3):
+                refused = await client.post("/", content=b"x", headers={"X-Request-ID": "seven"})
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                assert refused.headers["content-type"] == PROBLEM_TYPE
+                assert refused.headers["x-request-id"] == "seven"
+            told = (await client.get("/metrics")).text
+            assert told.startswith("trygon_requests_total 1\n")
+            assert "trygon_refused_total 3.0" in told
+            released.set()
+            assert {it.status_code for it in await asyncio.gather(*slow, *inside)} == {200}
+            assert (await client.post("/", content=b"x")).status_code == 200
+
+    asyncio.run(ask())
+
+
+def test_after_a_replica_refused_one_others_are_refused_until_one_is_answered() -> None:
+    """A slow model: the replica lets in two, whatever the front knows. Each that it refuses costs it time."""
+    asked, room = 0, asyncio.Semaphore(2)
+    release = asyncio.Queue[None]()
+
+    async def answer(request: Request) -> Response:
+        nonlocal asked
+        asked += 1
+        await request.body()
+        if room.locked():
+            return Response(b"{}", 503, {FULL: "1", "Retry-After": "1"}, PROBLEM_TYPE)
+        async with room:
+            await release.get()
+        return Response(b"{}", media_type="application/json")
+
+    front = Front(Starlette(routes=[Route("/", answer, methods=["POST"])]), most=64)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://front") as client:
+            for _ in range(2):
+                inside = [asyncio.create_task(client.post("/", content=b"x")) for _ in range(2)]
+                await asyncio.sleep(0.05)
+                before = asked
+                refused = [await client.post("/", content=b"x") for _ in range(5)]
+                assert {it.status_code for it in refused} == {503}
+                assert all(it.headers["retry-after"] for it in refused)
+                assert not any(FULL in it.headers for it in refused)
+                assert asked == before + 1
+                release.put_nowait(None)
+                await asyncio.wait(inside, return_when=asyncio.FIRST_COMPLETED)
+                release.put_nowait(None)
+                assert (await client.post("/", content=b"x")).status_code == 200
+                release.put_nowait(None)
+                assert {it.status_code for it in await asyncio.gather(*inside)} == {200}
+
+    asyncio.run(ask())
+
+
+def test_where_nothing_is_in_work_everyone_is_let_through_again() -> None:
+    asked = 0
+
+    async def answer(request: Request) -> Response:
+        nonlocal asked
+        asked += 1
+        await request.body()
+        return Response(b"{}", 503, {FULL: "1"}, PROBLEM_TYPE)
+
+    client = TestClient(Front(Starlette(routes=[Route("/", answer, methods=["POST"])]), most=64))
+    assert [client.post("/", content=b"x").status_code for _ in range(3)] == [503] * 3
+    assert asked == 3
 
 
 def test_serve_finds_it_by_its_name() -> None:

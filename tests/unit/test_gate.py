@@ -6,19 +6,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from trygon.errors import UserError
-from trygon.labelling.bank import LabelBank
-from trygon.taxonomy.captions import TextType
-from trygon.taxonomy.tree import TaxonTree
-from trygon.testing.served import TAXA
+from trygon.limits import Limits
 from trygon_serving.api import make_api
+from trygon_serving.catalogue import VersionSpec
+from trygon_serving.front import Front
 from trygon_serving.journal import set_up
 from trygon_serving.keys import add_key
-from trygon_serving.limits import Limits
 from trygon_serving.service import AppArgs, Service
 from trygon_serving.settings import Settings, require_safety
 
@@ -27,10 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def args(tmp_path: Path) -> AppArgs:
-    bank = LabelBank(TaxonTree.from_taxa(TAXA), np.eye(4, dtype=np.float16), 1.0, "m", "ab" * 32, TextType.SCI)
-    bank.save(tmp_path / "labels")
+    spec = VersionSpec(model=str(tmp_path / "model"), labels={"all": str(tmp_path / "labels")})
     limits = Limits(held_bytes=100_000, body_bytes=60_000)
-    return AppArgs(labels={"all": str(tmp_path / "labels")}, triton="127.0.0.1:1", limits=limits)
+    return AppArgs(models={"m": {"v1": spec}}, triton="127.0.0.1:1", limits=limits)
 
 
 @pytest.fixture
@@ -58,8 +54,8 @@ def test_only_keys_may_ask_where_there_are_keys(args: AppArgs, tmp_path: Path) -
         assert response.headers["content-type"] == "application/problem+json"
         assert response.headers["www-authenticate"] == "Bearer"
     headers = {"Authorization": f"Bearer {token}"}
-    assert api.get("/v1/taxa", headers=headers).status_code == 200
-    response = api.get("/v1/taxa", headers=headers)
+    assert api.get("/v1/label-sets", headers=headers).status_code == 200
+    response = api.get("/v1/label-sets", headers=headers)
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) <= 60
 
@@ -79,7 +75,7 @@ def test_the_manual_tells_every_path_parameter_and_answer_and_loads_nothing(args
 
 
 def test_others_on_the_network_need_keys_and_whole_certificates(tmp_path: Path) -> None:
-    known = {"model": "m", "labels": {}, "checklists": {}, "port": 1, "triton": None}
+    known = {"checklists": {}, "port": 1, "triton": None}
     add_key(tmp_path / "keys.json", "app")
     for host in ("127.0.0.1", "::1", "localhost"):
         require_safety(Settings(host=host, **known))
@@ -107,7 +103,8 @@ def test_requests_have_names(args: AppArgs) -> None:
 
 def test_bodies_that_have_no_room_are_not_read(args: AppArgs) -> None:
     service = Service(args)
-    with service.admission.body(60_000), TestClient(make_api(service)) as api:
+    with service.admission.body(None) as take, TestClient(make_api(service)) as api:
+        take(60_000)
         response = api.post("/v1/classify", content=b"x" * 50_000, headers={"Content-Type": "image/jpeg"})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert (service.admission.bytes, service.admission.images) == (0, 0)
@@ -120,7 +117,7 @@ def test_log_tells_who_asked_and_nothing_of_what(args: AppArgs, log: Path, tmp_p
         api.post("/v1/classify?names=secret", content=b"picture", headers=headers | {"Content-Type": "image/jpeg"})
         api.get("/v1/nothing/secret")
     text = log.read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = [line for line in map(json.loads, text.splitlines()) if line["message"] == "request"]
     assert [(line["path"], line["status"]) for line in lines] == [("/v1/classify", 503), ("other", 401)]
     assert (lines[0]["request"], lines[0]["key"], lines[0]["bytes"]) == ("r1", token.split("_")[1], "7")
     for hidden in (token, token.split("_", 2)[2], "picture", "secret"):
@@ -139,7 +136,23 @@ def test_dashboard_shows_figures_that_exist(args: AppArgs) -> None:
     text = (ROOT / "infra/monitoring/grafana.json").read_text()
     queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
     names = set(re.findall(r"\btrygon_\w+", " ".join(queries)))
-    told = {line.split()[2] for line in Service(args).figures().decode().splitlines() if line.startswith("# TYPE")}
+    service = Service(args)
+    figures = (service.figures() + Front(make_api(service)).figures()).decode()
+    told = {line.split()[2] for line in figures.splitlines() if line.startswith("# TYPE")}
     assert len(names) >= 8
     # Triton's own are compared with a Triton that runs, in tests/serving.
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in names} <= told
+
+
+def test_figures_say_of_which_replica_they_are(args: AppArgs) -> None:
+    """Behind one address each scrape sees another one: their counters must not be taken for one that jumps."""
+    replies = []
+    for replica in ("a1", "b2"):
+        api = TestClient(make_api(Service(args, replica)))
+        api.get("/v1/taxa")
+        replies.append(api.get("/metrics").text)
+    for replica, text in zip(("a1", "b2"), replies, strict=True):
+        samples = [line for line in text.splitlines() if not line.startswith("#")]
+        assert any(line.startswith("trygon_requests_total{") for line in samples)
+        assert all(f'replica="{replica}"' in line for line in samples)
+    assert 'replica="' not in TestClient(make_api(Service(args))).get("/metrics").text

@@ -2,7 +2,10 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +81,45 @@ def test_sixteen_bits_are_scaled_and_not_clipped(kind: str) -> None:
     assert pixels.min() == 0
     assert pixels.max() == 255
     assert abs(float(pixels.mean()) - 127.5) < 1
+
+
+def test_large_pictures_are_converted_as_in_one_piece() -> None:
+    rng = np.random.default_rng(0)
+    rgba = Image.fromarray(rng.integers(0, 256, (600, 1100, 4)).astype(np.uint8))
+    expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(_encode(rgba, "PNG"))), np.asarray(expected))
+    for low, high in ((0, 65536), (0, 200)):
+        grey_HW = rng.integers(low, high, (600, 1100)).astype(np.uint16)
+        grey_HW[-1, -1] = high - 1  # the last tile has the brightest
+        scaled_HW = np.rint(grey_HW * (255 / (65535 if high > 255 else 255))).astype(np.uint8)
+        pixels_HWC = np.asarray(decode(_encode(Image.fromarray(grey_HW), "PNG")))
+        np.testing.assert_array_equal(pixels_HWC, np.repeat(scaled_HW[..., None], 3, 2))
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from trygon.data.images import ResizeMode, preprocess
+peak_kb = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+small, large = (open(path, "rb").read() for path in sys.argv[1:])
+preprocess(small, 32, ResizeMode.SQUASH)
+before_kb = peak_kb()
+preprocess(large, 32, ResizeMode.SQUASH)
+print(1024 * (peak_kb() - before_kb))
+"""
+
+
+@pytest.mark.parametrize(("mode", "most_bytes"), [("I;16", 7), ("RGBA", 9), ("LA", 9), ("L", 6)])
+def test_memory_for_a_picture_is_bounded(mode: str, most_bytes: int, tmp_path: Path) -> None:
+    """A PNG of a few kilobytes may claim fifty megapixels: so many bytes of memory for each."""
+    num_pixels = 4000 * 4000
+    paths = []
+    for name, size in (("small", (600, 600)), ("large", (4000, 4000))):
+        paths.append(tmp_path / f"{name}.png")
+        Image.new(mode, size).save(paths[-1])
+    command = [sys.executable, "-c", _PEAK, *map(str, paths)]
+    used_bytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert used_bytes < most_bytes * num_pixels
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])

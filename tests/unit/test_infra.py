@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from trygon.models.export import ENCODER
+from trygon.errors import UserError
+from trygon.limits import Limits
+from trygon.models.triton_config import ENCODER
 from trygon.testing.tiny import write_tiny_model
 from trygon_jobs.cli import JOBS, app, check_command
 
@@ -163,19 +165,92 @@ def test_service_agrees_with_the_application() -> None:
     assert application.import_path == "trygon_serving.app:build"
     args = AppArgs.model_validate(application.args)
     assert [deployment.name for deployment in application.deployments] == [ClassifierApp.name]
+    # A replica that goes, and the pod of one, may end the longest request first.
+    drains_s = ClassifierApp._deployment_config.graceful_shutdown_timeout_s
+    assert drains_s > args.limits.body_s + args.limits.answer_s
+    assert (config.http_options.request_timeout_s or 0) > args.limits.longest_s
+    assert _pods(_read(RAYSERVICE))[1]["terminationGracePeriodSeconds"] > drains_s
     (triton,) = [it for it in _containers(_read(RAYSERVICE)) if it["name"] == "triton"]
     options = dict(word.removeprefix("--").partition("=")[::2] for word in triton["args"])
     assert args.triton == f"{options['grpc-address']}:{options['grpc-port']}"
-    ports = {str(port["containerPort"]) for port in triton["ports"]}
-    assert ports == {options["http-port"], options["metrics-port"]}
-    assert str(config.http_options.port) not in ports
+    assert str(config.http_options.port) not in {options["http-port"], options["metrics-port"]}
+    assert args.triton_metrics == f"http://127.0.0.1:{options['metrics-port']}/metrics"
+
+
+def test_service_answers_those_with_a_key_of_its_secret() -> None:
+    from trygon_serving.app import build
+    from trygon_serving.service import AppArgs
+
+    (application,) = yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"])["applications"]
+    args = AppArgs.model_validate(application["args"])
+    assert build(args)
+    with pytest.raises(UserError, match="trygon keys FILE"):
+        build(args.model_copy(update={"keys": ""}))
+    worker = _pods(_read(RAYSERVICE))[1]
+    (replica,) = [it for it in worker["containers"] if it["name"] == "ray-worker"]
+    (mount,) = [it for it in replica["volumeMounts"] if Path(it["mountPath"]) == Path(args.keys).parent]
+    (volume,) = [it for it in worker["volumes"] if it["name"] == mount["name"]]
+    assert f"generic {volume['secret']['secretName']} --from-file={Path(args.keys).name}" in RAYSERVICE.read_text()
+
+
+def test_nobody_outside_reaches_triton_or_the_dashboard() -> None:
+    """Triton's gRPC and HTTP answer within the pod alone, and its probes ask there; the rest is the policy's."""
+    policy, pods = _read(RAYSERVICE.parent / "networkpolicy.yaml"), _pods(_read(RAYSERVICE))
+    (triton,) = [it for it in pods[1]["containers"] if it["name"] == "triton"]
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in triton["args"])
+    assert options["grpc-address"] == options["http-address"] == "127.0.0.1"
+    assert [port["containerPort"] for port in triton["ports"]] == [int(options["metrics-port"])]
+    assert options["metrics-address"] == "0.0.0.0"  # else Prometheus would not reach it either
+    for probe in (triton["readinessProbe"], triton["livenessProbe"]):
+        assert f"http://127.0.0.1:{options['http-port']}/v2/health/" in probe["exec"]["command"][-1]
+        compile(probe["exec"]["command"][-1], "probe", "exec")
+    spec = _read(RAYSERVICE)["spec"]["rayClusterConfig"]
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    selected = policy["spec"]["podSelector"]["matchLabels"]
+    assert [group["template"]["metadata"]["labels"] for group in groups] == [selected, selected]
+    to_anyone = [rule["ports"] for rule in policy["spec"]["ingress"] if "from" not in rule]
+    assert to_anyone == [
+        [{"port": yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"])["http_options"]["port"]}]
+    ]
+
+
+def test_service_follows_both_queues_with_one_replica_a_pod() -> None:
+    """Where a pod held several, they would share its Triton, and more of them would not shorten its queue."""
+    from ray.serve.config import AutoscalingConfig
+
+    (application,) = yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"])["applications"]
+    (deployment,) = application["deployments"]
+    assert deployment["max_replicas_per_node"] == 1
+    scaling = AutoscalingConfig(**deployment["autoscaling_config"])
+    assert scaling.policy.get_policy().__name__ == "both_queues"
+    (group,) = _read(RAYSERVICE)["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (scaling.min_replicas, scaling.max_replicas)
+
+
+def test_replicas_follow_the_load_where_that_is_asked_for() -> None:
+    from trygon_serving.app import build_scaled
+    from trygon_serving.catalogue import VersionSpec
+    from trygon_serving.service import AppArgs
+
+    version = VersionSpec(model="/models/model", labels={"names": "/models/labels"})
+    args = AppArgs(models={"bioclip": {"v1": version}}, triton="127.0.0.1:1", limits=Limits(body_s=300))
+    fixed, scaled = (build_scaled(args, *replicas, 5, 60)._bound_deployment for replicas in ((2, 2), (1, 4)))
+    assert (fixed.num_replicas, fixed._deployment_config.autoscaling_config) == (2, None)
+    scaling = scaled._deployment_config.autoscaling_config
+    assert scaling
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 4)
+    assert (scaling.upscale_delay_s, scaling.downscale_delay_s) == (5, 60)
+    assert scaling.policy.is_default_policy_function()  # they share one Triton
+    assert min(it._deployment_config.graceful_shutdown_timeout_s for it in (fixed, scaled)) > 300
 
 
 def test_pod_writes_the_repository_that_triton_reads(tmp_path: Path) -> None:
     (writer,) = [it for it in _containers(_read(RAYSERVICE)) if it["name"] == "write-repository"]
     model = write_tiny_model(tmp_path / "model")
-    script = writer["args"][0].replace("/repository", str(tmp_path / "r")).replace("/models/model", str(model))
-    exec(compile(script, "write-repository", "exec"), {})
+    places = {"/repository": str(tmp_path / "r"), "/models/model": str(model)}
+    program, *words = [str(places.get(word, word)) for word in writer["command"]]
+    assert program == "trygon"
+    app(words, exit_on_error=False, print_error=False, result_action="return_value")
     assert (tmp_path / "r" / ENCODER / "config.pbtxt").is_file()
     (triton,) = [it for it in _containers(_read(RAYSERVICE)) if it["name"] == "triton"]
     assert "--model-repository=/repository" in triton["args"]

@@ -143,6 +143,23 @@ def test_sources_come_by_their_weights(tiny: str, tmp_path: Path) -> None:
         assert (np.concatenate([part[name] for part in parts]) == column).all()
 
 
+def test_samples_that_come_twice_an_epoch_are_drawn_twice(tiny: str, tmp_path: Path) -> None:
+    write_shard(tmp_path / "a.parquet", [row | {"source": "s"} for row in _rows(32)])
+    kinds = (TextType.TAXON, TextType.SCI)
+    once, twice = (
+        _read(
+            Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, kinds, seed=0, sources={"s": weight})),
+            tmp_path / "a.parquet",
+            rows=(0, round(32 * weight)),
+        )
+        for weight in (1.0, 2.0)
+    )
+    for name in ("image", "tokens"):
+        assert (twice[name][0::2] == once[name]).all()
+        assert (twice[name][1::2] != once[name]).any()
+    assert (twice["clades"][1::2] == once["clades"]).all()
+
+
 @pytest.mark.parametrize("harm", ["gone", "cut"])
 def test_a_shard_that_is_lost_under_way_is_named(tiny: str, tmp_path: Path, harm: str) -> None:
     path = tmp_path / "a.parquet"
@@ -152,5 +169,5 @@ def test_a_shard_that_is_lost_under_way_is_named(tiny: str, tmp_path: Path, harm
     else:
         path.write_bytes(path.read_bytes()[:-100])
     preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
-    with pytest.raises(TrygonError, match=r"a\.parquet can no longer be read .*goes on from its last checkpoint"):
+    with pytest.raises(TrygonError, match=r"a\.parquet cannot be read .*goes on from its last checkpoint"):
         _read(preparer, path)

@@ -1,5 +1,6 @@
 """API keys: made once, hashed at rest, limited, and changed without a restart."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:
     path.write_text("{half")
     clock.now_s += 2
     assert _status(keys, new) == 200  # a file that cannot be read changes nothing
+
+
+def test_a_file_that_could_not_be_read_is_read_again_though_it_is_the_same(tmp_path: Path) -> None:
+    file, now_s = tmp_path / "keys.json", 0.0
+    token = add_key(file, "app")
+    keys = Keys(file, lambda: now_s)
+    remove_key(file, token.split("_")[1])
+    add_key(file, "another")
+    whole = file.stat()
+    content = file.read_bytes()
+    file.write_bytes(b"x" * len(content))  # as one that is not the server's to read
+    os.utime(file, ns=(whole.st_atime_ns, whole.st_mtime_ns))
+    now_s = 10.0
+    keys.admit(f"Bearer {token}")
+    file.write_bytes(content)
+    os.utime(file, ns=(whole.st_atime_ns, whole.st_mtime_ns))
+    now_s = 20.0
+    with pytest.raises(Problem):
+        keys.admit(f"Bearer {token}")
 
 
 def test_command_shows_a_key_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,21 @@ def test_pictures_of_runs_within_the_archive_are_no_frames(tmp_path: Path) -> No
     assert _paths(_list(tmp_path, tmp_path / "out", skip=tmp_path / "out")) == ["a/1.jpg"]
 
 
+def test_linked_folders_are_listed_once_and_lead_round_no_circle(tmp_path: Path) -> None:
+    root = _touch(tmp_path / "in", "a/1.jpg", "out/2.jpg")
+    _touch(tmp_path / "disk", "cam 2/100EK113/1.jpg")
+    (root / "cam 2").symlink_to(tmp_path / "disk/cam 2")
+    (tmp_path / "disk/cam 2/again").symlink_to(root)
+    (root / "a/same").symlink_to(".")
+    (root / "latest").symlink_to("a")
+    (root / "later").symlink_to(tmp_path / "disk/cam 2")
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    (root / "b").symlink_to("out")
+    listing = _list(root, tmp_path / "out", skip=root / "out")
+    assert _paths(listing) == ["a/1.jpg", "cam 2/100EK113/1.jpg"]
+    assert Archive(str(root)).read("cam 2/100EK113/1.jpg") == b"x"
+
+
 @pytest.mark.parametrize(
     ("path", "deployment"),
     [

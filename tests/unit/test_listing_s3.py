@@ -130,7 +130,7 @@ def test_a_server_that_says_no_is_no_broken_frame(server: str, monkeypatch: pyte
     rows = [row for path in paths[1:] for row in Frames(archive).rows({"path": path})]
     assert [row["failure"] for row in rows] == ["vanished", "vanished"]
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
-    monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with using("http://127.0.0.1:9"), pytest.raises(TrygonError, match=r"IMG_0001.JPG: http://127.0.0.1:9 does not"):
         list(Frames(archive).rows({"path": paths[0]}))
 

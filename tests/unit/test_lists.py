@@ -31,7 +31,7 @@ TAXA = [
     Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Apiales", "Apiaceae", "Oenanthe", "crocata"), "dropwort"),
 ]
 TREE = TaxonTree.from_taxa(TAXA)
-BANK = LabelBank(TREE, np.eye(len(TREE), dtype=np.float16), 20.0, "model", "digest", TextType.SCI)
+BANK = LabelBank(TREE, np.eye(len(TREE), dtype=np.float32), 20.0, "model", "digest", TextType.SCI)
 
 
 def _match(*names: str, **ranks: str) -> list[tuple[str, list[str]]]:

@@ -196,7 +196,7 @@ def test_labels_are_built_on_s3_go_on_behind_a_crash_and_are_read_there(
     LabelBank.build(tree, load_model(ref, "cpu"), config.text_type, scratch=join(out, ".chunks"))
     (chunk,) = list_files(join(out, ".chunks"))
     marked = io.BytesIO()
-    np.save(marked, np.full((1, 16), 0.25, np.float16))
+    np.save(marked, np.full((1, 16), 0.25, np.float32))
     write_bytes(chunk, marked.getvalue())
     with pytest.raises(UserError, match=r"s3://models/labels is not a finished LabelBank"):
         LabelBank.load(out)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trygon.data.mixing import Samples, ahead, mixed_batches
+from trygon.errors import TrygonError
 
 
 def _pieces(sizes: list[int]) -> Iterator[dict[str, np.ndarray]]:
@@ -70,7 +71,7 @@ def test_what_comes_next_is_made_meanwhile_and_errors_arrive() -> None:
             yield item
         raise ValueError("no more")
 
-    taken = ahead(items(), depth=2)
+    taken = ahead(items(), 60, depth=2)
     assert next(taken) == 0
     deadline = time.monotonic() + 10
     while len(made) < 4 and time.monotonic() < deadline:
@@ -83,10 +84,24 @@ def test_what_comes_next_is_made_meanwhile_and_errors_arrive() -> None:
 
 def test_a_reader_that_leaves_ends_the_thread() -> None:
     before = threading.active_count()
-    taken = ahead(iter(range(100)))
+    taken = ahead(iter(range(100)), 60)
     next(taken)
     taken.close()  # pyright: ignore[reportAttributeAccessIssue]
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+def test_items_that_do_not_come_are_not_waited_for_without_end() -> None:
+    hangs = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        hangs.wait(60)
+
+    taken = ahead(items(), patience_s=0.2)
+    assert next(taken) == 1
+    with pytest.raises(TrygonError, match="no samples came for 0 s: a disk or a reader hangs"):
+        next(taken)
+    hangs.set()

@@ -89,6 +89,32 @@ def test_bomb_and_encrypted_entries_are_not_unpacked(tmp_path: Path, monkeypatch
     assert {it.path: it.failure for it in list_members(str(tmp_path / "a.zip"))}["2.jpg"] == "too_large"
 
 
+class _Pipe(io.BytesIO):
+    """What a zip is written to as it goes: the sizes and checksums of its entries stand in the directory alone."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        raise OSError("a pipe has no place")
+
+
+def test_damage_is_seen_in_a_zip_that_was_written_as_it_went(tmp_path: Path) -> None:
+    pipe = _Pipe()
+    with zipfile.ZipFile(pipe, "w") as packed:
+        packed.writestr("1.jpg", b"whole" * 100)
+        packed.writestr("2.jpg", b"other" * 100)
+    data = bytearray(pipe.getvalue())
+    assert data[6] & 0x8
+    data[data.index(b"other")] ^= 255
+    (tmp_path / "a.zip").write_bytes(data)
+    archive = Archive(str(tmp_path / "a.zip"))
+    first, second = archive.files()
+    assert archive.read(first.path, first.member) == b"whole" * 100
+    with pytest.raises(OSError, match="checksum"):
+        archive.read(second.path, second.member)
+
+
 def test_damaged_entry_is_an_oserror_and_links_of_a_tar_are_refused(tmp_path: Path) -> None:
     data = bytearray(_pack("a.zip", CONTENT))
     data[200] ^= 255

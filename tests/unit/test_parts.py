@@ -15,7 +15,7 @@ from trygon.archive import sessions
 from trygon.archive.listing import Archive, Listing, write_listing
 from trygon.archive.media import MediaFile
 from trygon.archive.parts import Parts, PartWriter, read_table
-from trygon.archive.planning import Plan, plan_missing
+from trygon.archive.planning import Plan, plan_missing, some_files
 from trygon.archive.presence import sort_media
 from trygon.archive.sessions import Session, bind, figures, record
 from trygon.disk import only_writer, writing_to
@@ -38,7 +38,7 @@ class Memory(Archive):
 
     files_: ClassVar[list[MediaFile]] = FILES
 
-    def files(self, skip: Any = None) -> Iterator[MediaFile]:
+    def files(self, skip: Any = None, times: Any = None) -> Iterator[MediaFile]:
         return iter(self.files_)
 
 
@@ -70,6 +70,14 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"s3://runs/{tmp_path.name}"  # servers in one process hold the same objects
 
 
+def test_some_files_are_from_all_over_the_plan(tmp_path: Path) -> None:
+    files = [MediaFile(f"a/{number:02d}.jpg", 1) for number in range(23)]
+    plan = _plan(str(tmp_path), files)
+    assert [row["path"] for row in some_files(plan, 23)] == [file.path for file in files]
+    assert [row["path"] for row in some_files(plan, 3)] == ["a/00.jpg", "a/11.jpg", "a/22.jpg"]
+    assert some_files(_plan(str(tmp_path), []), 3) == []
+
+
 def test_plan_holds_what_no_commit_holds(root: str) -> None:
     parts, paths = Parts(root), [file.path for file in FILES]
     plan = _plan(root, FILES)
@@ -97,6 +105,19 @@ def test_part_is_committed_with_its_last_row_whatever_the_order(order: list[int]
         writer.add(index // part_size, _row(FILES[index]))
     assert writer.num_open == 0
     assert sorted(path for paths in committed.values() for path in paths) == [file.path for file in FILES]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1000)])
+@pytest.mark.parametrize("name", ["parts", "vectors"])
+def test_commit_that_cannot_be_read_is_done_again(name: str, content: bytes, tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    for number in (0, 1):
+        parts.commit(number, [_row(FILES[number])])
+    (tmp_path / name / "part-00001.parquet").write_bytes(content)
+    assert parts.clean() == 1
+    assert _paths(_plan(str(tmp_path), FILES[:2])) == [["a/1.jpg"]]
+    assert not exists(parts.vectors_place(1))
+    assert parts.clean() == 0
 
 
 def test_what_was_not_committed_is_removed(root: str, tmp_path: Path) -> None:
@@ -244,6 +265,16 @@ def test_session_that_is_killed_has_said_how_far_it_came(root: str, monkeypatch:
     assert found["cost_per_million"] == pytest.approx(1000 / found["images_per_s"], abs=0.01)
 
 
+def test_a_few_images_after_most_came_at_once_tell_no_rate(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_TOGETHER_S", 0.05)
+    session = Session(root, Hold())
+    for number in range(10):
+        time.sleep(0.06 if number == 8 else 0)
+        session.add(1000, 0)
+    session.write()
+    assert figures(root)["images_per_s"] is None
+
+
 def test_full_disk_is_one_line_and_says_that_the_run_goes_on(tmp_path: Path) -> None:
     with (
         pytest.raises(TrygonError, match="is full; free some space"),
@@ -264,3 +295,14 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
     with only_writer(tmp_path):
         pass
+
+
+def test_commit_without_its_detections_is_done_again(root: str) -> None:
+    parts = Parts(root)
+    for number in (0, 1):
+        parts.commit(number, [_row(FILES[number])])
+    remove_file(parts.vectors_place(1))
+    with pytest.raises(UserError, match=r"vectors/part-00001\.parquet is missing: give the `trygon label` command"):
+        list(parts.detections())
+    assert parts.clean() == 1
+    assert _paths(_plan(root, FILES[:2])) == [["a/1.jpg"]]

@@ -1,7 +1,5 @@
 """What events held: animals over the frames of a burst, their pooled names, and how many there were."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.parts import Parts
+from trygon.archive.labelling import Naming
 from trygon.archive.pooling import meant
 from trygon.archive.run import Run
-from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.labelling.decisions import ANIMAL, HUMAN
-from trygon.lease import Hold
 from trygon.schemas import EVENT, OBSERVATION
-from trygon.taxonomy.captions import TextType
-from trygon.taxonomy.taxon import Taxon
-from trygon.taxonomy.tree import TaxonTree
-
-NOON = datetime(2024, 5, 31, 12)
-_CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
-TREE = TaxonTree.from_taxa(
-    [
-        Taxon((*_CARNIVORE, "Felidae", "Panthera", "leo"), "lion"),
-        Taxon((*_CARNIVORE, "Felidae", "Panthera", "onca"), "jaguar"),
-        Taxon((*_CARNIVORE, "Canidae", "Canis", "lupus"), "wolf"),
-        Taxon(("Animalia", "Chordata", "Mammalia", "Primates", "Hominidae", "Homo", "sapiens"), "human"),
-    ]
-)
-BANK = LabelBank(TREE, np.eye(4, dtype=np.float16), 10.0, "some-model", "digest", TextType.SCI)
-PLACE = {taxon.common: place for place, taxon in enumerate(TREE.taxa)}
-
-Box = dict[str, Any]
-
-
-def _box(left: float = 0.1, category: str = "animal", confidence: float = 0.9, **weights: float) -> Box:
-    """A box whose vector has these similarities to the labels."""
-    vector = np.zeros(4, np.float16)
-    for name, weight in weights.items():
-        vector[PLACE[name]] = weight
-    size = {"y": 0.2, "width": 0.2, "height": 0.2}
-    return {"x": left, "category": category, "confidence": confidence, "vector": vector} | size
-
-
-def _run(folder: Path, *frames: Sequence[Box], gap: int = 1, part_size: int = 2, naming: Naming | None = None) -> Run:
-    rows = []
-    for number, boxes in enumerate(frames):
-        about = {"media_id": number, "path": f"{number:04d}.jpg", "deployment": "a", "bytes": 9}
-        time = {"timestamp": NOON + timedelta(seconds=number * gap)}
-        found = [box | {"media_id": number, "detection_id": 1000 * (number + 1) + n} for n, box in enumerate(boxes)]
-        rows.append(about | time | {"detections": found})
-    parts = Parts(folder)
-    for start in range(0, len(rows), part_size):
-        parts.commit(start // part_size, rows[start : start + part_size])
-    media = parts.media()
-    return finish(folder, media, naming or Naming(Classifier(BANK)), {"model": "some-model"}, Hold())
+from trygon.testing.bursts import BANK, PLACE, box, write_burst
 
 
 def _held(run: Run) -> list[list[tuple[str, str | None, int | None]]]:
@@ -68,8 +23,8 @@ def _held(run: Run) -> list[list[tuple[str, str | None, int | None]]]:
 
 def test_name_is_that_of_all_frames_together(tmp_path: Path) -> None:
     """Two frames that see a lion outweigh one that takes it for a jaguar: by their scores, not by votes."""
-    frames = [[_box(lion=0.8)], [_box(jaguar=0.5)], [_box(lion=0.8)]]
-    run = _run(tmp_path, *frames)
+    frames = [[box(lion=0.8)], [box(jaguar=0.5)], [box(lion=0.8)]]
+    run = write_burst(tmp_path, *frames)
     assert run.observations["scientific"].to_pylist() == ["Panthera leo", "Panthera onca", "Panthera leo"]
     assert _held(run) == [[("animal", "Panthera leo", 1)]]
     mean = np.mean([frame[0]["vector"].astype(np.float32) for frame in frames], axis=0)
@@ -78,8 +33,8 @@ def test_name_is_that_of_all_frames_together(tmp_path: Path) -> None:
 
 
 def test_pooling_is_the_mean_of_log_probabilities(tmp_path: Path) -> None:
-    frames = [[_box(lion=0.6, wolf=0.1)], [_box(lion=0.5, jaguar=0.4)]]
-    run = _run(tmp_path, *frames)
+    frames = [[box(lion=0.6, wolf=0.1)], [box(lion=0.5, jaguar=0.4)]]
+    run = write_burst(tmp_path, *frames)
     vectors = np.stack([frame[0]["vector"] for frame in frames]).astype(np.float32)
     pooled = np.exp(np.log(Classifier(BANK).probabilities(vectors)).mean(0))
     (taxon,) = run.events["taxa"][0].as_py()
@@ -88,36 +43,36 @@ def test_pooling_is_the_mean_of_log_probabilities(tmp_path: Path) -> None:
 
 
 def test_animals_of_one_frame_are_counted_apart_and_over_frames_once(tmp_path: Path) -> None:
-    lions = [_box(0.1, lion=0.9), _box(0.5, lion=0.9)]
-    assert _held(_run(tmp_path, lions, lions, lions[:1])) == [[("animal", "Panthera leo", 2)]]
+    lions = [box(0.1, lion=0.9), box(0.5, lion=0.9)]
+    assert _held(write_burst(tmp_path, lions, lions, lions[:1])) == [[("animal", "Panthera leo", 2)]]
 
 
 def test_names_that_contradict_are_two_animals(tmp_path: Path) -> None:
-    run = _run(tmp_path, [_box(0.1, lion=0.9)], [_box(0.6, wolf=0.8)])
+    run = write_burst(tmp_path, [box(0.1, lion=0.9)], [box(0.6, wolf=0.8)])
     assert sorted(_held(run)[0]) == [("animal", "Canis lupus", 1), ("animal", "Panthera leo", 1)]
-    both = _run(tmp_path / "both", *[[_box(0.1, lion=0.9), _box(0.6, wolf=0.8)]] * 3)
+    both = write_burst(tmp_path / "both", *[[box(0.1, lion=0.9), box(0.6, wolf=0.8)]] * 3)
     assert sorted(_held(both)[0]) == [("animal", "Canis lupus", 1), ("animal", "Panthera leo", 1)]
 
 
 def test_animal_that_comes_later_and_is_seen_once_keeps_its_own_name(tmp_path: Path) -> None:
-    run = _run(tmp_path, [_box(0.1, lion=0.9)], [_box(0.1, lion=0.9)], [_box(0.6, wolf=0.8)])
+    run = write_burst(tmp_path, [box(0.1, lion=0.9)], [box(0.1, lion=0.9)], [box(0.6, wolf=0.8)])
     assert sorted(_held(run)[0]) == [("animal", "Canis lupus", 1), ("animal", "Panthera leo", 1)]
 
 
 def test_what_stays_where_it_is_is_one_animal_whatever_its_names(tmp_path: Path) -> None:
-    run = _run(tmp_path, [_box(lion=0.9), _box(0.7, lion=0.9)], [_box(wolf=0.4)], [_box(lion=0.9)])
+    run = write_burst(tmp_path, [box(lion=0.9), box(0.7, lion=0.9)], [box(wolf=0.4)], [box(lion=0.9)])
     assert _held(run) == [[("animal", "Panthera leo", 2)]]
 
 
 def test_ancestor_is_taken_for_what_the_event_names_below_it(tmp_path: Path) -> None:
-    run = _run(tmp_path, [_box(0.1, lion=0.9), _box(0.6, lion=0.3, wolf=0.305)])
+    run = write_burst(tmp_path, [box(0.1, lion=0.9), box(0.6, lion=0.3, wolf=0.305)])
     assert sorted(name or "" for name in run.observations["scientific"].to_pylist()) == ["Carnivora", "Panthera leo"]
     assert _held(run) == [[("animal", "Panthera leo", 2)]]
 
 
 def test_people_are_counted_beside_animals(tmp_path: Path) -> None:
-    people = [_box(0.1, "person", lion=0.9), _box(0.5, "person", wolf=0.9)]
-    run = _run(tmp_path, people, [_box(0.1, human=0.9)], [_box(0.1, lion=0.9)])
+    people = [box(0.1, "person", lion=0.9), box(0.5, "person", wolf=0.9)]
+    run = write_burst(tmp_path, people, [box(0.1, human=0.9)], [box(0.1, lion=0.9)])
     assert _held(run) == [[("animal", "Panthera leo", 1), ("human", None, 2)]]
     kinds = zip(run.observations["type"].to_pylist(), run.observations["decided_by"].to_pylist(), strict=True)
     expected = [("human", "detector")] * 2 + [("human", "classifier"), ("animal", "classifier")]
@@ -125,7 +80,7 @@ def test_people_are_counted_beside_animals(tmp_path: Path) -> None:
 
 
 def test_frames_without_boxes_are_blank_and_so_is_an_event_of_them(tmp_path: Path) -> None:
-    run = _run(tmp_path, [], [_box(lion=0.9)], gap=600)
+    run = write_burst(tmp_path, [], [box(lion=0.9)], gap=600)
     assert _held(run) == [[("blank", None, None)], [("animal", "Panthera leo", 1)]]
     assert run.observations["type"].to_pylist() == ["animal", "blank"]
     counted = run.rows("SELECT number, count FROM event_taxa ORDER BY start")
@@ -133,7 +88,7 @@ def test_frames_without_boxes_are_blank_and_so_is_an_event_of_them(tmp_path: Pat
 
 
 def test_tables_have_the_stored_types(tmp_path: Path) -> None:
-    run = _run(tmp_path, [_box(lion=0.9)], [])
+    run = write_burst(tmp_path, [box(lion=0.9)], [])
     assert run.predictions.schema.equals(OBSERVATION)
     assert run.events.schema.names == EVENT.names
     row = run.predictions.to_pylist()[0]
@@ -145,23 +100,26 @@ def test_tables_have_the_stored_types(tmp_path: Path) -> None:
 
 def test_box_that_repeats_is_set_aside_and_its_frames_are_blank(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    frames = [[_box(0.4 + 0.002 * rng.standard_normal(), lion=0.6)] for _ in range(30)]
-    frames[7].append(_box(0.1, wolf=0.9))
-    run = _run(tmp_path, *frames, gap=100, naming=Naming(Classifier(BANK), repeats=20))
+    frames = [[box(0.4 + 0.002 * rng.standard_normal(), lion=0.6)] for _ in range(30)]
+    frames[7].append(box(0.1, wolf=0.9))
+    run = write_burst(tmp_path, *frames, gap=100, naming=Naming(Classifier(BANK), repeats=20))
     assert run.observations["type"].to_pylist().count("blank") == 29
     assert set(run.predictions["set_aside"].to_pylist()) == {None, "repeated"}
+    assert run.summary["num_set_aside"] == {"repeated": 30}
     assert [held for held in _held(run) if held[0][0] != "blank"] == [[("animal", "Canis lupus", 1)]]
     (place,) = (tmp_path / "repeats.csv").read_text().splitlines()[1:]
     assert place.startswith('"a",30,30,0.3998,0.2,0.2,0.2,')
     assert "0000.jpg" in place
-    kept = _run(tmp_path / "kept", *frames, gap=100, naming=Naming(Classifier(BANK), repeats=0))
+    kept = write_burst(tmp_path / "kept", *frames, gap=100, naming=Naming(Classifier(BANK), repeats=0))
     assert kept.predictions["set_aside"].null_count == 31
     # Where animals pass all the time, some boxes are alike by chance.
-    passing = [[_box(left, lion=0.6)] for left in 0.3 + 0.2 * rng.random(300)]
-    trail = _run(tmp_path / "trail", *passing, gap=100, part_size=100, naming=Naming(Classifier(BANK), repeats=20))
+    passing = [[box(left, lion=0.6)] for left in 0.3 + 0.2 * rng.random(300)]
+    trail = write_burst(
+        tmp_path / "trail", *passing, gap=100, part_size=100, naming=Naming(Classifier(BANK), repeats=20)
+    )
     assert trail.predictions["set_aside"].null_count == 300
     # An animal that rests through a burst is none.
-    resting = _run(tmp_path / "resting", *frames, gap=1, naming=Naming(Classifier(BANK), repeats=20))
+    resting = write_burst(tmp_path / "resting", *frames, gap=1, naming=Naming(Classifier(BANK), repeats=20))
     assert resting.predictions["set_aside"].null_count == 31
 
 
@@ -175,8 +133,8 @@ _some_boxes = st.lists(
 def test_every_box_is_counted_in_its_event(
     tmp_path_factory: pytest.TempPathFactory, frames: list[Any], gap: int, part_size: int
 ) -> None:
-    boxes = [[_box(left, category, **{name: 0.7}) for left, category, name in frame] for frame in frames]
-    run = _run(tmp_path_factory.mktemp("run"), *boxes, gap=gap, part_size=part_size)
+    boxes = [[box(left, category, **{name: 0.7}) for left, category, name in frame] for frame in frames]
+    run = write_burst(tmp_path_factory.mktemp("run"), *boxes, gap=gap, part_size=part_size)
     assert run.observations.num_rows == sum(max(1, len(frame)) for frame in frames)
     most = [max(map(len, frames))] if gap == 1 else [len(frame) for frame in frames]
     for held, largest in zip(_held(run), most, strict=True):

@@ -17,7 +17,7 @@ _RNG = np.random.default_rng(0)
 _COMMON = _RNG.standard_normal(DIM)
 _LOOKS = _RNG.standard_normal((6, DIM))
 # Texts that say nothing of how the taxa look: only examples can tell them apart.
-BANK = LabelBank(TREE, np.full((6, DIM), DIM**-0.5, np.float16), 20.0, "model", "digest", TextType.SCI)
+BANK = LabelBank(TREE, np.full((6, DIM), DIM**-0.5, np.float32), 20.0, "model", "digest", TextType.SCI)
 
 
 def _pictures(taxon: int, count: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import io
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from PIL import Image
 from trygon import s3
 from trygon.archive.frames import Frames
 from trygon.archive.listing import Archive
-from trygon.archive.reading import Reading, fault, within
+from trygon.archive.pictures import People, output_picture
+from trygon.archive.reading import Reading, fault, require_rights, within
 from trygon.data.images import BadImage
 from trygon.errors import TrygonError, UserError
 from trygon.schemas import FAILURES
@@ -179,7 +181,7 @@ def test_object_that_s3_gives_an_error_for_is_a_row_while_the_server_answers(
     server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
-    monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with FaultyS3(server, [Fault(Kind.SLOW_DOWN, 1, ("GET", "HEAD"), r"IMG\.JPG$")]) as proxy, using(proxy.address):
         assert _read("s3://objects/a", "IMG.JPG") == {"failure": "s3_error"}
         proxy.faults = [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"IMG\.JPG$")]
@@ -195,3 +197,42 @@ def test_wrong_keys_are_no_reason_of_a_file() -> None:
     wrong = UserError("s3://objects/a: the server does not take the keys")
     assert fault(Archive("s3://objects/a"), wrong) is wrong
     assert not isinstance(wrong, BadImage)
+
+
+def test_keys_without_a_right_are_told_once_and_one_refused_file_is_a_row(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    names = ("IMG.JPG", "A.JPG", "gone.jpg")
+    files = [{"path": name, "member": None, "bytes": 9, "failure": None} for name in names]
+    archive = Archive("s3://objects/a")
+    write_bytes("s3://objects/a/A.JPG", JPEG)
+    with FaultyS3(server, [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"a/(IMG|A)\.JPG$")]) as proxy, using(proxy.address):
+        with pytest.raises(UserError, match=r"S3 refuses 2 of 2 files that were tried, and gave none; the last: s3"):
+            require_rights(archive, files[:2])
+        require_rights(archive, files[1:])  # one of them is not there: that is its own reason
+        proxy.faults = [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"IMG\.JPG$")]
+        require_rights(archive, files[:2])
+    require_rights(archive, [{"path": "a", "member": None, "bytes": 9, "failure": "outside"}])
+    require_rights(Archive(str(tmp_path)), files)
+
+
+def test_packed_file_that_s3_refuses_is_no_damaged_one(server: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "card.zip", "w") as card:
+        card.writestr("one.jpg", JPEG)
+    write_bytes("s3://objects/cards/card.zip", (tmp_path / "card.zip").read_bytes())
+    with FaultyS3(server, [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"card\.zip$")]) as proxy, using(proxy.address):
+        (file,) = Archive("s3://objects/cards").files()
+        assert (file.path, file.failure) == ("card.zip", "denied")
+        proxy.faults = []
+        assert [file.path for file in Archive("s3://objects/cards").files()] == ["card.zip/one.jpg"]
+
+
+def test_a_picture_that_s3_refuses_later_is_left_out_of_what_is_shown(server: str) -> None:
+    row = {"path": "IMG.JPG", "kind": "image", "frames": None, "decoded_share": None}
+    with FaultyS3(server, [Fault(Kind.DENY, 1, ("GET", "HEAD"), r"IMG\.JPG$")]) as proxy, using(proxy.address):
+        assert output_picture(Archive("s3://objects/a"), row, [], People.BLUR) is None
+        proxy.faults = []
+        shown = output_picture(Archive("s3://objects/a"), row, [], People.BLUR)
+    assert shown is not None
+    assert shown.size == (320, 240)

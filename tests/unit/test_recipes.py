@@ -5,9 +5,14 @@ from typing import Any
 
 import open_clip
 import pytest
+import torch
 
 from trygon.errors import UserError
+from trygon.models.model import load_model
 from trygon.models.towers import read_architecture
+from trygon.testing.tiny import TINY_SIDE, write_tiny_model
+from trygon.training.learner import Learner
+from trygon.training.settings import LearningSettings, TrainSettings
 from trygon_jobs.cli import check_command
 from trygon_jobs.curate import CurateConfig
 from trygon_jobs.recipe import extended, parse, read_config, read_source
@@ -76,6 +81,27 @@ def test_recipes_of_published_models_are_as_published(
     assert (config.weight_decay, config.beta2, config.objective, config.seed) == (0.2, 0.98, "clip", 42)
     # In the order that `--text-draw step` draws from as BioCLIP did.
     assert config.text_types == ("sci", "com", "taxon", "sci_com", "taxon_com")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["bioclip", "bioclip2", "inat21", "siglip", "tol1m"])
+def test_a_model_learns_with_all_that_a_recipe_says(recipe: str, tmp_path: Path) -> None:
+    """Two steps of a small model, in the recipe's precision, compiled, with checkpointing and replay if it says so."""
+    learning = _train(recipe).model_dump(include=set(LearningSettings.model_fields)) | {"batch_size": 4}
+    if learning["replay_batch_size"]:
+        learning |= {"replay_batch_size": 4, "replay": ("pairs.parquet",)}
+    model = load_model(write_tiny_model(tmp_path), "cpu")
+    places = {"initial": str(tmp_path), "shards": (), "taxa": "", "metrics": ""}
+    learner = Learner(model, TrainSettings.model_validate(learning | places | {"warmup_steps": 0}))
+    batch = {
+        "image": torch.randint(0, 255, (4, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8),
+        "tokens": model.tokenizer(["a lion", "a daisy", "an oak", "a moth"]),
+        "clades": torch.arange(28).reshape(4, 7) + 1,
+    }
+    replayed = {f"replay_{name}": column for name, column in batch.items() if name != "clades"}
+    steps = [learner.step(batch | (replayed if learner.settings.replay else {}), step, 3) for step in range(2)]
+    assert steps[1]["loss"] < steps[0]["loss"]
+    assert ("replay_loss" in steps[0]) == (recipe == "bioclip2")
 
 
 def test_own_keys_stand_in_place_of_those_of_the_extended_recipe(tmp_path: Path) -> None:

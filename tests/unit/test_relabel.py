@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trygon.archive.labelling import Naming, finish
 from trygon.archive.parts import Parts, write_table
 from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
+from trygon.archive.sessions import bind
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
@@ -25,7 +27,13 @@ from trygon.storage import write_json
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon_jobs.export import ExportConfig
+from trygon_jobs.export import main as export
 from trygon_jobs.label import LabelConfig, main
+from trygon_jobs.review import ReviewConfig
+from trygon_jobs.review import main as review
+from trygon_jobs.search import SearchConfig
+from trygon_jobs.search import main as search
 
 _CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
 TREE = TaxonTree.from_taxa(
@@ -35,7 +43,7 @@ TREE = TaxonTree.from_taxa(
         Taxon((*_CARNIVORE, "Canidae", "Canis", "lupus"), "wolf"),
     ]
 )
-BANK = LabelBank(TREE, np.eye(3, dtype=np.float16), 20.0, "some-model", "digest", TextType.SCI)
+BANK = LabelBank(TREE, np.eye(3, dtype=np.float32), 20.0, "some-model", "digest", TextType.SCI)
 
 
 def _config(**settings: Any) -> LabelConfig:
@@ -44,13 +52,15 @@ def _config(**settings: Any) -> LabelConfig:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with labels/ and run/: three frames, each of which shows one of the taxa, and a blank."""
+    """A folder with labels/ and run/: three frames, each of which shows one of the taxa, less and less surely, and a
+    blank."""
     BANK.save(tmp_path / "labels")
     parts, rows = Parts(tmp_path / "run"), []
     for number in range(4):
-        box = {"x": 0.1, "y": 0.2, "width": 0.2, "height": 0.2, "category": "animal", "confidence": 0.9}
+        box = {"x": 0.1, "y": 0.2, "width": 0.2, "height": 0.2, "category": "animal"}
+        box |= {"confidence": (0.9, 0.6, 0.4, 0)[number]}
         box |= {"detection_id": 100 + number, "media_id": number}
-        row = {"media_id": number, "path": f"{number}.jpg", "deployment": "a", "bytes": 9, "digest": f"{number}"}
+        row = {"media_id": number, "path": f"{number}.jpg", "deployment": "a", "bytes": 9, "digest": f"{number:064x}"}
         row |= {"timestamp": datetime(2024, 5, 31) + timedelta(hours=number)}
         rows.append(
             row | {"detections": [box | {"vector": np.eye(3, dtype=np.float16)[number]}] if number < 3 else []}
@@ -63,7 +73,7 @@ def place(tmp_path: Path) -> Path:
     )
     write_json(tmp_path / "run/config.json", config.model_dump(mode="json"))
     write_table(tmp_path / "run/deployments.parquet", DEPLOYMENT.empty_table())
-    write_json(tmp_path / "run/made-with.json", {"model": "digest", "encoder": "torch", "detector": "none"})
+    bind(tmp_path / "run", {"model": "digest", "encoder": "torch"}, lambda: {"animal": 0.25})
     about = {"num_ignored": 2, "num_removed": 0, "archive": "gone", "model": "some-model"}
     about |= {"encoder": "torch", "detector": None}
     write_json(tmp_path / "run/summary.json", run.summary | about)
@@ -154,6 +164,26 @@ def test_vectors_are_shared_and_reviews_are_brought(place: Path, capsys: pytest.
         assert [row["type"] for row in csv.DictReader(file)].count("human") == 1
 
 
+def test_boxes_have_to_be_surer_than_the_run_asked_for(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raised = _config(from_run=str(place / "run"), out=str(place / "new"), animal_threshold=0.6, person_threshold=0.1)
+    main(raised)
+    assert _names(place / "new") == ["Canis lupus", "Panthera leo", None, None]
+    summary = Run.open(place / "new").summary
+    assert (summary["num_with_animals"], summary["num_blank"], summary["num_events"]) == (2, 2, 4)
+    assert pq.read_table(place / "new/detections.parquet").num_rows == 2
+    capsys.readouterr()
+    main(raised)
+    assert "all of it stood here already" in capsys.readouterr().out
+    # What is named anew from there keeps to it, unless it says otherwise: the boxes are all there still.
+    main(_config(from_run=str(place / "new"), out=str(place / "next")))
+    assert _names(place / "next") == _names(place / "new")
+    main(_config(from_run=str(place / "new"), out=str(place / "all"), animal_threshold=0.25))
+    assert _names(place / "all") == _names(place / "run")
+    with pytest.raises(UserError, match=r"--animal-threshold 0\.2: .*run kept no animal's box below 0\.25; give that"):
+        main(_config(from_run=str(place / "run"), out=str(place / "low"), animal_threshold=0.2))
+    assert not (place / "low").exists()
+
+
 def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
     run = str(place / "run")
     with pytest.raises(UserError, match="is the run itself"):
@@ -175,9 +205,97 @@ def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:
     shutil.copy(place / "run/parts/part-00000.parquet", place / "unknown/parts")
     with pytest.raises(UserError, match="does not say of which"):
         main(_config(from_run=run, out=str(place / "unknown")))
-    write_json(place / "run/made-with.json", {"model": "other", "detector": "none"})
+    write_json(place / "run/made-with.json", {"model": "other", "detector": "none", "thresholds": {}})
     with pytest.raises(UserError, match="made by another model"):
+        main(_config(from_run=run, out=str(place / "new")))
+    write_json(place / "run/made-with.json", {"model": "digest", "detector": "none"})
+    with pytest.raises(UserError, match="was made by another version"):
         main(_config(from_run=run, out=str(place / "new")))
     (place / "run/summary.json").unlink()
     with pytest.raises(UserError, match="not a finished run"):
         main(_config(from_run=run, out=str(place / "new")))
+
+
+def _damage(path: Path) -> None:
+    """What is in it cannot be read any more; its end can."""
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + bytes(100) + data[104:])
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _told(path: Path) -> str:
+    return f"^{path} is damaged: remove it, and give the `trygon label` command that made that run again: .*$"
+
+
+@pytest.mark.parametrize("harm", [_truncate, _damage])
+@pytest.mark.parametrize("name", ["parts/part-00001", "vectors/part-00001", "media"])
+def test_damaged_file_of_the_run_is_one_line(name: str, harm: Callable[[Path], None], place: Path) -> None:
+    file = place / f"run/{name}.parquet"
+    harm(file)
+    with pytest.raises(UserError, match=_told(file)):
+        main(_config(from_run=str(place / "run"), out=str(place / "new")))
+    assert not (place / "new/summary.json").exists()
+
+
+def test_part_that_was_damaged_and_done_again_is_brought_anew(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both folders hold one file, and its number is given again; or each has its own, and one of them breaks."""
+    config = _config(from_run=str(place / "run"), out=str(place / "new"))
+    main(config)
+    parts, here = Parts(place / "run"), place / "new/vectors/part-00001.parquet"
+    frames = parts.media().slice(2).to_pylist()
+    boxes = [table.to_pylist() for table in parts.detections()][1]
+    file = place / "run/vectors/part-00001.parquet"
+    _damage(file)
+    (place / "new/summary.json").unlink()
+    with pytest.raises(UserError, match=_told(file)):
+        main(config)
+    file.unlink()
+    assert parts.clean() == 1
+    parts.commit(
+        1, [row | {"detections": [it for it in boxes if it["media_id"] == row["media_id"]]} for row in frames]
+    )
+    with pytest.raises(UserError, match=_told(here)):
+        main(config)
+    here.unlink()
+    main(config)
+    assert _names(place / "new") == _names(place / "run")
+    _truncate(place / "new/observations.parquet")
+    capsys.readouterr()
+    main(config)
+    assert "stood here already" not in capsys.readouterr().out
+    assert _names(place / "new") == _names(place / "run")
+
+
+def test_run_that_lacks_a_part_is_not_relabelled_as_if_its_frames_were_blank(place: Path) -> None:
+    config = _config(from_run=str(place / "run"), out=str(place / "new"))
+    for _ in range(2):
+        (place / "run/parts/part-00001.parquet").unlink(missing_ok=True)
+        with pytest.raises(UserError, match=r"run lacks parts with \d+ of its frames: give the"):
+            main(config)
+        assert not (place / "new/summary.json").exists()
+
+
+@pytest.mark.parametrize("harm", [_truncate, _damage, Path.unlink])
+def test_damaged_table_ends_export_review_and_search_in_one_line(harm: Callable[[Path], None], place: Path) -> None:
+    run, out = place / "run", str(place / "export")
+    for name in ("observations", "events", "media", "detections"):
+        file = run / f"{name}.parquet"
+        data = file.read_bytes()
+        harm(file)
+        told = _told(file) if file.exists() else f"^{file} is missing: give the `trygon label` command"
+        with pytest.raises(UserError, match=told):
+            export(ExportConfig(run=str(run), out=out, format="csv"))
+        with pytest.raises(UserError, match=told):
+            review(ReviewConfig.model_validate({"run": str(run), "open": False}))
+        if name in ("observations", "media"):
+            with pytest.raises(UserError, match=told):
+                search(SearchConfig.model_validate({"run": str(run), "observation": 100}))
+        file.write_bytes(data)
+    shutil.rmtree(run / "search", ignore_errors=True)  # it holds the vectors
+    file = run / "vectors/part-00001.parquet"
+    harm(file)
+    with pytest.raises(UserError, match=_told(file) if file.exists() else f"^{file} is missing"):
+        search(SearchConfig.model_validate({"run": str(run), "observation": 100}))

@@ -66,6 +66,17 @@ def test_pages_and_pictures_are_there_and_nothing_else_is_needed(tmp_path: Path)
     assert "30</b><span>events" in lion
 
 
+@pytest.mark.parametrize("cost", [None, 1234.5])
+def test_cost_is_told_where_there_is_a_price(cost: float | None, tmp_path: Path) -> None:
+    run = _run(tmp_path, [Shot("a/1.jpg", NOON)])
+    if cost:
+        write_json(tmp_path / "run/summary.json", run.summary | {"cost_per_million": cost})
+        write_json(tmp_path / "run/config.json", run.config | {"price_per_hour": 2.5})
+    write_report(Run.open(tmp_path / "run"), Archive(str(tmp_path / "archive")), tmp_path, {})
+    page = (tmp_path / "index.html").read_text()
+    assert ("1,234.50 a million images, at 2.50 an hour" in page) == ("<dt>cost" in page) == bool(cost)
+
+
 def test_person_is_withheld_from_the_pages(tmp_path: Path) -> None:
     page = _report(tmp_path, [Shot("a/1.jpg", NOON, [Seen("animal", LION), Seen("human")])], "withhold")
     assert "withheld" in page
@@ -95,6 +106,21 @@ def test_intervals_hold_the_value_and_shrink_with_more_cameras(tmp_path: Path) -
         assert row["rate_low"] < row["rate"] < row["rate_high"]
         widths.append((row["rate_high"] - row["rate_low"], row["share_high"] - row["share_low"]))
     assert all(few > many for few, many in zip(*widths, strict=True))
+
+
+def test_days_of_a_camera_are_those_of_the_table_where_it_has_them(tmp_path: Path) -> None:
+    shots = [Shot(f"{name}/1.jpg", NOON, [Seen("animal", LION)]) for name in "abc"]
+    shots += [Shot("d/1.jpg", None, [Seen("animal", LION)])]
+    spans = {
+        "a": (datetime(2024, 5, 1), datetime(2024, 6, 14, 23, 59)),
+        "b": (datetime(2024, 5, 30), None),
+        "elsewhere": (datetime(2024, 5, 1), datetime(2024, 6, 1)),
+        "d": (None, datetime(2024, 6, 1)),
+    }
+    statistics = Statistics(_run(tmp_path, shots), spans)
+    assert {row["deployment"]: row["days"] for row in statistics.cameras} == {"a": 45, "b": 2, "c": 1, "d": 0}
+    (row,) = statistics.taxa
+    assert row["rate"] == pytest.approx(100 * 3 / 48)
 
 
 def test_one_camera_has_no_interval(tmp_path: Path) -> None:

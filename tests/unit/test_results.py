@@ -11,12 +11,13 @@ from PIL import Image
 from trygon.archive.frames import Frames
 from trygon.archive.listing import Archive
 from trygon.archive.reading import Reading
-from trygon.archive.results import read_results
+from trygon.archive.results import read_results, read_thresholds
 from trygon.archive.video import Sampling
 from trygon.errors import UserError
 from trygon.testing.videos import write_video
 
 PATHS = ["north/IMG_1.JPG", "north/IMG_2.JPG", "south/IMG_1.JPG", "south/clip.avi"]
+ROOT = "/archives/season 3"
 
 
 def _box(confidence: float, category: str = "1", **more: Any) -> dict[str, Any]:
@@ -40,12 +41,20 @@ def _write(folder: Path, content: Any) -> str:
     return str(place)
 
 
+def test_thresholds_are_those_given_else_the_typical_one_of_the_file(tmp_path: Path) -> None:
+    place = _write(tmp_path, _megadetector())
+    assert read_thresholds(place, thresholds={"person": 0.5}) == {"animal": 0.2, "person": 0.5, "vehicle": 0.2}
+    typical = {"detector_metadata": {"typical_detection_threshold": 0.3}}
+    place = _write(tmp_path, _megadetector() | {"info": typical})
+    assert read_thresholds(place) == {"animal": 0.3, "person": 0.3, "vehicle": 0.3}
+
+
 @pytest.mark.parametrize("prefix", ["", "/mnt/disk/", "C:\\cards\\season 3\\", "./"])
 @pytest.mark.parametrize("version", ["1.0", "1.6", None])
 def test_megadetector_results_are_found_whatever_stands_before_the_paths(
     prefix: str, version: str | None, tmp_path: Path
 ) -> None:
-    results = read_results(_write(tmp_path, _megadetector(prefix, version)), PATHS)
+    results = read_results(_write(tmp_path, _megadetector(prefix, version)), ROOT, PATHS)
     given = results.of("north/IMG_1.JPG")
     assert given is not None
     assert [(box.category, round(box.confidence, 3)) for _, box in given.boxes] == [("person", 0.9), ("animal", 0.3)]
@@ -59,9 +68,57 @@ def test_megadetector_results_are_found_whatever_stands_before_the_paths(
     assert results.of("south/clip.avi") is None
 
 
+def _of_a_disk(*folders: str) -> dict[str, Any]:
+    """The same names in each of the folders, with as many boxes as its number in the row."""
+    images = [
+        {"file": f"{folder}{path}", "detections": [_box(0.9)] * number}
+        for number, folder in enumerate(folders, 1)
+        for path in PATHS[:3]
+    ]
+    return {"images": images}
+
+
+@pytest.mark.parametrize(
+    ("folders", "root", "num_boxes"),
+    [
+        (("season 2/", "season 3/"), "/archives/season 3", 2),
+        (("season 2/", "season 3/"), "s3://archives/season 2/", 1),
+        (("old/season 3/", "new/season 3/", "season 3/"), "/disk/new/season 3", 2),
+    ],
+)
+def test_boxes_are_those_of_the_archives_own_folder(
+    folders: tuple[str, ...], root: str, num_boxes: int, tmp_path: Path
+) -> None:
+    results = read_results(_write(tmp_path, _of_a_disk(*folders)), root, PATHS)
+    given = [results.of(path) for path in PATHS]
+    assert [it and len(it.boxes) for it in given] == [num_boxes, num_boxes, num_boxes, None]
+
+
+def test_the_folder_is_found_behind_all_others(tmp_path: Path) -> None:
+    content = _of_a_disk("season 2/", "season 3/")
+    content["images"][3:3] = [{"file": f"season 2/more/{number}.jpg", "detections": []} for number in range(3000)]
+    given = read_results(_write(tmp_path, content), ROOT, PATHS).of(PATHS[0])
+    assert given is not None
+    assert len(given.boxes) == 2
+
+
+def test_folders_that_the_archive_may_all_be_are_told(tmp_path: Path) -> None:
+    place = _write(tmp_path, _of_a_disk("season 2/", "season 3/"))
+    with pytest.raises(
+        UserError, match="such as 'season 2/' and 'season 3/', and the archive's own path does not say"
+    ):
+        read_results(place, "/archives/today", PATHS)
+
+
+def test_names_that_repeat_on_another_level_lead_nowhere_else(tmp_path: Path) -> None:
+    images = [{"file": f"{path}", "detections": []} for path in ("a/1.jpg", "a/b/1.jpg", "a/b/2.jpg")]
+    results = read_results(_write(tmp_path, {"images": images}), ROOT, ["1.jpg", "b/1.jpg", "b/2.jpg"])
+    assert all(results.of(path) for path in ("1.jpg", "b/1.jpg", "b/2.jpg"))
+
+
 def test_thresholds_are_those_given_then_the_files_then_the_usual(tmp_path: Path) -> None:
     def found(content: Any, **thresholds: float) -> list[str]:
-        given = read_results(_write(tmp_path, content), PATHS, thresholds).of("north/IMG_1.JPG")
+        given = read_results(_write(tmp_path, content), ROOT, PATHS, thresholds).of("north/IMG_1.JPG")
         assert given is not None
         return [box.category for _, box in given.boxes]
 
@@ -81,7 +138,7 @@ def test_both_shapes_of_speciesnet(tmp_path: Path) -> None:
     each = {"filepath": "north/IMG_2.JPG", "detections": [_box(0.7, "1", label="animal", prediction="x;;;;;;animal")]}
     broken = {"filepath": "south/IMG_1.JPG", "failures": ["DETECTOR"]}
     unseen = {"filepath": "south/clip.avi", "classifications": {"classes": [], "scores": []}}
-    results = read_results(_write(tmp_path, {"predictions": [whole, each, broken, unseen]}), PATHS)
+    results = read_results(_write(tmp_path, {"predictions": [whole, each, broken, unseen]}), ROOT, PATHS)
     found = [results.of(path) for path in PATHS]
     assert [(it.failed, [box.category for _, box in it.boxes]) for it in found if it] == [
         (False, ["person"]),
@@ -96,12 +153,20 @@ def test_entry_that_makes_no_sense_has_failed_and_boxes_stay_in_the_frame(tmp_pa
     for path, detection in (("a.jpg", {"bbox": [0, 1]}), ("b.jpg", _box(0.9, "7")), ("c.jpg", "a lion")):
         content["images"].append({"file": path, "detections": [detection]})
     content["images"].append({"file": "d.jpg", "detections": [_box(0.9) | {"bbox": [-0.1, 0.9, 0.5, 0.5]}]})
-    results = read_results(_write(tmp_path, content), [*PATHS, "a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    results = read_results(_write(tmp_path, content), ROOT, [*PATHS, "a.jpg", "b.jpg", "c.jpg", "d.jpg"])
     given = [results.of(f"{name}.jpg") for name in "abcd"]
     assert [it.failed for it in given if it] == [True, True, True, False]
     assert given[3] is not None
     ((_, box),) = given[3].boxes
     assert (box.x, box.y, box.width, box.height) == pytest.approx((0, 0.9, 0.4, 0.1))
+
+
+@pytest.mark.parametrize("bbox", [[1.0, 0.2, 0.1, 0.1], [0.2, -0.5, 0.1, 0.5], [0.2, 0.2, 0.0, 0.3]])
+def test_boxes_of_which_nothing_is_in_the_frame_are_left_out(bbox: list[float], tmp_path: Path) -> None:
+    content = {"images": [{"file": PATHS[0], "detections": [_box(0.9) | {"bbox": bbox}, _box(0.8)]}]}
+    given = read_results(_write(tmp_path, content), ROOT, PATHS).of(PATHS[0])
+    assert given is not None
+    assert [box.x for _, box in given.boxes] == pytest.approx([0.1])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +181,7 @@ def test_entry_that_makes_no_sense_has_failed_and_boxes_stay_in_the_frame(tmp_pa
 def test_what_is_no_result_file_of_the_archive_is_told(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_results(str(tmp_path / "results.json"), PATHS)
+        read_results(str(tmp_path / "results.json"), ROOT, PATHS)
 
 
 def test_frames_take_the_boxes_and_files_without_are_told(tmp_path: Path) -> None:
@@ -133,7 +198,7 @@ def test_frames_take_the_boxes_and_files_without_are_told(tmp_path: Path) -> Non
         "frames_processed": [0, 7, 14, 21],
     }
     del content["images"][1]
-    results = read_results(_write(tmp_path, content), PATHS)
+    results = read_results(_write(tmp_path, content), ROOT, PATHS)
     frames = Frames(Archive(str(tmp_path)), reading=Reading(sampling=Sampling(1, 60)), results=results)
     (first,), (second,), (third,), clip = (list(frames.rows({"path": path})) for path in PATHS)
     assert [box["category"] for box in first["boxes"]] == ["person", "animal"]

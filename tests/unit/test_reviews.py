@@ -126,6 +126,18 @@ def test_detections_called_blank_leave_a_blank_frame_only_where_nothing_else_is(
     }
 
 
+def test_frame_in_which_something_is_brought_back_is_not_blank_any_more() -> None:
+    seen = [_seen(1) | {"set_aside": "repeated"}, _seen(2, kind="blank"), _seen(3, media_id=2, kind="blank")]
+    named, kept, undone = _said(1, 1, **FOX), _said(2, 2, 3, type="blank"), _undone(3, 1)
+    assert sorted(_applied(seen, named)) == sorted(_applied(seen, named, kept)) == [1, 3]
+    assert sorted(_applied(seen, named, kept, undone)) == [1, 2, 3]
+
+
+def test_frame_whose_other_boxes_are_set_aside_is_blank_when_its_last_one_is_rejected() -> None:
+    rows = _applied([_seen(1), _seen(2) | {"set_aside": "repeated"}], _said(1, 1, type="blank"))
+    assert (rows[1]["type"], rows[1]["detection_id"], rows[2]["set_aside"]) == ("blank", None, "repeated")
+
+
 def test_a_blank_frame_can_get_its_animal_and_observations_that_left_are_passed_over() -> None:
     rows = _applied([_seen(5, kind="blank")], _said(1, 5, 77, **FOX, event_count=3, sex="female"))
     assert (rows[5]["scientific"], rows[5]["event_count"], rows[5]["sex"]) == ("Vulpes", 3, "female")

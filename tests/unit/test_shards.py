@@ -4,16 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from trygon.data.card import count_samples
 from trygon.data.row_groups import keep_row_groups, kept_row_groups, list_row_groups
 from trygon.data.shards import (
+    COUNTS,
     ROW_GROUP_ROWS,
+    distinct_taxa,
     identify_shards,
     list_shards,
     open_shard,
     read_samples,
     shard_path,
+    write_rows,
     write_shard,
 )
 from trygon.errors import UserError
@@ -22,6 +27,7 @@ from trygon.schemas import SAMPLE
 from trygon.storage import exists, join, read_bytes, write_bytes
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.shards import write_tiny_shards
 
 pytestmark = pytest.mark.slow
 
@@ -111,3 +117,17 @@ def test_row_groups_are_listed_once(root: str) -> None:
 def test_a_missing_folder_has_no_shards(root: str) -> None:
     assert list_shards(join(root, "none"), "train") == []
     assert not exists(join(root, "none"))
+
+
+def test_taxa_of_a_split_are_read_from_the_counts_where_there_are_some(tmp_path: Path) -> None:
+    write_tiny_shards(tmp_path, count=4)
+    write_tiny_shards(tmp_path, "val", 3)
+    from_shards = {split: distinct_taxa(tmp_path, split) for split in ("train", "val")}
+    samples = [read_samples(tmp_path, split) for split in from_shards]
+    write_rows(tmp_path / COUNTS, count_samples(pa.concat_tables(samples)))
+    for path in tmp_path.glob("*-*.parquet"):
+        path.unlink()
+    for split, wanted in from_shards.items():
+        found = distinct_taxa(tmp_path, split)
+        assert wanted.num_rows > 1
+        assert found.sort_by("species") == wanted.select(found.column_names).sort_by("species")

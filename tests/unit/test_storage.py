@@ -1,6 +1,7 @@
 """Writing so that a reader never sees half a file, and naming by content."""
 
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from trygon.storage import (
     digest_texts,
     filesystem,
     is_same,
+    list_folder,
     read_json,
     replace_folder,
     require_folder,
@@ -30,6 +32,27 @@ def test_a_place_is_itself_however_it_is_written(tmp_path: Path) -> None:
     assert is_same("s3://b/run", "s3://b/run/?scheme=http")
     for place, other in [("s3://b/run", "s3://b/run2"), ("s3://b/run", "b/run"), ("a", "b")]:
         assert not is_same(place, other)
+
+
+def test_a_folder_is_listed_while_another_process_writes_to_it(tmp_path: Path) -> None:
+    place, content, stop = tmp_path / "folder", b"whole", threading.Event()
+    write_bytes(place / "part-1.json", content)
+
+    def write() -> None:
+        while not stop.is_set():
+            write_bytes(place / "part-0.json", content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(1000):
+            found = {file.name: file.bytes for file in list_folder(place, "part-", ".json")}
+            assert found.items() <= {"part-0.json": len(content), "part-1.json": len(content)}.items()
+            assert "part-1.json" in found
+    finally:
+        stop.set()
+        writer.join()
+    assert [file.name for file in list_folder(place, suffix=".json")] == ["part-0.json", "part-1.json"]
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
@@ -69,6 +92,26 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypa
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_disk_has_a_lasting_file_before_its_name_and_its_name_before_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_sync(handle: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"{os.fstat(handle).st_size} bytes")
+        fsync(handle)
+
+    def record_name(name: str | Path, path: str | Path) -> None:
+        steps.append("name")
+        replace(name, path)
+
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "replace", record_name)
+    write_bytes(tmp_path / "a", b"123", lasting=True)
+    assert steps == ["3 bytes", "name", "folder"]
 
 
 def test_finished_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

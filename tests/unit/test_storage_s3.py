@@ -253,7 +253,7 @@ def test_without_keys_a_public_bucket_is_read(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
-    monkeypatch.setattr(s3, "_SDK_ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert all("AWS_ENDPOINT_URL" in line for line in _problems("s3://shards/x"))
 

@@ -1,5 +1,6 @@
 """Where figures of training go beside the metrics file: each tracker with its own package, on this machine alone."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from trygon.errors import UserError
+from trygon.storage import list_files, name_of, read_bytes, write_bytes
+from trygon.testing.s3 import s3_server, using
 from trygon.training.trackers import Tracker, tracked
 
 pytestmark = pytest.mark.slow
@@ -18,7 +21,7 @@ def _line(step: int) -> dict[str, Any]:
     return {"step": step, "num_steps": 4, "time": 1.0, "loss": 1 / step}
 
 
-def _follow(tracker: Tracker, out: Path, steps: range) -> None:
+def _follow(tracker: Tracker, out: str | Path, steps: range) -> None:
     with tracked((tracker,), str(out), _CONFIG) as track:
         for step in steps:
             track(_line(step))
@@ -40,6 +43,19 @@ def test_a_run_that_goes_on_is_one_run_of_mlflow(tmp_path: Path, monkeypatch: py
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 5)]
 
 
+def test_a_tracker_that_cannot_end_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    with tracked(("mlflow",), str(tmp_path / "model"), _CONFIG) as track:
+        track(_line(1))
+        shutil.rmtree(tmp_path / "mlruns")
+        track(_line(2))
+    told = [record.getMessage().partition(":")[0] for record in caplog.records if "tracker" in record.name]
+    assert told == ["a tracker is left out from step 2 on", "the tracker mlflow could not end"]
+
+
 def test_a_run_that_goes_on_has_one_id_at_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
@@ -50,10 +66,17 @@ def test_a_run_that_goes_on_has_one_id_at_weights_and_biases(tmp_path: Path, mon
     assert all(file.stat().st_size for file in kept)
 
 
-def test_tensorboards_files_hold_the_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("remote", [False, True])
+def test_tensorboards_files_hold_the_figures(tmp_path: Path, remote: bool) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    _follow("tensorboard", tmp_path, range(1, 4))
+    if remote:
+        with s3_server("runs") as address, using(address):
+            _follow("tensorboard", "s3://runs/model", range(1, 4))
+            (events_file,) = list_files("s3://runs/model/tensorboard")
+            write_bytes(tmp_path / "tensorboard" / name_of(events_file), read_bytes(events_file))
+    else:
+        _follow("tensorboard", tmp_path, range(1, 4))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [it.step for it in events.Scalars("train/loss")] == [1, 2, 3]
     assert [it.value for it in events.Scalars("train/loss")] == pytest.approx([1.0, 0.5, 1 / 3])

@@ -1,14 +1,13 @@
 """What is drawn at random, steps, checkpoints, and what a text tower learns first: without Ray."""
 
 import math
-import time
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from open_clip import SimpleTokenizer
+from open_clip.model import CustomTextCLIP
 from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
@@ -16,7 +15,7 @@ from trygon.data.ingest import Preparation, draw_text_type
 from trygon.errors import LastingError, UserError
 from trygon.models.distillation import distil
 from trygon.models.model import Model, encode_text, load_model, save_model
-from trygon.models.towers import build_network, read_architecture, same_order_weights
+from trygon.models.towers import build_network, load_pretrained, read_architecture, same_order_weights
 from trygon.storage import digest_file, write_json
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.clades import clade_keys
@@ -37,15 +36,13 @@ from trygon.training.checkpoint import (
 from trygon.training.curriculum import caption_curriculum
 from trygon.training.initial import unfinished_run, write_checkpoint_model
 from trygon.training.learner import DivergedError, Learner
+from trygon.training.metrics import flops_per_sample
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
 from trygon.training.plan import Leg
-from trygon.training.reports import validates
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
-from trygon.training.validation import VALIDATION_S, pending_of
-from trygon.training.worker import best_loss, check_broken
-from trygon_jobs.train import TrainConfig
+from trygon.training.worker import best_loss, check_stand_ins, num_cut_captions
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -128,12 +125,30 @@ def test_a_state_stays_as_it_was_while_training_goes_on(tiny: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_compiled_tower_learns_the_same(tiny: Path) -> None:
-    losses = []
+    losses, flops = [], set[float]()
     for compiled in (False, True):
         learner = Learner(load_model(tiny, "cpu"), _settings(tiny, compile=compiled))
         batch = _samples(learner.model)
+        flops.add(flops_per_sample(learner, batch))
         losses.append([learner.step(batch, step, 20)["loss"] for step in range(3)])
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    assert len(flops) == 1
+    assert min(flops) > 0
+
+
+def test_counting_operations_leaves_no_trace(tmp_path: Path) -> None:
+    initial = _write_with_batch_norms(tmp_path)
+    told = []
+    for counts in (False, True):
+        torch.manual_seed(3)
+        learner = Learner(load_model(initial, "cpu"), _settings(initial))
+        batch = _samples(learner.model)
+        if counts:
+            assert flops_per_sample(learner, batch) > 0
+        told.append(learner.step(batch, 0, 20))
+        told.append({name: it.clone() for name, it in learner.towers.state_dict().items()})
+    assert told[0] == told[2]
+    torch.testing.assert_close(told[1], told[3], rtol=0, atol=0)
 
 
 def test_the_model_of_a_checkpoint_is_the_average_where_there_is_one(tiny: Path, tmp_path: Path) -> None:
@@ -249,19 +264,21 @@ def test_gradients_in_half_precision_that_stay_no_numbers_end_training(tiny: Pat
 def test_too_many_broken_pictures_end_training_and_a_few_do_not(tiny: Path) -> None:
     leg = Leg(1, 5, 5)
     settings = _settings(tiny, batch_size=20, max_broken=0.1)
-    check_broken(10, leg, settings)
+    check_stand_ins(10, 50, leg, settings)
     with pytest.raises(LastingError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
-        check_broken(11, leg, settings)
-    check_broken(100, leg, _settings(tiny, batch_size=20, max_broken=1.0))
+        check_stand_ins(11, 0, leg, settings)
+    with pytest.raises(LastingError, match="in steps 6 to 10, 51 of 100 captions are longer than the model's context"):
+        check_stand_ins(0, 51, leg, settings)
+    check_stand_ins(100, 100, leg, _settings(tiny, batch_size=20, max_broken=1.0, max_cut=1.0))
 
 
-def test_a_workers_settings_are_those_of_the_command() -> None:
-    """Where both have one of a name, they agree on what it is by default."""
-    ours = {it.name: it.default for it in fields(TrainSettings) if it.default is not MISSING}
-    theirs = {name: it.default for name, it in TrainConfig.model_fields.items()}
-    apart = {"sources": (None, {}), "replay": ((), None), "validation_samples": (0, 500)}
-    different = {name: (ours[name], theirs[name]) for name in ours.keys() & theirs if ours[name] != theirs[name]}
-    assert different == apart
+def test_captions_that_fill_the_context_are_counted_whatever_fills_the_others(tiny: Path) -> None:
+    tokenizer = load_model(tiny, "cpu").tokenizer
+    tokens = tokenizer(["a lion", "a lion " * 100, ""])
+    assert num_cut_captions(tokens, tokenizer([""])[0]) == 1
+    end = 1  # as SigLIP has it: no start, and filled up with the end
+    tokens = torch.tensor([[7, 8, end, end], [7, 8, 9, end], [end] * 4])
+    assert num_cut_captions(tokens, torch.full((4,), end)) == 1
 
 
 def test_another_run_starts_from_what_one_had_come_to(tiny: Path, tmp_path: Path) -> None:
@@ -283,18 +300,6 @@ def test_another_run_starts_from_what_one_had_come_to(tiny: Path, tmp_path: Path
     save_model(run, learner.model.net, TINY_CONFIG, learner.model.tokenizer)
     assert unfinished_run(str(run)) is None  # it came to its end
     assert unfinished_run(str(tmp_path / "nothing")) is None
-
-
-def test_checkpoints_that_come_while_one_is_measured_are_passed_over(tiny: Path, tmp_path: Path) -> None:
-    settings = _settings(tiny, validation_samples=5, validation=str(tmp_path / "validation.jsonl"))
-    assert validates(settings, last=False)
-    assert not validates(settings, last=False)
-    assert validates(settings, last=True)
-    Path(pending_of(settings.validation)).write_text(str(time.time() - VALIDATION_S - 1))  # it was given up
-    assert validates(settings, last=False)
-    Path(pending_of(settings.validation)).unlink()  # it ended
-    assert validates(settings, last=False)
-    assert not validates(_settings(tiny), last=True)
 
 
 def test_long_gradients_are_cut(tiny: Path) -> None:
@@ -336,10 +341,15 @@ def test_early_layers_learn_slower(tiny: Path) -> None:
     assert {decays[id(it)] for it in towers.parameters() if it.ndim < 2} == {0.0}
 
 
-def test_pieces_of_a_batch_need_layers_that_do_not_see_it(tmp_path: Path) -> None:
+def _write_with_batch_norms(folder: Path) -> Path:
     vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64}
     config = TINY_CONFIG | {"model_cfg": TINY_CONFIG["model_cfg"] | {"vision_cfg": vision}}
-    save_model(tmp_path, build_network(config["model_cfg"], None), config, SimpleTokenizer())
+    save_model(folder, build_network(config["model_cfg"], None), config, SimpleTokenizer())
+    return folder
+
+
+def test_pieces_of_a_batch_need_layers_that_do_not_see_it(tmp_path: Path) -> None:
+    _write_with_batch_norms(tmp_path)
     with pytest.raises(UserError, match="batch normalisation"):
         Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2))
     Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2, freeze_image_trunk=True))
@@ -399,6 +409,13 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         same_order_weights({"x": torch.zeros(4)}, tmp_path / "weights.pth")
     with pytest.raises(UserError, match="no architecture"):
         read_architecture("no-such-model")
+    torch.save(CustomTextCLIP(**TINY_CONFIG["model_cfg"]).state_dict(), tmp_path / "other.pt")
+    for name in ("damaged.pt", "damaged.safetensors"):
+        (tmp_path / name).write_bytes(b"no weights at all")
+    network = CustomTextCLIP(**(TINY_CONFIG["model_cfg"] | {"embed_dim": 24}))
+    for name in ("other.pt", "damaged.pt", "damaged.safetensors"):
+        with pytest.raises(UserError, match="cannot be loaded into ViT-B-16"):
+            load_pretrained(network, "ViT-B-16", str(tmp_path / name))
 
 
 def test_tiny_config_is_open_clips_form() -> None:

@@ -1,20 +1,35 @@
 """What ends training and what is tried again, checkpoints that are passed over, and room for workers: without Ray."""
 
 import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import _CheckpointManagerState
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trygon.cluster.room import places_on
 from trygon.errors import LastingError, TrygonError, UserError
+from trygon.storage import join, name_of, write_text
 from trygon.testing.checkpoints import write_listed
-from trygon.training.checkpoints import forget_latest, latest_checkpoint, remove_orphans, saved_step
+from trygon.testing.s3 import s3_server, using
+from trygon.training.checkpoint import Position, save_state
+from trygon.training.checkpoints import (
+    forget_latest,
+    found_checkpoints,
+    latest_checkpoint,
+    list_alone,
+    remove_orphans,
+    saved_step,
+)
 from trygon.training.endurance import Endurance
 from trygon.training.interruptions import Interruptions
+from trygon.training.run import mend_list
 from trygon.training.worker import memory_told
 
 
@@ -59,6 +74,36 @@ def test_workers_that_do_not_start_are_waited_for_and_no_longer_than_that(tmp_pa
     assert _endurance(tmp_path)[0].make_decision(ControllerError(ValueError("a bug"))) == FailureDecision.RAISE
 
 
+def test_patience_begins_anew_where_workers_did_start(tmp_path: Path) -> None:
+    late = ControllerError(WorkerGroupStartupTimeoutError(2))
+    endurance, told = _endurance(tmp_path, patience_s=0.2)
+    for _ in range(2):
+        assert endurance.make_decision(late) == FailureDecision.RETRY
+        time.sleep(0.3)
+    assert sum("workers do not start" in news for news in told.new()) == 2
+
+
+def test_an_s3_that_is_away_for_a_while_ends_no_run(tmp_path: Path) -> None:
+    """Not where it is a worker that meets it, and not where it is Ray Train's controller."""
+    endurance = Endurance("s3://not a bucket/run", Interruptions(str(tmp_path / "told")), 2, 100)
+    away = TrygonError("S3 does not answer")
+    failures = (_failed(rank0=away), ControllerError(away), ControllerError(away))
+    decisions = [endurance.make_decision(failure) for failure in failures]
+    assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
+
+
+def test_a_folder_at_an_address_with_options_is_found(tmp_path: Path) -> None:
+    with s3_server("runs") as address, using(address):
+        place = f"s3://runs/mine/checkpoints/run?endpoint_override={address.removeprefix('http://')}&scheme=http"
+        for name in ("leg-000001/state.pt", "leg-000002/state.pt"):
+            write_text(join(place, name), "")
+        assert [name_of(folder) for folder in found_checkpoints(place)] == ["leg-000002", "leg-000001"]
+        list_alone(found_checkpoints(place)[0], place, 2, 8)
+        assert (name_of(latest_checkpoint(place) or ""), saved_step(place)) == ("leg-000002", 8)
+        remove_orphans(place)
+        assert [name_of(folder) for folder in found_checkpoints(place)] == ["leg-000002"]
+
+
 def test_training_goes_back_behind_a_broken_checkpoint(tmp_path: Path) -> None:
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (None, 0)
     write_listed(tmp_path, 8, 12)
@@ -72,6 +117,40 @@ def test_training_goes_back_behind_a_broken_checkpoint(tmp_path: Path) -> None:
     assert (snapshot["pending_training_results"], snapshot["pending_validation_specs"]) == ([], [])
     assert not forget_latest(str(tmp_path))  # there is none before it
     assert saved_step(str(tmp_path)) == 8
+
+
+def test_half_a_list_is_made_anew_of_the_last_whole_checkpoint(tmp_path: Path) -> None:
+    told: list[str] = []
+    mend_list(str(tmp_path), told.append)
+    write_listed(tmp_path, 4, 8, 12)
+    mend_list(str(tmp_path), told.append)
+    assert told == []
+    listed = tmp_path / "checkpoint_manager_snapshot.json"
+    listed.write_bytes(listed.read_bytes()[:200])
+    with pytest.raises(LastingError, match="there is no whole checkpoint"):
+        mend_list(str(tmp_path), told.append)
+    for step in (4, 8):
+        save_state(tmp_path / f"leg-{step:06d}", {"weights": {}, "average": {}} | asdict(Position(step, step)))
+    mend_list(str(tmp_path), told.append)
+    assert told == [f"the list of checkpoints was not whole; training goes on from {tmp_path / 'leg-000008'}"]
+    assert saved_step(str(tmp_path)) == 8
+    remove_orphans(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["leg-000008"]
+    as_ray_reads_it = _CheckpointManagerState.model_validate_json(listed.read_text())
+    assert as_ray_reads_it.ray_version == ray.__version__
+
+
+def test_checkpoints_without_a_list_are_not_thrown_away(tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "leg-000004").mkdir()
+    (tmp_path / "leg-000004" / "state.pt").write_text("half of it")
+    mend_list(str(tmp_path), told.append)  # killed before the first one was whole
+    assert (told, latest_checkpoint(str(tmp_path))) == ([], None)
+    save_state(tmp_path / "leg-000004", {"weights": {}, "average": {}} | asdict(Position(1, 4)))
+    mend_list(str(tmp_path), told.append)
+    assert len(told) == 1
+    remove_orphans(str(tmp_path))
+    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / "leg-000004")
 
 
 def test_a_gpu_that_is_too_small_is_told_with_what_to_give() -> None:

@@ -23,6 +23,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 from trygon.training.checkpoint import Position, load_state, save_state, state_of
 from trygon.training.learner import Learner
+from trygon.training.metrics import flops_per_sample
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, near_taxa, same_taxon
 from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
@@ -190,12 +191,14 @@ _CLIPPED: dict[str, Any] = {"max_gradient_norm": 0.01, "image_learning_rate": 1e
 def _step_in_shards(rank: int, folder: Path, rows: slice) -> None:
     """One step of two workers that share the weights, and the state that they save."""
     learner = Learner(_model(folder), _settings(folder, sharded=True, **_CLIPPED))
+    counted = flops_per_sample(learner, _batch(folder, rows))
     told = learner.step(_batch(folder, rows), 0, 10)
     state = state_of(learner, Position(1, 1))
     if rank == 0:
         (folder / "sharded-state").mkdir()
         save_state(folder / "sharded-state", state)
         torch.save(told, folder / "sharded-told.pt")
+        torch.save(counted, folder / "sharded-flops.pt")
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +257,8 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
 def _goes_on_alone(folder: Path) -> None:
     """What two saved in shards is what one alone would have, and goes on as that does."""
     alone, after = (Learner(_model(folder), _settings(folder, **_CLIPPED)) for _ in range(2))
+    # In shards all captions are as long as the longest.
+    assert torch.load(folder / "sharded-flops.pt") == pytest.approx(flops_per_sample(alone, _batch(folder)), rel=0.05)
     assert torch.load(folder / "sharded-told.pt") == pytest.approx(alone.step(_batch(folder), 0, 10), rel=1e-4)
     assert load_state(folder / "sharded-state", after) == Position(1, 1)
     assert after.step(_batch(folder), 1, 10) == pytest.approx(alone.step(_batch(folder), 1, 10), rel=1e-4)
@@ -276,7 +281,8 @@ def test_what_is_replayed_adds_clips_loss_on_a_projection_of_its_own(folder: Pat
 
 def test_a_step_is_the_one_of_open_clips_trainer(folder: Path) -> None:
     """The same weights, samples and settings into both: the same weights come out."""
-    settings = _settings(folder, image_learning_rate=1e-3, text_learning_rate=1e-3, max_gradient_norm=1.0)
+    rates = {"image_learning_rate": 1e-3, "text_learning_rate": 1e-3}
+    settings = _settings(folder, objective="clip", max_gradient_norm=1.0, **rates)
     ours, theirs = _model(folder), _model(folder)
     batch = _batch(folder)
     Learner(ours, settings).step(batch, 0, 1)

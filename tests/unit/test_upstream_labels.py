@@ -22,7 +22,7 @@ _GOLDFISH = Taxon((*_FISH, "", "Cypriniformes", "Cyprinidae", "Carassius", "aura
 
 def _classifier(*taxa: Taxon) -> Classifier:
     tree = TaxonTree.from_taxa(taxa)
-    return Classifier(LabelBank(tree, np.eye(len(tree), 4, dtype=np.float16), 10.0, "model", "", TextType.SCI))
+    return Classifier(LabelBank(tree, np.eye(len(tree), 4, dtype=np.float32), 10.0, "model", "", TextType.SCI))
 
 
 def test_no_taxon_of_a_last_short_batch_has_a_vector_of_zeros(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from fastapi import Request
 
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
+from trygon.limits import Limits
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving.answers import LabelChoice
 from trygon_serving.body import Body, read_body
-from trygon_serving.limits import Limits
 from trygon_serving.problem import Problem
 from trygon_serving.wire import Answer, LabelsCard, Options
 
@@ -28,7 +28,7 @@ def bank() -> LabelBank:
     vulpes = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "Vulpes")
     taxa = [Taxon((*vulpes, "vulpes"), "Red Fox"), Taxon((*vulpes, "lagopus"), "Arctic Fox")]
     taxa.append(Taxon(("Fungi", "", "", "", "", "Amanita", "muscaria")))
-    return LabelBank(TaxonTree.from_taxa(taxa), np.eye(3, dtype=np.float16), 1.0, "starter", "ab" * 32, TextType.SCI)
+    return LabelBank(TaxonTree.from_taxa(taxa), np.eye(3, dtype=np.float32), 1.0, "starter", "ab" * 32, TextType.SCI)
 
 
 def _answer(bank: LabelBank, probabilities: list[float], **options: Any) -> Answer:
@@ -83,7 +83,10 @@ def _read(content_type: str, *chunks: bytes, length: int | None = None, pause_s:
         await asyncio.sleep(pause_s)
         return messages.pop(0)
 
-    return asyncio.run(read_body(Request({"type": "http", "method": "POST", "headers": headers}, receive), LIMITS))
+    request, taken = Request({"type": "http", "method": "POST", "headers": headers}, receive), []
+    body = asyncio.run(read_body(request, LIMITS, taken.append))
+    assert sum(taken) == sum(map(len, chunks))
+    return body
 
 
 def _part(field: str, data: bytes, file: bool = True) -> bytes:

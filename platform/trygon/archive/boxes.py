@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trygon.archive.detection import Thresholds
 from trygon.archive.events import Events
 from trygon.archive.parts import Parts
 from trygon.labelling.decisions import CATEGORIES, UNKNOWN
@@ -69,6 +70,16 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.detection_M)
+
+
+def sure_enough(table: pa.Table, thresholds: Thresholds) -> pa.Table:
+    """The rows of DETECTION, or of BOX, that reach the least confidence of their category; all where there is none."""
+    kept = np.ones(table.num_rows, bool)
+    for category, least in thresholds.items():
+        # As float32, like the confidence: else the threshold itself would not reach it.
+        sure = table["confidence"].to_numpy() >= np.float32(least)
+        kept &= sure | np.asarray(table["category"].to_numpy() != category, bool)
+    return table if kept.all() else table.filter(pa.array(kept))
 
 
 _NONE = Boxes(

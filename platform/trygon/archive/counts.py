@@ -21,18 +21,21 @@ def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     A name that is only an ancestor of another name in the event (a cat and, blurred in the next frame, a carnivore) is
     taken for it. An event is blank if all its frames are. Where a person named some of what a row counts, the row is
-    theirs.
+    theirs. `observation_ids` are those of what a row counts.
     """
     seen = [row for row in rows if row["type"] != "blank"]
     if not seen:
-        return [max(rows, key=_weight) | {"count": None}]
+        return [max(rows, key=_weight) | {"count": None, "observation_ids": []}]
     groups = _groups(seen)
     best = {key: max(group, key=_weight) for key, group in groups.items()}
     stands_for = {key: _deepest(key, best) for key in best}
     counted = defaultdict(list)
     for row in seen:
         counted[stands_for[_key(row)]].append(row)
-    found = [best[key] | {"count": count_of(rows)} for key, rows in counted.items()]
+    found = [
+        best[key] | {"count": count_of(rows), "observation_ids": [row["observation_id"] for row in rows]}
+        for key, rows in counted.items()
+    ]
     return sorted(found, key=_weight, reverse=True)
 
 

@@ -1,6 +1,6 @@
 """The tables of a run as a DuckDB database, with what people said of its observations put in place.
 
-Reviews are few beside predictions: the rows of the frames that they touch are judged by `reviews.apply`, all others
+Reviews are few beside predictions: the rows of the events that they touch are judged by `reviews.apply`, all others
 come out of the Parquet files as they lie. What DuckDB sorts and cannot hold in memory goes to the disk.
 """
 
@@ -14,9 +14,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pyarrow.dataset import field
 
 from trygon.archive.counts import count_rows
-from trygon.archive.reviews import apply
+from trygon.archive.repooling import under_standing_names
+from trygon.archive.reviews import apply, standing
 from trygon.schemas import EVENT_TAXON, OBSERVATION, REVIEWED
 
 TABLES = ("media", "detections", "observations", "events", "failures")
@@ -24,8 +26,8 @@ TABLES = ("media", "detections", "observations", "events", "failures")
 
 _MEMORY = "2GB"
 _TOUCHED = """
-FROM predictions WHERE media_id IN (
-    SELECT media_id FROM predictions WHERE observation_id IN (SELECT unnest(observation_ids) FROM reviews)
+FROM predictions WHERE event_id IN (
+    SELECT event_id FROM predictions WHERE observation_id IN (SELECT unnest(observation_ids) FROM reviews)
 )
 """
 _OBSERVATIONS = """
@@ -33,10 +35,6 @@ CREATE VIEW observations AS
 FROM predictions WHERE set_aside IS NULL AND media_id NOT IN (SELECT media_id FROM judged)
 UNION ALL BY NAME
 FROM judged WHERE set_aside IS NULL
-"""
-_NAMED = """
-FROM observations WHERE event_id IN (SELECT event_id FROM judged WHERE reviewed_by IS NOT NULL)
-ORDER BY event_id, observation_id
 """
 _EVENT_TAXA = """
 CREATE VIEW event_taxa AS
@@ -63,8 +61,8 @@ def columns(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def open_database(folder: Path, reviews: pa.Table) -> duckdb.DuckDBPyConnection:
-    """A database of the Parquet files in a folder of this machine and of REVIEW rows.
+def open_database(folder: Path, reviews: pa.Table, repooled: pa.Table) -> duckdb.DuckDBPyConnection:
+    """A database of the Parquet files in a folder of this machine and of REVIEW and REPOOLED rows.
 
     Its relations: `media`, `detections`, `events` and `failures` as they lie; `predictions`, which are all rows of
     `observations.parquet`; `observations`, less what is set aside and with what people said (`schemas.reviewed`);
@@ -80,11 +78,13 @@ def open_database(folder: Path, reviews: pa.Table) -> duckdb.DuckDBPyConnection:
         database.execute(f"CREATE VIEW {view} AS FROM read_parquet('{place}')")
     database.execute("SET TimeZone = 'UTC'")
     # Tables, not Arrow's memory under a name: that is of one cursor alone.
-    _keep(database, "reviews", reviews)
+    _keep(database, "reviews", standing(reviews))
     touched = database.sql(_TOUCHED).to_arrow_table().cast(OBSERVATION)
     _keep(database, "judged", apply(touched, reviews))
     database.execute(_OBSERVATIONS)
-    _keep(database, "counted", pa.Table.from_pylist(_counted(database), _COUNTED))
+    taxa = database.sql("SELECT taxa FROM events WHERE event_id IN (SELECT event_id FROM judged)").to_arrow_table()
+    named = apply(under_standing_names(touched, taxa["taxa"], reviews, repooled), reviews)
+    _keep(database, "counted", pa.Table.from_pylist(_counted(named), _COUNTED))
     database.execute(_EVENT_TAXA)
     database.execute(_SIGHTINGS)
     return database
@@ -96,9 +96,11 @@ def _keep(database: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> No
     database.unregister("given")
 
 
-def _counted(database: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """What the events held of which a person named something: their pooled taxa do not know of it."""
-    rows = database.sql(_NAMED).to_arrow_table().to_pylist()
+def _counted(observations: pa.Table) -> list[dict[str, Any]]:
+    """What the events held of which a person said something: their pooled taxa do not know of it. What nobody named
+    counts as what its event calls it."""
+    order = [("event_id", "ascending"), ("observation_id", "ascending")]
+    rows = observations.filter(field("set_aside").is_null()).sort_by(order).to_pylist()
     return [
         taxon | {"event_id": event_id, "number": number}
         for event_id, group in groupby(rows, key=lambda row: row["event_id"])

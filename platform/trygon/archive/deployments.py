@@ -14,17 +14,21 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trygon.archive.media import MediaFile
+from trygon.archive.parts import read_table
 from trygon.archive.zones import local
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import join, open_input
+from trygon.taxonomy.delimited import delimiter_of
 
 _NAMES = ("deployment", "deploymentid", "deployment_id")
 _STARTS = ("start", "deploymentstart", "start_date")
 _ENDS = ("end", "deploymentend", "end_date")
+
+Span = tuple[datetime | None, datetime | None]
+"""From when to when a camera stood, by its own clock."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,46 @@ class Deployments:
         return re.compile(self.pattern)
 
     @cached_property
-    def _prefixes(self) -> dict[str, str]:
-        return {it.path.strip("/"): it.name for it in self.known if it.path and not _is_pattern(it.path)}
+    def _prefixes(self) -> dict[str, Deployment]:
+        return {it.path.strip("/"): it for it in self.known if it.path and not _is_pattern(it.path)}
 
     @cached_property
-    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
+    def _patterns(self) -> list[tuple[re.Pattern[str], Deployment]]:
         patterns = [it for it in self.known if it.path and _is_pattern(it.path)]
-        return [(re.compile(fnmatch.translate(it.path or "")), it.name) for it in patterns]
+        return [(re.compile(fnmatch.translate(it.path or "")), it) for it in patterns]
+
+    @cached_property
+    def _met(self) -> set[str | None]:
+        """Paths of the table where some file lies."""
+        return set()
 
     def _of_table(self, path: str) -> str | None:
-        for pattern, name in self._patterns:
+        found = self._found(path)
+        if found is None:
+            return None
+        self._met.add(found.path)
+        return found.name
+
+    def _found(self, path: str) -> Deployment | None:
+        for pattern, deployment in self._patterns:
             if pattern.match(path):
-                return name
+                return deployment
         folder = path
         while folder and self._prefixes:
             if folder in self._prefixes:
                 return self._prefixes[folder]
             folder = folder.rpartition("/")[0]
         return None
+
+    def notes(self) -> list[str]:
+        """What is to be said of the table when all files have their deployments."""
+        idle = [it for it in self.known if it.path and it.path not in self._met]
+        if not idle:
+            return []
+        return [
+            f"no file of the archive lies where {len(idle)} of the paths in --deployments lead, such as "
+            f"{idle[0].path!r}: they are folders as the archive has them, or patterns with *"
+        ]
 
     def table(self) -> pa.Table:
         """DEPLOYMENT rows of those that are known, the last of several that say something of one."""
@@ -109,19 +135,26 @@ def places_of(table: pa.Table) -> dict[str, tuple[float, float]]:
     return {row["deployment"]: (row["latitude"], row["longitude"]) for row in rows}
 
 
+def spans_of(table: pa.Table) -> dict[str, Span]:
+    """Start and end of the deployments of a DEPLOYMENT table, each None where it is not known."""
+    return {row["deployment"]: (row["start"], row["end"]) for row in table.to_pylist()}
+
+
 def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--deployments") -> tuple[Deployment, ...]:
-    """A CSV with a column `deployment`, and any of latitude, longitude, path, start and end.
+    """A CSV (comma, semicolon or tab) with a column `deployment`, and any of latitude, longitude, path, start and end.
 
     `UserError` names the line that is wrong. Times with an offset are moved into the zone.
     """
     try:
         with open_input(place) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
+            header = text.readline()
+            delimiter = delimiter_of(header)
+            reader = csv.DictReader(text, next(csv.reader([header], delimiter=delimiter), []), delimiter=delimiter)
             columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
             if not columns.keys() & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
             where = f"{what} {place}, line"
-            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in reader)
+            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num + 1}") for row in reader)
     except OSError as error:
         raise UserError(f"{what} {place} cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -139,14 +172,14 @@ def _deployment(row: Mapping[str, str | None], columns: Mapping[str, str], zone:
     start, end = _moment(text(*_STARTS), zone, where, time.min), _moment(text(*_ENDS), zone, where, time.max)
     if start and end and end < start:
         raise UserError(f"{where}: it ends before it starts")
-    return Deployment(name, latitude, longitude, start, end, text("path") or None)
+    return Deployment(name, latitude, longitude, start, end, text("path").replace("\\", "/") or None)
 
 
 def _coordinates(latitude: str, longitude: str, where: str) -> tuple[float | None, float | None]:
     if not latitude and not longitude:
         return None, None
     try:
-        north, east = float(latitude), float(longitude)
+        north, east = (float(text.replace(",", ".")) for text in (latitude, longitude))
     except ValueError as error:
         raise UserError(f"{where}: latitude and longitude must be decimal degrees") from error
     if not (-90 <= north <= 90 and -180 <= east <= 180):
@@ -185,6 +218,5 @@ def _is_pattern(path: str) -> bool:
 
 def deployments_of(run: str | Path, table: str | Path | None, zone: str) -> pa.Table:
     """DEPLOYMENT rows that a run folder has, and before them what a table says that is given now."""
-    with open_input(join(run, "deployments.parquet")) as file:
-        known = [Deployment(*row.values()) for row in pq.read_table(file).to_pylist()]
+    known = [Deployment(*row.values()) for row in read_table(join(run, "deployments.parquet")).to_pylist()]
     return Deployments((*known, *(read_deployments(table, zone) if table else ()))).table()

@@ -28,7 +28,7 @@ Thresholds = Mapping[str, float]
 
 
 class DetectorCard(BaseModel):
-    """`detector.json` beside an ONNX file."""
+    """`detector.json` beside an ONNX file. A side of 0: the detector takes whole frames and scales them itself."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -40,9 +40,13 @@ class DetectorCard(BaseModel):
     thresholds: Thresholds = {}
     """The least confidence of a category, where it is not `confidence`."""
 
+    def least(self) -> dict[str, float]:
+        """The least confidence of each category."""
+        return {name: self.thresholds.get(name, self.confidence) for name in self.categories}
+
     def threshold_C(self) -> np.ndarray:
-        """The least confidence of each category: (C,) float32."""
-        return np.asarray([self.thresholds.get(name, self.confidence) for name in self.categories], np.float32)
+        """The same, (C,) float32."""
+        return np.asarray(list(self.least().values()), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,11 @@ class DetectorFile:
             raise UserError(
                 f"--detector {onnx}: no such file; `trygon sample` brings one, `--detector none` does without"
             )
+        if onnx.suffix != ".onnx":
+            raise UserError(
+                f"--detector {onnx} is neither ONNX nor MegaDetector's weights (.pt): run it where it runs, "
+                "and give its results with --detections"
+            )
         try:
             return cls(onnx, DetectorCard.model_validate(read_json(onnx.with_name("detector.json"))))
         except ValidationError as error:
@@ -88,7 +97,7 @@ class DetectorFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the ONNX file, and the settings that decide what it finds."""
+        """SHA-256 of the file, and the settings that decide what it finds."""
         return f"{digest_file(self.path)}:{self.card.model_dump_json()}"
 
 

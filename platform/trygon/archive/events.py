@@ -1,10 +1,14 @@
 """Which frames belong together: an event is a run of frames of one deployment without a longer pause than the gap."""
 
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.dataset import field
 
 from trygon.schemas import EVENT
@@ -18,13 +22,15 @@ class Events:
     """The frames that were read, in the order of deployment, time and path, and the events that they are cut into.
 
     `media_F` are their ids, `event_F` the event of each, counted from 0, and `deployment_F` a number for each
-    deployment. `table` has a row an event: EVENT without its taxa.
+    deployment. `blank_F` is the id of what is said of each frame without a box: another one when the picture is, so
+    that nobody's word is carried over to it. `table` has a row an event: EVENT without its taxa.
     """
 
     table: pa.Table
     media_F: np.ndarray
     event_F: np.ndarray
     deployment_F: np.ndarray
+    blank_F: np.ndarray
 
     @cached_property
     def event_ids(self) -> np.ndarray:
@@ -54,13 +60,13 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
     else; a file that could not be read is in none. An event is named after its first frame, so that frames added to
     the archive later leave the other events' ids alone.
     """
-    used = ["media_id", "deployment", "timestamp", "path", "sequence"]
+    used = ["media_id", "deployment", "timestamp", "path", "sequence", "digest"]
     frames = media.filter(field("failure").is_null()).select(used)
     frames = frames.sort_by([("deployment", "ascending"), ("timestamp", "ascending"), ("path", "ascending")])
     schema = pa.schema([EVENT.field(name) for name in _COLUMNS])
     if not frames.num_rows:
         none = np.empty(0, np.int64)
-        return Events(schema.empty_table(), none, none, none)
+        return Events(schema.empty_table(), none, none, none, none)
     frames = frames.take(pa.array(_together(frames)))
     deployment_F = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
     time, sequence = (frames[name].combine_chunks() for name in ("timestamp", "sequence"))
@@ -74,7 +80,15 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
         frames["timestamp"].take(pa.array(starts + lengths - 1)),
         pa.array(lengths, pa.int32()),
     ]
-    return Events(pa.table(columns, schema=schema), media_F, np.repeat(np.arange(len(starts)), lengths), deployment_F)
+    event_F = np.repeat(np.arange(len(starts)), lengths)
+    blank_F = media_F ^ _numbers(frames["digest"])
+    return Events(pa.table(columns, schema=schema), media_F, event_F, deployment_F, blank_F)
+
+
+def _numbers(digest: pa.ChunkedArray) -> np.ndarray:
+    """Positive int64 of the first digits of SHA-256s; 0 where there is none."""
+    digits = pc.utf8_slice_codeunits(pc.fill_null(digest, "0" * 16), 0, 16).to_pylist()
+    return np.frombuffer(bytes.fromhex("".join(digits)), ">u8").astype(np.int64) & np.iinfo(np.int64).max
 
 
 def _together(frames: pa.Table) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from trygon.archive.detection import WHOLE_FRAME, Box, Detector, crop
+from trygon.archive.detection import WHOLE_FRAME, Box, Detector, DetectorFile, crop
 from trygon.archive.frames import FRAME
+from trygon.archive.megadetector import MegaDetector, is_weights
 from trygon.archive.work import Work
 from trygon.data.images import square, to_array
 from trygon.models.encoders import load_encoder
@@ -34,8 +35,7 @@ class Finder:
     def __init__(self, work: Work, num_threads: int) -> None:
         self._tower = work.encoder.tower
         self._encoder = load_encoder(work.encoder, num_threads)
-        # A session whose operations take one thread runs in those that call it.
-        self._detector = Detector(work.detector, 1) if work.detector else None
+        self._detector = _load_detector(work.detector) if work.detector else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """A batch of frames to rows of FOUND."""
@@ -60,9 +60,16 @@ class Finder:
             return [[Box(**box) for box in row["boxes"]] for row in rows]
         if self._detector is None:
             return [[replace(WHOLE_FRAME)] for _ in rows]
+        if isinstance(self._detector, MegaDetector):
+            return self._detector.detect(images)
         side = self._detector.card.input_side
         inputs = [np.frombuffer(row["input"], np.uint8).reshape(side, side, 3) for row in rows]
         return self._detector.detect(np.stack(inputs), [image.size for image in images]) if inputs else []
+
+
+def _load_detector(file: DetectorFile) -> Detector | MegaDetector:
+    # A session whose operations take one thread runs in those that call it.
+    return MegaDetector(file) if is_weights(file.path) else Detector(file, 1)
 
 
 def _detection(row: Mapping[str, Any], box: Box, vector_D: np.ndarray) -> dict[str, Any]:

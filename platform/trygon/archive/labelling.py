@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from dataclasses import field as default
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,21 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow.dataset import field
 
-from trygon.archive.boxes import Boxes
+from trygon.archive.boxes import Boxes, sure_enough
+from trygon.archive.detection import Thresholds
 from trygon.archive.events import Events, find_events
 from trygon.archive.naming import Namer
 from trygon.archive.observations import observe
 from trygon.archive.parts import Parts
 from trygon.archive.pooling import Pool
 from trygon.archive.repeats import Repeat, find_repeats
-from trygon.archive.run import REPEATS, Run
+from trygon.archive.repooling import repool
+from trygon.archive.reviews import read_reviews
+from trygon.archive.run import REPEATS, REPOOLED_FILE, Run
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.mirror import made_here
-from trygon.schemas import BOX, EVENT, FAILURE, OBSERVATION
+from trygon.schemas import BOX, EVENT, FAILURE, OBSERVATION, REPOOLED
 
 _LAST = "observations.parquet"
 _NUM_EXAMPLES = 3
@@ -42,6 +46,8 @@ class Naming:
     """The longest pause within an event."""
     repeats: int = 20
     """Frames of a deployment with the same box from which on it is set aside; 0 for never."""
+    thresholds: Thresholds = default(default_factory=dict)
+    """The least confidence at which a stored box of a category counts; of others all do."""
 
 
 def finish(folder: str | Path, media: pa.Table, naming: Naming, about: dict[str, Any], hold: Hold) -> Run:
@@ -56,7 +62,7 @@ def finish(folder: str | Path, media: pa.Table, naming: Naming, about: dict[str,
     with made_here(folder, _LAST, hold) as here:
         _stream(here / "media.parquet", media.schema, [media])
         _stream(here / "failures.parquet", FAILURE, [_failures(media)])
-        _stream(here / "detections.parquet", BOX, _boxes(parts, media))
+        _stream(here / "detections.parquet", BOX, _boxes(parts, media, naming.thresholds))
         boxes, _ = Boxes.of(pq.read_table(here / "detections.parquet"), events)
         repeats = find_repeats(boxes, events, naming.repeats)
         pyarrow.csv.write_csv(_repeats_table(repeats, boxes, events, media), here / REPEATS)
@@ -67,8 +73,12 @@ def finish(folder: str | Path, media: pa.Table, naming: Naming, about: dict[str,
             namer, events.event_F, np.bincount(events.event_F[counting.frame_M], minlength=len(events.event_ids))
         )
         del counting
-        _stream(here / _LAST, OBSERVATION, observe(parts, events, namer, repeated, pool))
-        _stream(here / "events.parquet", EVENT, [events.table.append_column(EVENT.field("taxa"), pool.taxa())])
+        detections = (sure_enough(table, naming.thresholds) for table in parts.detections())
+        _stream(here / _LAST, OBSERVATION, observe(detections, events, namer, repeated, pool))
+        taxa = pool.taxa()
+        _stream(here / "events.parquet", EVENT, [events.table.append_column(EVENT.field("taxa"), taxa)])
+        again = repool(parts, here / _LAST, events, taxa, namer, read_reviews(folder))
+        _stream(here / REPOOLED_FILE, REPOOLED, [again])
     run = Run(folder)
     run.summary.update(_count(run) | about)
     return run
@@ -87,10 +97,11 @@ def _failures(media: pa.Table) -> pa.Table:
     return failed.rename_columns({"failure": "reason"}).select(FAILURE.names)
 
 
-def _boxes(parts: Parts, media: pa.Table) -> Iterator[pa.Table]:
-    """The detections in these frames, without their vectors: a part may hold frames that the archive lost."""
+def _boxes(parts: Parts, media: pa.Table, thresholds: Thresholds) -> Iterator[pa.Table]:
+    """The detections in these frames that are sure enough, without their vectors: a part may hold frames that the
+    archive lost."""
     known = np.sort(media["media_id"].to_numpy())
-    for table in parts.detections(BOX.names):
+    for table in (sure_enough(each, thresholds) for each in parts.detections(BOX.names)):
         ids = table["media_id"].to_numpy()
         found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
         yield table.filter(pa.array(known[found] == ids)) if len(ids) and len(known) else table.slice(0, 0)
@@ -146,6 +157,7 @@ def _count(run: Run) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **run.row(_COUNTS),
         "num_observations": _tally(run, "SELECT type FROM observations"),
+        "num_set_aside": _tally(run, "SELECT set_aside FROM predictions WHERE set_aside IS NOT NULL"),
         "num_decided_by": _tally(run, "SELECT decided_by FROM observations"),
         "num_animals_by_rank": _tally(run, "SELECT coalesce(rank, 'none') FROM observations WHERE type = 'animal'"),
         "failures": _tally(run, "SELECT reason FROM failures"),

@@ -18,7 +18,7 @@ from trygon import s3
 from trygon.archive.deployments import Deployment, Deployments
 from trygon.archive.inputs.beside import put_beside
 from trygon.archive.inputs.folder import RunFolders, walk
-from trygon.archive.inputs.lists import LISTS, folder_of, list_kind
+from trygon.archive.inputs.lists import LISTS, Times, folder_of, list_kind
 from trygon.archive.inputs.packed import PACKED, list_members, opened, packed_kind
 from trygon.archive.media import MediaFile, is_media
 from trygon.archive.zones import local
@@ -71,8 +71,9 @@ class Archive:
             kinds = ", ".join([*PACKED, ".json", ".csv"])
             raise UserError(f"the archive {self.root} is no kind of file that is known here ({kinds}): unpack it")
 
-    def files(self, skip: str | Path | None = None) -> Iterator[MediaFile]:
-        """All files, also those that are no frames. `skip` is a folder of ours within the archive.
+    def files(self, skip: str | Path | None = None, times: Times | None = None) -> Iterator[MediaFile]:
+        """All files, also those that are no frames. `skip` is a folder of ours within the archive; `times` reads those
+        of a list.
 
         Raises `UserError` for a missing or unreadable folder: frames are never left out in silence.
         """
@@ -80,7 +81,9 @@ class Archive:
             files = list_members(self.root, self.index)
         else:
             files = opened(walk(self.root, skip), self.root)
-        return put_beside(files, LISTS[self.list_kind].entries(self.uri)) if self.list_kind else files
+        if not self.list_kind:
+            return files
+        return put_beside(files, LISTS[self.list_kind].entries(self.uri, times or Times()))
 
     def deployments(self, zone: str) -> tuple[Deployment, ...]:
         """What a list says of them."""
@@ -111,6 +114,8 @@ class Listing:
     """Other files of the archive."""
     digest: str
     """Another one when a file is added, removed, or another size, deployment or time is listed."""
+    notes: tuple[str, ...] = ()
+    """What somebody should hear of the list and the table of deployments."""
 
     def numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Media ids, sizes and marks: three (N,) int64, in the listing's order."""
@@ -144,11 +149,13 @@ def write_listing(
     """
     deployments = deployments or Deployments()
     place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "ignored": 0}
-    runs = RunFolders()
+    runs, times = RunFolders(), Times()
     with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
         first, second = Path(scratch, "all.parquet"), Path(scratch, NAME)
         with pq.ParquetWriter(first, LISTED, compression="zstd") as writer:
-            for batch in _batches(archive.files(skip), counts, runs, lambda file: _row(file, deployments, zone)):
+            for batch in _batches(
+                archive.files(skip, times), counts, runs, lambda file: _row(file, deployments, zone)
+            ):
                 writer.write_batch(batch)
         with pq.ParquetWriter(second, LISTED, compression="zstd") as writer, pq.ParquetFile(first) as found:
             again, start = _repeated(found), 0
@@ -164,7 +171,8 @@ def write_listing(
             raise UserError(f"{told}: say with --images where they are")
         hold.check()
         copy_file(second, place)
-    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest())
+    notes = (*times.notes(), *deployments.notes())
+    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes)
 
 
 def _batches(

@@ -10,7 +10,6 @@ import pyarrow as pa
 from trygon.archive.boxes import Boxes
 from trygon.archive.events import Events
 from trygon.archive.naming import Named, Namer, vectors_of
-from trygon.archive.parts import Parts
 from trygon.archive.pooling import Pool
 from trygon.labelling.columns import TaxonTexts, keeps_name, reason_texts, type_texts
 from trygon.labelling.decisions import BLANK, DETECTOR
@@ -26,12 +25,15 @@ _THREADS = 2
 """That name vectors, beside the one that pools them: each holds the probabilities of a chunk."""
 
 
-def observe(parts: Parts, events: Events, namer: Namer, repeated: np.ndarray, pool: Pool) -> Iterator[pa.Table]:
-    """OBSERVATION rows: one a detection, and one a frame without any that counts; none for a file that could not be
-    read. The rest of the boxes goes to `pool`; `repeated` are the ids of detections that are set aside."""
+def observe(
+    detections: Iterable[pa.Table], events: Events, namer: Namer, repeated: np.ndarray, pool: Pool
+) -> Iterator[pa.Table]:
+    """OBSERVATION rows of tables of DETECTION: one a detection, and one a frame without any that counts; none for a
+    file that could not be read. The rest of the boxes goes to `pool`; `repeated` are the ids of detections that are
+    set aside."""
     texts = TaxonTexts(namer.classifier.bank.tree)
     shown_F = np.zeros(len(events.media_F), bool)
-    for named in _ahead(lambda table: _name(table, events, namer), _gathered(parts.detections())):
+    for named in _ahead(lambda table: name_boxes(table, events, namer), _gathered(detections)):
         repeated_M = np.isin(named.boxes.detection_M, repeated)
         shown_F[named.boxes.frame_M[~repeated_M & (named.type_M != BLANK)]] = True
         yield _table(named, repeated_M, events, texts)
@@ -39,7 +41,8 @@ def observe(parts: Parts, events: Events, namer: Namer, repeated: np.ndarray, po
     yield _blanks(np.flatnonzero(~shown_F), events)
 
 
-def _name(table: pa.Table, events: Events, namer: Namer) -> Named:
+def name_boxes(table: pa.Table, events: Events, namer: Namer) -> Named:
+    """The rows of DETECTION in frames that count, named."""
     boxes, rows = Boxes.of(table, events)
     column = table["vector"].combine_chunks()
     column = column if len(rows) == len(column) else column.take(pa.array(rows))
@@ -82,7 +85,7 @@ def _table(named: Named, repeated_M: np.ndarray, events: Events, texts: TaxonTex
     )
     aside = np.where(repeated_M, 0, np.where(named.type_M == BLANK, 1, 2))
     columns = texts.clades(rank_M, clade_M) | {
-        # A detection's observation has its id, and a blank frame's the frame's: whatever the labels.
+        # A detection's observation has its id, whatever the labels: made of the picture and the box.
         "observation_id": pa.array(named.boxes.detection_M),
         "media_id": pa.array(events.media_F[named.boxes.frame_M]),
         "detection_id": pa.array(named.boxes.detection_M),
@@ -102,7 +105,7 @@ def _table(named: Named, repeated_M: np.ndarray, events: Events, texts: TaxonTex
 def _blanks(frames: np.ndarray, events: Events) -> pa.Table:
     media = pa.array(events.media_F[frames], pa.int64())
     known = {
-        "observation_id": media,
+        "observation_id": pa.array(events.blank_F[frames], pa.int64()),
         "media_id": media,
         "event_id": pa.array(events.event_ids[events.event_F[frames]], pa.int64()),
         "type": type_texts(np.full(len(frames), BLANK)),

@@ -1,13 +1,14 @@
 """The run folder while it fills: one commit a part. A part is a few dozen frames with their detections.
 
 `vectors/part-N.parquet` (the detections) is written first and `parts/part-N.parquet` (the frames) after it: the second
-one is the commit. What a killed run leaves without its commit is removed by the next one, and its frames are done
-again.
+one is the commit. What a killed run leaves without its commit is removed by the next one, as is a commit that cannot
+be read, and its frames are done again.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import is_remote, join, list_folder, open_input, remove_file, write_bytes
 
 _NAME = re.compile(r"part-(\d+)\.parquet")
 _READERS = 16
+
+
+class DamagedError(UserError):
+    """A file of a run folder that cannot be read, or is not there."""
+
+    def __init__(self, place: str | Path, is_missing: bool = False) -> None:
+        again = "the `trygon label` command that made that run again: what was in it is made anew"
+        way_out = f"is missing: give {again}" if is_missing else f"is damaged: remove it, and give {again}"
+        super().__init__(f"{place} {way_out}")
+        self.place = str(place)
 
 
 @dataclass(frozen=True)
@@ -55,16 +67,41 @@ class Parts:
         """Numbers of the committed parts."""
         return _numbers(join(self.folder, "parts"))
 
-    def clean(self) -> None:
-        """Remove what was not committed."""
+    def clean(self) -> int:
+        """Remove what was not committed, and commits that cannot be read: a disk that was damaged has such. How many
+        these were."""
+        broken = self._broken()
+        self.remove(broken)
         committed = set(self.numbers())
-        for number in _numbers(join(self.folder, "vectors")):
-            if number not in committed:
-                self.hold.check()
-                remove_file(self.vectors_place(number))
+        self.remove([number for number in _numbers(join(self.folder, "vectors")) if number not in committed])
         for name in () if is_remote(self.folder) else ("parts", "vectors"):
             for unfinished in Path(self.folder, name).glob(".part-*"):
                 unfinished.unlink()
+        return len(broken)
+
+    def _broken(self) -> list[int]:
+        """Commits one of whose files is missing or does not end as it should.
+
+        On S3, where each file would be a request, only missing ones are found: what is there was written whole.
+        """
+        numbers = self.numbers()
+        if is_remote(self.folder):
+            there = set(_numbers(join(self.folder, "vectors")))
+            return [number for number in numbers if number not in there]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return [
+                number for number, whole in zip(numbers, pool.map(self._is_whole, numbers), strict=True) if not whole
+            ]
+
+    def _is_whole(self, number: int) -> bool:
+        return is_whole(self.media_place(number)) and is_whole(self.vectors_place(number))
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """Take parts away, commits first."""
+        for number in numbers:
+            for place in (self.media_place(number), self.vectors_place(number)):
+                self.hold.check()
+                remove_file(place)
 
     def media_place(self, number: int) -> str:
         """The frames of a part."""
@@ -126,7 +163,7 @@ class Parts:
 
     def _write(self, place: str, table: pa.Table) -> None:
         self.hold.check()
-        write_table(place, table)
+        write_table(place, table, lasting=True)
 
     def media(self) -> pa.Table:
         """MEDIA of all frames, as they were when they were done."""
@@ -138,9 +175,10 @@ class Parts:
         numbers = self.numbers()
         return zip(numbers, _read_all([self.media_place(it) for it in numbers], columns=columns), strict=True)
 
-    def detections(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The detections, a table a part."""
-        return _read_all([self.vectors_place(number) for number in self.numbers()], columns=columns)
+    def detections(self, columns: list[str] | None = None, numbers: Sequence[int] | None = None) -> Iterator[pa.Table]:
+        """The detections, a table a part: of all parts, or of those with these numbers."""
+        wanted = self.numbers() if numbers is None else numbers
+        return _read_all([self.vectors_place(number) for number in wanted], columns=columns)
 
 
 class PartWriter:
@@ -176,16 +214,49 @@ def _numbers(folder: str) -> list[int]:
 
 
 def read_table(place: str | Path, **options: Any) -> pa.Table:
-    """A Parquet file of a run folder. Takes pyarrow's options."""
-    with open_input(place) as file:
+    """A Parquet file of a run folder. Takes pyarrow's options. `DamagedError` where it cannot be read."""
+    with _telling(place), open_input(place) as file:
         return pq.read_table(file, **options)
 
 
-def write_table(place: str | Path, table: pa.Table, **options: Any) -> None:
-    """Write a Parquet file, whole or not at all. Takes pyarrow's options."""
+def require_whole(place: str | Path) -> None:
+    """`DamagedError` unless all of a Parquet file can be read."""
+    with _telling(place), open_input(place) as file, pq.ParquetFile(file) as table:
+        for _ in table.iter_batches():
+            pass
+
+
+def is_whole(place: str | Path) -> bool:
+    """Whether a Parquet file is there and ends as it should: its end says what is in it."""
+    try:
+        with _telling(place), open_input(place) as file:
+            pq.read_metadata(file)
+    except DamagedError:
+        return False
+    return True
+
+
+@contextmanager
+def _telling(place: str | Path) -> Iterator[None]:
+    """Say of a file that cannot be read which one it is, and what is to be done."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DamagedError(place, is_missing=True) from error
+    except OSError as error:
+        # Arrow's own are of no kind and have no number; those of the system, and time-outs, say nothing of the file.
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise DamagedError(place) from error
+    except pa.ArrowInvalid as error:
+        raise DamagedError(place) from error
+
+
+def write_table(place: str | Path, table: pa.Table, lasting: bool = False, **options: Any) -> None:
+    """Write a Parquet file, whole or not at all, `lasting` as `write_bytes` has it. Takes pyarrow's options."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", **options)
-    write_bytes(place, sink.getvalue().to_pybytes())
+    write_bytes(place, sink.getvalue().to_pybytes(), lasting)
 
 
 def _read_all(places: Sequence[str], **options: Any) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from trygon import s3
 from trygon.archive.listing import Archive
 from trygon.archive.reading import open_file
 from trygon.archive.video import Sampling, describe, open_video, sample
@@ -56,7 +57,7 @@ def output_picture(
             image = _decoded(archive.read(media["path"], media.get("member")), media, min_side)
         else:
             image = _from_video(archive, media, frame_number)
-    except (OSError, BadImage):
+    except (OSError, BadImage, s3.DeniedError):
         return None
     if people is not People.SHOW:
         for box in persons:

@@ -17,6 +17,7 @@ from ray.exceptions import RayError
 from trygon.archive.finder import Finder
 from trygon.archive.frames import FRAME, Frames
 from trygon.archive.gathering import gathered
+from trygon.archive.megadetector import is_weights
 from trygon.archive.planning import Plan
 from trygon.archive.results import Results
 from trygon.archive.work import Work
@@ -69,7 +70,8 @@ def label_frames(
     Boxes are those of `results`, where they are given, and else those that the detector finds.
     """
     DataContext.get_current().target_max_block_size = _block_bytes(work, results)
-    workers = Workers.fit(ray.cluster_resources(), num_workers, ENCODERS[work.encoder.name].on_gpu)
+    on_gpu = ENCODERS[work.encoder.name].on_gpu or bool(work.detector and is_weights(work.detector.path))
+    workers = Workers.fit(ray.cluster_resources(), num_workers, on_gpu)
     frames = ray.data.range(len(plan.sizes), override_num_blocks=len(plan.sizes)).map_batches(
         _read_parts(plan, work, ray.put(results)), batch_size=1, batch_format="pyarrow"
     )

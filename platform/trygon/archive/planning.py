@@ -6,6 +6,7 @@ The plan lies in the run folder, where workers read their parts of it. In memory
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,19 @@ class Plan:
 
     def _place(self, file: int) -> str:
         return join(self.folder, _FOLDER, f"{file:05d}.parquet")
+
+
+def some_files(plan: Plan, most: int) -> list[dict[str, Any]]:
+    """LISTED rows of some files that are to be done, from all over the plan: all of them where they are no more."""
+    if plan.num_files <= most:
+        return [row for index in range(len(plan.sizes)) for row in plan.part(index).to_pylist()]
+    ends = np.cumsum(plan.sizes)
+    wanted = np.linspace(0, ends[-1] - 1, most).astype(int)
+    parts = np.searchsorted(ends, wanted, side="right")
+    tables = {index: plan.part(int(index)) for index in np.unique(parts)}
+    starts = ends - np.asarray(plan.sizes)
+    pairs = zip(parts, wanted, strict=True)
+    return [row for index, at in pairs for row in tables[index].slice(int(at - starts[index]), 1).to_pylist()]
 
 
 def plan_missing(parts: Parts, listing: Listing, part_size: int, digest: Digest, again: Sequence[str] = ()) -> Plan:

@@ -3,12 +3,13 @@
 Pooled is the mean of the log-probabilities of all taxa: frames of a burst are not independent, so that their number
 makes no name surer, and a frame that says little changes little. It is also the name of the mean vector, since scores
 are linear in vectors: no frame's scores have to be kept, only its vector. Memory is that of the events of which some
-boxes are still to come.
+boxes are still to come, and the ids of all others.
 
 Shapes: M boxes, A animals, F the width of features, K rows of taxa.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,40 @@ class _Animals:
     decided_A: np.ndarray
     animal_M: np.ndarray
     moment_M: np.ndarray
+    detection_M: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Taxa:
+    """The taxa of some events, and the boxes that show them: M ids, and the place of each one's taxon among K."""
+
+    event_K: np.ndarray
+    type_K: np.ndarray
+    rank_K: np.ndarray
+    clade_K: np.ndarray
+    probability_K: np.ndarray
+    count_K: np.ndarray
+    decided_K: np.ndarray
+    taxon_M: np.ndarray
+    detection_M: np.ndarray
+
+    @classmethod
+    def concat(cls, parts: "Sequence[_Taxa]") -> "_Taxa":
+        """Those of all parts."""
+        starts = np.cumsum([0, *(len(part.event_K) for part in parts)])
+        moved = [replace(part, taxon_M=part.taxon_M + start) for part, start in zip(parts, starts, strict=False)]
+        columns = ([getattr(part, it.name) for part in moved] for it in fields(cls))
+        return cls(*map(np.concatenate, columns))
+
+    def ordered(self) -> "_Taxa":
+        """By events, in each the surest first; the boxes by their taxa."""
+        order = np.lexsort((self.type_K, np.nan_to_num(-self.probability_K, nan=1.0), self.event_K))
+        place_K = np.empty(len(order), int)
+        place_K[order] = np.arange(len(order))
+        taxon_M = place_K[self.taxon_M]
+        boxes = np.lexsort((self.detection_M, taxon_M))
+        columns = {it.name: getattr(self, it.name)[order] for it in fields(self) if it.name.endswith("_K")}
+        return replace(self, **columns, taxon_M=taxon_M[boxes], detection_M=self.detection_M[boxes])
 
 
 class Pool:
@@ -41,7 +76,7 @@ class Pool:
     def __init__(self, namer: Namer, event_F: np.ndarray, missing_E: np.ndarray) -> None:
         self._namer, self._event_F, self._missing_E = namer, event_F, missing_E.copy()
         self._open: list[Named] = []
-        self._found: list[tuple[np.ndarray, ...]] = []
+        self._found = [_NO_TAXA]
 
     def add(self, named: Named) -> None:
         """Take boxes that count, and pool the events that they complete."""
@@ -72,7 +107,8 @@ class Pool:
         surest_A = np.take_along_axis(pooled.names.probability_BR, np.maximum(rank_A, 0)[:, None], axis=1)[:, 0]
         return _Animals(
             *(event_M[first_A], pooled.type_M, rank_A, pooled.names.clade_BR),
-            *(np.where(rank_A >= 0, surest_A, np.float32(np.nan)), pooled.decided_M, animal_M, named.boxes.moment_M),
+            *(np.where(rank_A >= 0, surest_A, np.float32(np.nan)), pooled.decided_M, animal_M),
+            *(named.boxes.moment_M, named.boxes.detection_M),
         )
 
     def _pooled(self, named: Named, animal_M: np.ndarray, first_A: np.ndarray, count_A: np.ndarray) -> Named:
@@ -102,33 +138,40 @@ class Pool:
         """EVENT's `taxa`, a list for each event. An event without any is blank."""
         assert not self._open, "every box of an event was given"
         num_events = len(self._missing_E)
-        found = [np.concatenate(columns) for columns in zip(_NOTHING, *self._found, strict=True)]
-        blank = np.setdiff1d(np.arange(num_events), found[0])
-        blanks = (
-            *(blank, np.full(len(blank), BLANK), np.full(len(blank), -1), np.zeros(len(blank), int)),
-            *(np.full(len(blank), np.nan), np.zeros(len(blank), int), np.full(len(blank), DETECTOR)),
-        )
-        found = [np.concatenate([column, more]) for column, more in zip(found, blanks, strict=True)]
-        order = np.lexsort((found[1], np.nan_to_num(-found[4], nan=1.0), found[0]))
-        event, kind, rank, clade, probability, count, decided = (column[order] for column in found)
-        texts = TaxonTexts(self._namer.classifier.bank.tree).clades(rank, clade)
+        found = _Taxa.concat(self._found)
+        taxa = _Taxa.concat([found, _blanks(np.setdiff1d(np.arange(num_events), found.event_K))]).ordered()
+        texts = TaxonTexts(self._namer.classifier.bank.tree).clades(taxa.rank_K, taxa.clade_K)
         columns = texts | {
-            "type": type_texts(kind),
-            "probability": pa.array(probability, pa.float32(), mask=np.isnan(probability)),
-            "count": pa.array(count, pa.int32(), mask=count == 0),
-            "decided_by": reason_texts(decided),
+            "type": type_texts(taxa.type_K),
+            "probability": pa.array(taxa.probability_K, pa.float32(), mask=np.isnan(taxa.probability_K)),
+            "count": pa.array(taxa.count_K, pa.int32(), mask=taxa.count_K == 0),
+            "decided_by": reason_texts(taxa.decided_K),
+            # A detection's observation has its id.
+            "observation_ids": _lists(taxa.taxon_M, len(taxa.event_K), pa.array(taxa.detection_M, pa.int64())),
         }
-        fields = list(EVENT_TAXON)
-        rows = pa.StructArray.from_arrays([columns[it.name].cast(it.type) for it in fields], fields=fields)
-        return pa.ListArray.from_arrays(np.searchsorted(event, np.arange(num_events + 1)).astype(np.int32), rows)
+        members = list(EVENT_TAXON)
+        rows = pa.StructArray.from_arrays([columns[it.name].cast(it.type) for it in members], fields=members)
+        return _lists(taxa.event_K, num_events, rows)
 
 
-_NOTHING = tuple(np.empty(0, kind) for kind in (int, int, int, int, np.float32, int, int))
+def _lists(owner_V: np.ndarray, num: int, values: pa.Array) -> pa.ListArray:
+    """A list for each of `num` owners, whose values follow each other."""
+    return pa.ListArray.from_arrays(np.searchsorted(owner_V, np.arange(num + 1)).astype(np.int32), values)
 
 
-def _count(animals: _Animals) -> tuple[np.ndarray, ...]:
-    """Event, type, rank, clade, probability, count and decision of every taxon (K,): the count is the largest number
-    in one frame, and the probability that of the surest animal."""
+def _blanks(event_K: np.ndarray) -> _Taxa:
+    num, none = len(event_K), np.empty(0, np.int64)
+    return _Taxa(
+        *(event_K, np.full(num, BLANK), np.full(num, -1), np.zeros(num, int), np.full(num, np.nan, np.float32)),
+        *(np.zeros(num, int), np.full(num, DETECTOR), none, none),
+    )
+
+
+_NO_TAXA = _blanks(np.empty(0, int))
+
+
+def _count(animals: _Animals) -> _Taxa:
+    """The count of a taxon is the largest number in one frame, and its probability that of the surest animal."""
     clade_A = np.where(
         animals.rank_A >= 0, animals.path_AR[np.arange(len(animals.rank_A)), np.maximum(animals.rank_A, 0)], 0
     )
@@ -140,14 +183,18 @@ def _count(animals: _Animals) -> tuple[np.ndarray, ...]:
     surest_K = order[np.searchsorted(taxon_A[order], np.arange(len(key_K4)))]
     probability_K = animals.probability_A[surest_K]
     meant_K = meant(key_K4, animals.path_AR[surest_K], probability_K)
-    pair, number = np.unique(
-        np.stack([meant_K[taxon_A[animals.animal_M]], animals.moment_M]), axis=1, return_counts=True
-    )
+    taxon_M = meant_K[taxon_A[animals.animal_M]]
+    pair, number = np.unique(np.stack([taxon_M, animals.moment_M]), axis=1, return_counts=True)
     count_K = np.zeros(len(key_K4), np.int64)
     np.maximum.at(count_K, pair[0], number)
     kept = (meant_K == np.arange(len(key_K4))) & (key_K4[:, 1] != BLANK)
-    columns = (*key_K4.T, probability_K, count_K, animals.decided_A[surest_K])
-    return tuple(column[kept] for column in columns)
+    shows_M = kept[taxon_M]
+    place_K = np.cumsum(kept) - 1
+    event_K, type_K, rank_K, clade_K = key_K4[kept].T
+    return _Taxa(
+        *(event_K, type_K, rank_K, clade_K, probability_K[kept], count_K[kept], animals.decided_A[surest_K[kept]]),
+        *(place_K[taxon_M[shows_M]], animals.detection_M[shows_M]),
+    )
 
 
 def meant(key_K4: np.ndarray, path_KR: np.ndarray, probability_K: np.ndarray) -> np.ndarray:

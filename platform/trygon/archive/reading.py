@@ -11,10 +11,10 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from trygon import s3
 from trygon.archive.listing import Archive
@@ -55,6 +55,27 @@ def read_file(archive: Archive, path: str, member: str | None = None) -> bytes:
         raise fault(archive, error) from error
 
 
+def require_rights(archive: Archive, files: Sequence[Mapping[str, Any]]) -> None:
+    """`UserError` where S3 refuses most of these files, as LISTED rows, and gives none: then the keys lack a right,
+    and no file is the reason. Of each its beginning is asked for, until one is given."""
+    # An empty file is never asked for.
+    files = [row for row in files if row["bytes"] and not row["failure"]] if is_remote(archive.root) else []
+    refusals = []
+    for row in files:
+        place = row["path"] if row["member"] is None else row["member"].rpartition("@")[0]
+        try:
+            with open_input(join(archive.root, place) if place else archive.root) as file:
+                file.read(1)
+            return
+        except s3.DeniedError as error:
+            refusals.append(error)
+        except (OSError, TrygonError):
+            continue  # a row will tell; a refusal that is longer than the file is none that can be read
+    if len(refusals) > len(files) / 2:
+        told = f"S3 refuses {len(refusals)} of {len(files)} files that were tried, and gave none"
+        raise UserError(f"{told}; the last: {refusals[-1]}") from refusals[-1]
+
+
 def open_file(archive: Archive, path: str, member: str | None = None) -> io.BufferedIOBase:
     """A file to read from in any order; what lies on S3 is copied to a file of this machine, which goes with it.
     Raises as `read_file` does."""
@@ -86,15 +107,15 @@ def digest_now(archive: Archive, path: str, member: str | None = None) -> str | 
 
 def fault(archive: Archive, error: Exception) -> Exception:
     """What is to be raised for an error in reading a file: `BadImage` where the archive itself still answers."""
-    if isinstance(error, UserError) and not isinstance(error, s3.DeniedError):
+    if isinstance(error, s3.DeniedError):  # that is an answer
+        return BadImage("denied", str(error))
+    if isinstance(error, UserError):
         return error
     if not _answers(archive):
         return error if isinstance(error, TrygonError) else _gone(archive)
     match error:
         case FileNotFoundError():
             reason = "vanished"
-        case s3.DeniedError():
-            reason = "denied"
         case TrygonError():
             reason = "s3_error"
         case TimeoutError():

@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
+from trygon.archive.detection import Thresholds
+from trygon.archive.parts import DamagedError, Parts, require_whole
 from trygon.archive.reviews import FOLDER as REVIEWS
-from trygon.archive.sessions import BOUND, RUN
+from trygon.archive.sessions import BOUND, RUN, THRESHOLDS
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.lease import Hold
@@ -25,11 +30,36 @@ def require_labels(run_folder: str | Path, bank: LabelBank) -> None:
         )
 
 
+def require_thresholds(run_folder: str | Path, thresholds: Thresholds) -> None:
+    """`UserError` for a threshold below the one with which the run's boxes were kept: others are not there."""
+    kept = read_json(join(run_folder, BOUND))[THRESHOLDS]
+    for category, least in thresholds.items():
+        if least < kept.get(category, 0):
+            raise UserError(
+                f"--{category}-threshold {least:g}: {run_folder} kept no {category}'s box below {kept[category]:g}; "
+                "give that or more, or label the archive again, without --from"
+            )
+
+
+@contextmanager
+def blaming_source(run_folder: str | Path, out: str | Path) -> Iterator[None]:
+    """Where a part cannot be read here, tell of the one that it was brought from, if that is damaged: to bring it
+    again would not help."""
+    try:
+        yield
+    except DamagedError as error:
+        for folder in _FIXED:
+            if error.place == join(out, folder, name_of(error.place)):
+                require_whole(join(run_folder, folder, name_of(error.place)))
+        raise
+
+
 def carry_over(run_folder: str | Path, out: str | Path, hold: Hold) -> None:
     """Bring what a run found, and what people said of it, into another folder; what is there already stays.
 
-    On one disk files are linked and take no room twice. Reviews, which grow, are copied. `UserError` where another run
-    lies in that folder: parts of two runs have the same names.
+    On one disk files are linked and take no room twice. Reviews, which grow, are copied. Parts that are gone from
+    there, as they were damaged and done again, go here too. `UserError` where another run lies in that folder: parts
+    of two runs have the same names.
     """
     if not exists(join(out, BOUND)):
         if list_folder(join(out, _FIXED[0])):
@@ -38,10 +68,21 @@ def carry_over(run_folder: str | Path, out: str | Path, hold: Hold) -> None:
         raise UserError(f"--out {out} holds another run than {run_folder}: give another --out, or remove it")
     hold.check()
     write_bytes(join(out, BOUND), read_bytes(join(run_folder, BOUND)))
+    here = Parts(out, hold)
+    here.clean()
+    here.remove(sorted(set(here.numbers()) - set(Parts(run_folder).numbers())))
     for source, target, shared in _files(run_folder, out):
         if not exists(target):
             hold.check()
             _bring(source, target, shared)
+
+
+def require_all(run_folder: str | Path, media_id: np.ndarray, here: Parts) -> None:
+    """`UserError` where parts lack frames of the run, as a damaged one was removed: they would be called blank."""
+    num = int((here.finished().find(media_id) < 0).sum())
+    if num:
+        way_out = "give the `trygon label` command that made it again first"
+        raise UserError(f"{run_folder} lacks parts with {num} of its frames: {way_out}")
 
 
 def _files(run_folder: str | Path, out: str | Path) -> Iterator[tuple[str, str, bool]]:

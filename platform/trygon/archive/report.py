@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from trygon import __version__
+from trygon.archive.deployments import Span
 from trygon.archive.gallery import FOLDER, blanks, choose, write_pictures
 from trygon.archive.listing import Archive
 from trygon.archive.run import Run
@@ -29,15 +30,21 @@ MAX_ROWS = 1000
 _MAP_PX = 460
 
 
-def write_report(run: Run, archive: Archive, folder: Path, places: dict[str, tuple[float, float]]) -> None:
+def write_report(
+    run: Run,
+    archive: Archive,
+    folder: Path,
+    places: dict[str, tuple[float, float]],
+    spans: dict[str, Span] | None = None,
+) -> None:
     """Write `index.html`, `taxa/` and `pictures/` into a folder of this machine. Reads again the frames that it shows.
 
-    `places` maps deployments to latitude and longitude.
+    `places` maps deployments to latitude and longitude, `spans` to start and end.
     """
     for name in (PAGES, FOLDER):  # of an earlier labelling
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / PAGES).mkdir(parents=True)
-    statistics = Statistics(run)
+    statistics = Statistics(run, spans or {})
     taxa = statistics.taxa[:MAX_ROWS]
     chosen = choose(run, [row["key"] for row in taxa])
     empty = blanks(run)

@@ -6,9 +6,10 @@ Names of species in them are not read. A file of millions of entries is read in 
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ _NAMES = {"human": "person"}
 _USUAL = 0.2
 """MegaDetector 5's own threshold, for files that say nothing."""
 
-_SAMPLE = 2000
 _MOST_FOLDERS = 12
 
 
@@ -71,20 +71,37 @@ def _frame(number: int) -> int | None:
     return None if number < 0 else int(number)
 
 
-def read_results(place: str, paths: Iterable[str], thresholds: Thresholds | None = None) -> Results:
-    """The boxes of a result file for the files of an archive with these paths.
+def read_results(place: str, root: str, paths: Iterable[str], thresholds: Thresholds | None = None) -> Results:
+    """The boxes of a result file for the files of an archive at `root` with these paths.
 
-    Its paths may have more folders in front than the archive's: as many are left out as make the most of them known.
-    A category without a threshold takes the one that the file says is typical, else 0.2. Raises `UserError` where it
-    is no result file, or has nothing to do with the archive.
+    Its paths may have folders in front of the archive's, and it may tell of more than the archive: what lies in
+    other folders is left out. A category without a threshold takes the one that the file says is typical, else 0.2.
+    Raises `UserError` where it is no result file, has nothing to do with the archive, or leaves open which of its
+    folders the archive is.
     """
-    num_folders = _num_folders(place, np.sort(np.fromiter(map(_key, paths), np.int64)))
-    names = _CATEGORIES | {key: str(name).lower() for key, name in _one(place, "detection_categories").items()}
-    usual = (_one(place, "info").get("detector_metadata") or {}).get("typical_detection_threshold", _USUAL)
-    columns = _Columns({key: _NAMES.get(name, name) for key, name in names.items()}, thresholds or {}, float(usual))
+    begin = _begin(place, root, np.sort(np.fromiter(map(_key, paths), np.int64)))
+    names = _categories(place)
+    columns = _Columns(names, read_thresholds(place, names.values(), thresholds))
     for entry in _entries(place):
-        columns.add(_key(_inner(entry.path, num_folders)), entry)
+        if entry.path.startswith(begin):
+            columns.add(_key(entry.path.removeprefix(begin)), entry)
     return columns.results(digest_file(place))
+
+
+def read_thresholds(
+    place: str, categories: Iterable[str] | None = None, thresholds: Thresholds | None = None
+) -> dict[str, float]:
+    """The least confidence of each category of a result file: that given, else the one that the file says is typical,
+    else 0.2. The categories are read from the file, unless they are known."""
+    usual = (_one(place, "info").get("detector_metadata") or {}).get("typical_detection_threshold", _USUAL)
+    names = _categories(place).values() if categories is None else categories
+    return dict.fromkeys(names, float(usual)) | dict(thresholds or {})
+
+
+def _categories(place: str) -> dict[str, str]:
+    """The names of categories by their numbers in a file."""
+    names = _CATEGORIES | {key: str(name).lower() for key, name in _one(place, "detection_categories").items()}
+    return {key: _NAMES.get(name, name) for key, name in names.items()}
 
 
 def _key(path: str) -> int:
@@ -104,7 +121,6 @@ class _Columns:
 
     names: dict[str, str]
     thresholds: Thresholds
-    usual: float
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     num_boxes: "array[int]" = field(default_factory=lambda: array("i"))
     failed: "array[int]" = field(default_factory=lambda: array("b"))
@@ -123,7 +139,9 @@ class _Columns:
             found = sorted(map(self._read, entry.detections), key=lambda it: -it[1][4])
         except (TypeError, ValueError, KeyError, AttributeError):
             entry, found = _Entry(entry.path, True, []), []
-        kept = [it for it in found if it[1][4] >= self.thresholds.get(it[0], self.usual)]
+        # What lies beside the frame, or on its edge, shows nothing.
+        seen = [it for it in found if it[1][2] > 0 and it[1][3] > 0]
+        kept = [it for it in seen if it[1][4] >= self.thresholds[it[0]]]
         self.keys.append(key)
         self.failed.append(entry.failed)
         self.num_boxes.append(len(kept))
@@ -210,23 +228,47 @@ def _stream(place: str, prefix: str) -> Iterator[Any]:
         raise UserError(f"--detections {place} is no whole JSON file: {error}") from error
 
 
-def _num_folders(place: str, known: np.ndarray) -> int:
-    """How many folders the paths have in front of those of the archive."""
-    hits: Counter[int] = Counter()
+def _begin(place: str, root: str, known: np.ndarray) -> str:
+    """What stands in front of the archive's own paths: folders, each ended by a slash."""
+    hits: Counter[str] = Counter()
     example = ""
-    for number, entry in enumerate(_entries(place)):
+    for entry in _entries(place):
         example = example or entry.path
-        if number >= _SAMPLE and hits.total():
-            break
-        for num_folders in range(min(_MOST_FOLDERS, entry.path.count("/")) + 1):
-            key = _key(_inner(entry.path, num_folders))
+        for begin in _begins(entry.path):
+            key = _key(entry.path.removeprefix(begin))
             at = np.searchsorted(known, key)
-            hits[num_folders] += int(at < len(known) and known[at] == key)
-    best = max(hits, key=lambda num: (hits[num], -num), default=0)
-    if not hits[best]:
+            if at < len(known) and known[at] == key:
+                hits[begin] += 1
+    if not hits:
         raise UserError(f"--detections {place} speaks of no file of the archive; its first one is {example!r}")
+    best = max(hits, key=lambda begin: (hits[begin], -len(begin)))
+    # A folder with few hits has them by chance, and so has one within the best one or around it: names repeat.
+    found = [
+        it for it in hits
+        if hits[it] == hits[best] or (2 * hits[it] > hits[best] and not (it.startswith(best) or best.startswith(it)))
+    ]  # fmt: skip
+    return best if len(found) == 1 else _called_as(place, root, sorted(found, key=lambda begin: -hits[begin]))
+
+
+def _begins(path: str) -> Iterator[str]:
+    """All that a path may have in front, nothing at first."""
+    folders = path.split("/")[:-1]
+    return ("".join(f"{folder}/" for folder in folders[:num]) for num in range(min(_MOST_FOLDERS, len(folders)) + 1))
+
+
+def _called_as(place: str, root: str, begins: Sequence[str]) -> str:
+    """The one whose last folders are those of the archive's path."""
+    ends = {begin: _num_alike(begin, root) for begin in begins}
+    best = max(ends, key=lambda begin: ends[begin])
+    if list(ends.values()).count(ends[best]) > 1:
+        raise UserError(
+            f"--detections {place} has files of these names in several folders, such as {begins[0]!r} and "
+            f"{begins[1]!r}, and the archive's own path does not say which: leave the entries of one folder in it"
+        )
     return best
 
 
-def _inner(path: str, num_folders: int) -> str:
-    return path.split("/", num_folders)[-1]
+def _num_alike(begin: str, root: str) -> int:
+    """How many folders two paths have in common at their ends."""
+    pairs = zip(*(reversed(path.replace("\\", "/").rstrip("/").split("/")) for path in (begin, root)), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1] != "", pairs))

@@ -104,10 +104,11 @@ def apply(observations: pa.Table, reviews: pa.Table) -> pa.Table:
     """OBSERVATION rows with what people said of them, in the columns of `reviewed`.
 
     Of several reviews of an observation the last one counts. A person's name has no probability. A detection that a
-    person calls blank is no observation any more, unless it was the last one of its frame, which is blank then.
+    person calls blank is no observation any more, unless it was the last one of its frame that counts: that frame is
+    blank then. A frame in which a person brings back what was set aside is not blank any more.
     """
     said = standing(reviews)
-    choice = _choices(observations, said)
+    choice = choices(observations, said)
     there = pa.array(choice >= 0)
     take = pa.array(np.maximum(choice, 0), mask=choice < 0)
     columns = {name: observations[name] for name in observations.column_names}
@@ -119,11 +120,11 @@ def apply(observations: pa.Table, reviews: pa.Table) -> pa.Table:
     schema = reviewed(observations.schema)
     for name in schema.names[len(columns) :]:
         columns[name] = said[name].take(take)
-    return _without_rejected(pa.table(columns, schema=schema), choice >= 0)
+    return _without_contradicted(_without_rejected(pa.table(columns, schema=schema), choice >= 0))
 
 
-def _choices(observations: pa.Table, said: pa.Table) -> np.ndarray:
-    """The review that counts for each observation, -1 where there is none: (N,) int64."""
+def choices(observations: pa.Table, said: pa.Table) -> np.ndarray:
+    """The one of the standing reviews that counts for each observation, -1 where there is none: (N,) int64."""
     choice_N = np.full(observations.num_rows, -1, np.int64)
     lists = said["observation_ids"].combine_chunks()
     ids = lists.flatten().to_numpy()
@@ -146,7 +147,9 @@ def _without_rejected(table: pa.Table, is_reviewed: np.ndarray) -> pa.Table:
     if not rejected.size:
         return table
     media = table["media_id"].to_numpy()
-    others = np.isin(media[rejected], np.delete(media, rejected))
+    counts = pc.is_null(table["set_aside"]).to_numpy(zero_copy_only=False)
+    counts[rejected] = False
+    others = np.isin(media[rejected], media[counts])
     _, first = np.unique(media[rejected], return_index=True)
     stays = np.zeros(len(rejected), bool)
     stays[first] = True
@@ -158,3 +161,12 @@ def _without_rejected(table: pa.Table, is_reviewed: np.ndarray) -> pa.Table:
     at = table.schema.get_field_index("detection_id")
     ids = pc.if_else(pa.array(without_box), pa.scalar(None, pa.int64()), table["detection_id"])
     return table.set_column(at, table.schema.field(at), ids).filter(pa.array(kept))
+
+
+def _without_contradicted(table: pa.Table) -> pa.Table:
+    """Frames that hold something leave off being blank: what is in them was set aside when they were called so."""
+    blank = pc.equal(table["type"], "blank").to_numpy(zero_copy_only=False)
+    whole = blank & pc.is_null(table["detection_id"]).to_numpy(zero_copy_only=False)
+    counts = pc.is_null(table["set_aside"]).to_numpy(zero_copy_only=False)
+    media = table["media_id"].to_numpy()
+    return table.filter(pa.array(~(whole & np.isin(media, media[counts & ~blank]))))

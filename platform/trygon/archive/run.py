@@ -6,6 +6,7 @@ A run may have millions of rows: what loops over them asks the database.
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field as default
 from functools import cached_property
@@ -17,14 +18,20 @@ import pyarrow as pa
 from pyarrow.dataset import field
 
 from trygon.archive.database import TABLES, open_database
-from trygon.archive.parts import read_table
+from trygon.archive.parts import is_whole, read_table, require_whole
+from trygon.archive.repooling import under_standing_names
 from trygon.archive.reviews import apply, read_reviews
+from trygon.archive.sessions import require_version
 from trygon.errors import UserError
+from trygon.schemas import REPOOLED
 from trygon.storage import exists, is_remote, join, open_input, read_json
 
 SUMMARY = "summary.json"
 REPEATS = "repeats.csv"
 """Boxes that were found in so many frames that they are set aside, a line each."""
+
+REPOOLED_FILE = "repooled.parquet"
+"""REPOOLED: what is left of events when the boxes are left out that people spoke against."""
 
 _BATCH = 10_000
 """Rows. While they become Python's no other thread runs, and the one that renews the lease has to."""
@@ -43,6 +50,7 @@ class Run:
         """`UserError` unless labelling has ended there."""
         if not exists(join(folder, SUMMARY)):
             raise UserError(f"{folder} is not a finished run; make one with `trygon label ARCHIVE --out {folder}`")
+        require_version(folder)
         return cls(folder, read_json(join(folder, SUMMARY)))
 
     @cached_property
@@ -52,7 +60,7 @@ class Run:
 
     def batches(self, sql: str, **tables: pa.Table) -> Iterator[pa.RecordBatch]:
         """What the database answers (`open_database` has its relations); tables given by name can be asked too."""
-        with self._database.cursor() as cursor:
+        with self._blaming_files(), self._database.cursor() as cursor:
             for name, table in tables.items():
                 cursor.register(name, table)
             yield from cursor.sql(sql).to_arrow_reader(_BATCH)
@@ -82,6 +90,16 @@ class Run:
         """The predictions with what people said of them, less what is set aside: `schemas.reviewed`."""
         return apply(self.predictions, read_reviews(self.folder)).filter(field("set_aside").is_null())
 
+    def named(self) -> pa.Table:
+        """The predictions, each box called what its event calls it."""
+        return under_standing_names(self.predictions, self.events["taxa"], read_reviews(self.folder), self._repooled)
+
+    @cached_property
+    def _repooled(self) -> pa.Table:
+        """None where an earlier version named."""
+        place = join(self.folder, REPOOLED_FILE)
+        return read_table(place) if exists(place) else REPOOLED.empty_table()
+
     @cached_property
     def events(self) -> pa.Table:
         """EVENT."""
@@ -89,8 +107,26 @@ class Run:
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
-        folder = Path(self._fetched.name if is_remote(self.folder) else self.folder)
-        return open_database(folder, read_reviews(self.folder))
+        with self._blaming_files():
+            folder = Path(self._fetched.name if is_remote(self.folder) else self.folder)
+            return open_database(folder, read_reviews(self.folder), self._repooled)
+
+    @contextmanager
+    def _blaming_files(self) -> Iterator[None]:
+        """Where the database gives up, see whether one of its files cannot be read, and say so: `DamagedError`."""
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError):
+            for place in self._tables():
+                require_whole(place)
+            raise
+
+    def is_whole(self) -> bool:
+        """Whether all tables are there and end as they should."""
+        return all(map(is_whole, [*self._tables(), join(self.folder, REPOOLED_FILE)]))
+
+    def _tables(self) -> list[str]:
+        return [join(self.folder, f"{name}.parquet") for name in TABLES]
 
     @cached_property
     def _fetched(self) -> tempfile.TemporaryDirectory[str]:

@@ -1,7 +1,7 @@
 """What a run folder was made with, and what its sessions did: how much, how fast, and what had to be done again."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,39 @@ BOUND, _FOLDER = "made-with.json", "sessions"
 RUN = "run"
 """In that file: an id that a run folder shares only with those that were named anew from it."""
 
+THRESHOLDS = "thresholds"
+"""In that file: the least confidence of the boxes that were kept, by category."""
+
 _EVERY_S = 5.0
 _TOGETHER_S = 0.5
 """Images that are done within this time of the first one came in one block with it."""
 
 
-def bind(folder: str | Path, makers: dict[str, str]) -> None:
-    """Tie a run folder to the digests of its model and detector: vectors of two models are not to be mixed."""
+def bind(
+    folder: str | Path, makers: Mapping[str, str], find_thresholds: Callable[[], Mapping[str, float]] = dict
+) -> None:
+    """Tie a run folder to the digests of its model and detector: vectors of two models are not to be mixed.
+
+    The thresholds of its boxes are asked for once, when it is begun.
+    """
     if not is_remote(folder):
         Path(folder, "parts").mkdir(parents=True, exist_ok=True)
     place = join(folder, BOUND)
     if not exists(place):
-        write_json(place, makers | {RUN: uuid4().hex})
+        write_json(place, {**makers, RUN: uuid4().hex, THRESHOLDS: dict(find_thresholds())}, lasting=True)
         return
+    require_version(folder)
     known = read_json(place)
     for what, digest in makers.items():
         if known.get(what) != digest:
             raise UserError(f"{folder} holds a run with another {what}; give another --out, or remove it")
+
+
+def require_version(folder: str | Path) -> None:
+    """`UserError` for a run folder that an earlier version made, whose tables say less."""
+    place = join(folder, BOUND)
+    if exists(place) and THRESHOLDS not in read_json(place):
+        raise UserError(f"{folder} was made by another version: label the archive again, with another --out")
 
 
 def makers(folder: str | Path) -> dict[str, str]:
@@ -66,6 +82,11 @@ class Session:
         if now > self._written + _EVERY_S:
             self.write()
 
+    def images_per_s(self, least_s: float) -> float | None:
+        """The rate so far; None before it has gone on for `least_s` seconds after the first images."""
+        seconds = self._last - self._first
+        return self._num_steady / seconds if seconds >= least_s and 2 * self._num_steady >= self.num_images else None
+
     def write(self) -> None:
         """Note how far it came."""
         self._written = time.monotonic()
@@ -78,7 +99,7 @@ class Session:
             "seconds_steady": round(self._last - self._first, 2) if self._num_steady else 0.0,
         }
         self._hold.check()
-        write_json(self._place, entry)
+        write_json(self._place, entry, lasting=True)
 
 
 @contextmanager
@@ -99,7 +120,8 @@ def figures(folder: str | Path, price_per_hour: float | None = None) -> dict[str
     if not entries:
         return {}
     totals = {name: sum(entry[name] for entry in entries) for name in entries[0]}
-    steady = totals["seconds_steady"]
+    # Where most images came with the first ones, the few after them tell no rate.
+    steady = totals["seconds_steady"] if 2 * totals["num_steady"] >= totals["num_images"] else 0
     rate = round(totals["num_steady"] / steady, 2) if steady else None
     found = {
         "num_sessions": len(entries),

@@ -4,6 +4,7 @@ Asks the database of a run. Holds a row a taxon and a camera, never one an obser
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trygon.archive.database import columns
+from trygon.archive.deployments import Span
 from trygon.archive.run import Run
 from trygon.evaluation.metrics import wilson
 from trygon.taxonomy.taxon import RANKS
@@ -46,8 +48,6 @@ FROM event_taxa WHERE type = 'animal' AND start IS NOT NULL GROUP BY ALL
 _CAMERAS = """
 SELECT media.deployment, count(*) AS num_images, count(failure) AS num_failed,
     min(timestamp) FILTER (clock IS NULL) AS first, max(timestamp) FILTER (clock IS NULL) AS last,
-    coalesce(date_diff('day', min(timestamp) FILTER (clock IS NULL), max(timestamp) FILTER (clock IS NULL)) + 1, 0)
-        AS days,
     concat_ws(' ', mode(make), mode(model)) AS camera,
     coalesce(any_value(num_animals), 0) AS num_animals, coalesce(any_value(num_blank), 0) AS num_blank,
     coalesce(any_value(num_events), 0) AS num_events
@@ -65,22 +65,24 @@ _FAILURES = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one run. Intervals are of 95 %."""
+    """Of one run. Intervals are of 95 %. `spans` say from when to when deployments stood, as far as that is known;
+    else their first and last images with a date that can be right stand for it."""
 
     run: Run
-    seed: int = field(default=0)
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    seed: int = 0
 
     @cached_property
     def cameras(self) -> list[dict[str, Any]]:
-        """A row a deployment, in the order of their names: images, first and last date, days, events and `top`."""
+        """A row a deployment with files, in the order of their names: images, first and last date, days, events and
+        `top`."""
         names = {row["key"]: row["common"] or row["scientific"] for row in self._names.values()}
         top: dict[str, list[tuple[int, str]]] = defaultdict(list)
         for key, found in self._events.items():
             for deployment, (num, _) in found.items():
                 if names[key]:
                     top[deployment].append((-num, names[key]))
-        rows = self.run.rows(_CAMERAS)
-        return [row | {"top": [name for _, name in sorted(top[row["deployment"]])[:3]]} for row in rows]
+        return [row | {"top": [name for _, name in sorted(top[row["deployment"]])[:3]]} for row in self._stood]
 
     @cached_property
     def taxa(self) -> list[dict[str, Any]]:
@@ -132,7 +134,17 @@ class Statistics:
 
     @cached_property
     def _days(self) -> dict[str, int]:
-        return {row["deployment"]: row["days"] for row in self.run.rows(_CAMERAS)}
+        return {row["deployment"]: row["days"] for row in self._stood}
+
+    @cached_property
+    def _stood(self) -> list[dict[str, Any]]:
+        rows = []
+        for row in self.run.rows(_CAMERAS):
+            start, end = self.spans.get(row["deployment"], (None, None))
+            first, last = start or row["first"], end or row["last"]
+            days = (last.date() - first.date()).days + 1 if first and last else 0
+            rows.append(row | {"first": first, "last": last, "days": max(0, days)})
+        return rows
 
     @cached_property
     def _draws(self) -> tuple[dict[str, int], np.ndarray, np.ndarray]:

@@ -3,9 +3,12 @@
 import logging
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
 _STORE_BYTES = 1_000_000_000
 """Shared memory of the local Ray, where what is read waits for its use. Ray's default is a third of the machine; what
@@ -34,28 +37,32 @@ def inside_cluster() -> bool:
     return any(os.environ.get(name) for name in _CLUSTER_VARIABLES)
 
 
-def start_ray(num_cpus: int | None = None) -> None:
+def start_ray(num_cpus: int | None = None) -> bool:
     """Connect to the cluster that this job runs on, or start a local Ray; nothing where one is connected already.
+    Whether a local one was started, which is this job's to end with `ray.shutdown` where it needs it no more.
 
-    A local Ray has at least four logical CPUs, no dashboard, a bounded object store and a token of its own, and never
-    joins another Ray on the machine.
+    A local Ray has at least four logical CPUs, no dashboard, a bounded object store and a token of its own, listens on
+    loopback alone, and never joins another Ray on the machine.
     """
     if ray.is_initialized():
-        return
+        return False
     _quieten()
-    if inside_cluster():
+    is_local = not inside_cluster()
+    if not is_local:
         ray.init(logging_level=logging.ERROR)
     else:
         _provide_token()
-        ray.init(
-            address="local",
-            num_cpus=num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
-            include_dashboard=False,
-            object_store_memory=_STORE_BYTES if (os.cpu_count() or 1) < _MANY_CPUS else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with _kept_to_loopback():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES if (os.cpu_count() or 1) < _MANY_CPUS else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
     _settle_data()
+    return is_local
 
 
 def _quieten() -> None:
@@ -72,6 +79,18 @@ def _provide_token() -> None:
     known = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     if not any(os.environ.get(name) for name in known) and not (Path.home() / ".ray/auth_token").exists():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _kept_to_loopback() -> Iterator[None]:
+    """Let the Ray that is started within take 127.0.0.1 for this machine's address, as it does on macOS and Windows:
+    all of its processes listen there then, and not on every network. Given as `_node_ip_address`, it would be replaced
+    by another one. A cluster that this process starts later needs the other address."""
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _settle_data() -> None:

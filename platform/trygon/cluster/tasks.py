@@ -1,10 +1,14 @@
-"""Independent pieces of work, spread over the CPUs that Ray has."""
+"""Pieces of work on the CPUs that Ray has: many that are independent, or one whose process may die."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import ray
 import ray.data
 from ray import cloudpickle
+from ray.exceptions import RayError, RayTaskError
+
+from trygon.errors import TrygonError
 
 
 def spread(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
@@ -18,3 +22,15 @@ def spread(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any
     )
     for row in dataset.iter_rows():
         yield row["result"]
+
+
+def apart(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` in a process and on a CPU of its own. What it raises; `TrygonError` where the process died, as
+    for want of memory, and did so again."""
+    task = ray.remote(function).options(num_cpus=1, max_retries=1)
+    try:
+        return ray.get(task.remote(*args))
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise TrygonError(f"its process died: {str(error).strip().splitlines()[0]}") from error

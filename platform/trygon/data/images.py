@@ -5,6 +5,7 @@ Shapes: H height, W width, S the model's side.
 
 import io
 import re
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 import numpy as np
@@ -17,6 +18,9 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns of half as many: a hundred m
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """What is opened, in Pillow's words, whatever a file is called: it would start Ghostscript for some others."""
+
+_TILE = 512
+"""The side of what is converted at once."""
 
 _CUT_OFF = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP", re.DOTALL)
 """How pictures begin: a file that begins so and cannot be opened was cut off in its header."""
@@ -88,10 +92,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """A loaded picture as RGB with 8 bits, turned as its EXIF says, on white where it is transparent."""
     upright = _upright(image)
     if upright.mode.startswith(("I", "F")):
-        upright = _eight_bit(upright)
+        return _eight_bit(upright)
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        rgba = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return _by_tiles(upright, _on_white)
     return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
@@ -106,9 +109,34 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey with 16 bits or more to 8 bits. Pillow's own conversion clips at 255 and leaves a white picture."""
-    grey_HW = np.asarray(image, np.float64)
-    white = 255 if grey_HW.max(initial=0) <= 255 else max(65535, grey_HW.max())
-    return Image.fromarray(np.clip(np.rint(grey_HW * (255 / white)), 0, 255).astype(np.uint8))
+    highest = np.max([0, *(np.asarray(image.crop(box)).max() for box in _tiles(image))])
+    white = 255 if highest <= 255 else max(65535, float(highest))
+
+    def scaled(tile: Image.Image) -> Image.Image:
+        grey_HW = np.asarray(tile, np.float64)
+        return Image.fromarray(np.clip(np.rint(grey_HW * (255 / white)), 0, 255).astype(np.uint8))
+
+    return _by_tiles(image, scaled)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+
+
+def _by_tiles(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What becomes of a picture as RGB. The steps between are held of one tile: of a whole picture they would take
+    several times its memory."""
+    converted = Image.new("RGB", image.size)
+    for box in _tiles(image):
+        converted.paste(convert(image.crop(box)).convert("RGB"), box)
+    return converted
+
+
+def _tiles(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    for top in range(0, image.height, _TILE):
+        for left in range(0, image.width, _TILE):
+            yield left, top, min(left + _TILE, image.width), min(top + _TILE, image.height)
 
 
 def square(image: Image.Image, side: int, mode: ResizeMode = ResizeMode.SHORTEST) -> Image.Image:

@@ -4,6 +4,7 @@ Everything drawn at random comes from (seed, epoch, sample id): a sample looks t
 whichever run. Shapes: B samples, S side, L tokens, R = 7 ranks, F the width of the image trunk's features.
 """
 
+import errno
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from trygon.data.images import BadImage, ResizeMode
 from trygon.data.mixing import Piece
 from trygon.data.row_groups import chosen_rows
 from trygon.data.shards import open_shard
-from trygon.errors import LastingError
+from trygon.errors import LastingError, TrygonError
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
@@ -37,6 +38,7 @@ READER_CPUS = 0.5
 """What one reader needs, beside the worker that it prepares for."""
 _STREAM_VISITS = 4096
 """Visits that one pipeline prepares: the next one takes seconds to start, and each visit is a line of its plan."""
+_AGAIN = "give the same command again; training goes on from its last checkpoint"
 _PAUSE_S = 0.05
 """Between rounds of the loop; readers have work for longer than this."""
 _MAX_CAPTIONS = 50_000
@@ -123,7 +125,9 @@ class Preparer:
     def _visit(self, path: str, index: int, epoch: int, first: int, last: int) -> dict[str, np.ndarray]:
         group = self._row_group(path, index)
         if self.preparation.sources:
-            group = group.take(chosen_rows(group, self.preparation.sources))
+            row_B = chosen_rows(group, self.preparation.sources)
+            turn_B = np.arange(len(row_B)) - np.searchsorted(row_B, row_B)
+            group = group.take(row_B).append_column("turn", pa.array(turn_B))
         prepared = self._prepared(group.slice(first, last - first), epoch)
         for row in range(group.num_rows) if prepared is None else ():  # of a few rows, none may be whole
             if (one := self._prepared(group.slice(row, 1), epoch)) is not None:
@@ -136,29 +140,30 @@ class Preparer:
 
     def _prepared(self, table: pa.Table, epoch: int) -> dict[str, np.ndarray] | None:
         """The rows as arrays, broken ones stood in for; None where all are broken."""
-        ids, columns = table["sample_id"].to_pylist(), table.column_names
-        prepared: dict[str, np.ndarray] = {"broken": np.zeros(len(ids), np.bool_)}
+        draws, columns = _draws(table), table.column_names
+        prepared: dict[str, np.ndarray] = {"broken": np.zeros(len(draws), np.bool_)}
         if "caption" in columns:
             texts = [text or "" for text in table["caption"].to_pylist()]
-            prepared |= {"tokens": self.tokenizer(texts).numpy(), "clades": np.zeros((len(ids), len(RANKS)), np.int64)}
+            prepared["tokens"] = self.tokenizer(texts).numpy()
+            prepared["clades"] = np.zeros((len(draws), len(RANKS)), np.int64)
         else:
             taxa = _taxa(table)
-            prepared["tokens"] = self._texts(taxa, ids, epoch)
+            prepared["tokens"] = self._texts(taxa, draws, epoch)
             prepared["clades"] = np.asarray([self._clades(taxon.lineage) for taxon in taxa], np.int64)
         if "feature" in columns:
             feature_BF = table["feature"].combine_chunks().flatten().to_numpy()
-            prepared["feature"] = feature_BF.astype(np.float32).reshape(len(ids), -1)
+            prepared["feature"] = feature_BF.astype(np.float32).reshape(len(draws), -1)
             whole = [row for row, is_broken in enumerate(table["broken"].to_pylist()) if not is_broken]
         else:
-            prepared["image"], whole = self._images(table["image"], ids, epoch)
-        if len(whole) == len(ids):
+            prepared["image"], whole = self._images(table["image"], draws, epoch)
+        if len(whole) == len(draws):
             return prepared
         if not whole:
             return None
         # All workers take the same number of steps: without a row in its place, a lost one would end training.
-        stand_ins = np.asarray([min((w for w in whole if w >= row), default=whole[0]) for row in range(len(ids))])
+        stand_ins = np.asarray([min((w for w in whole if w >= row), default=whole[0]) for row in range(len(draws))])
         return {name: values[stand_ins] for name, values in prepared.items()} | {
-            "broken": stand_ins != np.arange(len(ids))
+            "broken": stand_ins != np.arange(len(draws))
         }
 
     def _row_group(self, path: str, index: int) -> pa.Table:
@@ -171,17 +176,16 @@ class Preparer:
         except (OSError, pa.ArrowInvalid, IndexError) as error:
             self._open.cache_clear()
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise LastingError(
-                f"{path} can no longer be read ({reason}): see that it is whole, and give the same command again; "
-                "training goes on from its last checkpoint"
-            ) from error
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise TrygonError(f"{path} cannot be read now ({reason})") from error
+            raise LastingError(f"{path} cannot be read ({reason}): see that it is whole, and {_AGAIN}") from error
 
-    def _images(self, column: pa.ChunkedArray, ids: Sequence[int], epoch: int) -> tuple[np.ndarray, list[int]]:
+    def _images(self, column: pa.ChunkedArray, draws: Sequence[str], epoch: int) -> tuple[np.ndarray, list[int]]:
         """The augmented pictures, and the rows that are whole."""
         wanted = self.preparation
-        image_BCHW, whole = np.zeros((len(ids), 3, wanted.side, wanted.side), np.uint8), []
-        for row, (data, sample_id) in enumerate(zip(column, ids, strict=True)):
-            crop = draw_crop(wanted.crop_scale, random.Random(f"{wanted.seed}/{epoch}/{sample_id}/image"))
+        image_BCHW, whole = np.zeros((len(draws), 3, wanted.side, wanted.side), np.uint8), []
+        for row, (data, draw) in enumerate(zip(column, draws, strict=True)):
+            crop = draw_crop(wanted.crop_scale, random.Random(f"{wanted.seed}/{epoch}/{draw}/image"))
             try:
                 image_BCHW[row] = augment(data.as_py() or b"", wanted.side, wanted.resize_mode, crop)
                 whole.append(row)
@@ -189,13 +193,13 @@ class Preparer:
                 continue
         return image_BCHW, whole
 
-    def _texts(self, taxa: Sequence[Taxon], ids: Sequence[int], epoch: int) -> np.ndarray:
+    def _texts(self, taxa: Sequence[Taxon], draws: Sequence[str], epoch: int) -> np.ndarray:
         """Tokens of one caption per sample (B, L); of one in each text type (B, T, L) where the step will choose."""
         wanted = self.preparation
         if wanted.text_draw == "sample":
-            drawn = [(draw_text_type(wanted, epoch, sample_id),) for sample_id in ids]
+            drawn = [(draw_text_type(wanted, epoch, draw),) for draw in draws]
         else:
-            drawn = [wanted.text_types] * len(ids)
+            drawn = [wanted.text_types] * len(draws)
         texts = [
             [caption(taxon, text_type, wanted.template) for text_type in text_types]
             for taxon, text_types in zip(map(with_common, taxa), drawn, strict=True)
@@ -209,14 +213,22 @@ class Preparer:
         return tokens_BTL[:, 0] if wanted.text_draw == "sample" else tokens_BTL
 
 
+def _draws(table: pa.Table) -> list[str]:
+    """What the draws for each row go by: its id, and which time it is where a source's samples come several times an
+    epoch."""
+    ids = table["sample_id"].to_pylist()
+    turns = table["turn"].to_pylist() if "turn" in table.column_names else [0] * len(ids)
+    return [f"{sample_id}/{turn}" if turn else str(sample_id) for sample_id, turn in zip(ids, turns, strict=True)]
+
+
 def _taxa(table: pa.Table) -> list[Taxon]:
     rows = table.select([name for name in (*RANKS, "common") if name in table.column_names]).to_pylist()
     return [Taxon.from_row(row) for row in rows]
 
 
-def draw_text_type(preparation: Preparation, epoch: int, sample_id: int) -> TextType:
-    """The text type of a sample in an epoch."""
-    return random.Random(f"{preparation.seed}/{epoch}/{sample_id}/text").choice(preparation.text_types)
+def draw_text_type(preparation: Preparation, epoch: int, draw: int | str) -> TextType:
+    """The text type of a sample in an epoch, by what `_draws` gives of it."""
+    return random.Random(f"{preparation.seed}/{epoch}/{draw}/text").choice(preparation.text_types)
 
 
 def draw_step_text_type(text_types: Sequence[TextType], step: int) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trygon.errors import TrygonError
+
 T = TypeVar("T")
 Piece = Mapping[str, np.ndarray]
 """Columns of some samples that came together."""
@@ -64,8 +66,9 @@ def _stacked(rows: list[tuple[Piece, int]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(column) for name, column in batch.items()}
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The same items, the next `depth` of them made by another thread meanwhile."""
+def ahead(items: Iterable[T], patience_s: float, depth: int = 2) -> Iterator[T]:
+    """The same items, the next `depth` of them made by another thread meanwhile. `TrygonError` where none comes for
+    `patience_s`."""
     made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
     given_up = threading.Event()
 
@@ -90,7 +93,10 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     threading.Thread(target=make, daemon=True).start()
     try:
         while True:
-            is_item, item = made.get()
+            try:
+                is_item, item = made.get(timeout=patience_s)
+            except queue.Empty:
+                raise TrygonError(f"no samples came for {patience_s:.0f} s: a disk or a reader hangs") from None
             if not is_item:
                 if isinstance(item, BaseException):
                     raise item

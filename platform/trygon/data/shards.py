@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 
 from trygon.errors import UserError
 from trygon.schemas import SAMPLE
-from trygon.storage import File, is_remote, join, list_folder, open_input, read_ranges, write_bytes
+from trygon.storage import File, exists, is_remote, join, list_folder, name_of, open_input, read_ranges, write_bytes
 from trygon.taxonomy.taxon import RANKS
 
+COUNTS = "counts.parquet"
+"""How many samples of each taxon there are, in the folder of the shards: COUNT."""
 ROW_GROUP_ROWS = 64
 READS_AT_ONCE = 32
 """Of small parts of many shards: S3 takes its time for each."""
@@ -60,8 +62,12 @@ def _footer_digest(file: File) -> str:
 
 
 def open_shard(place: str | Path) -> pq.ParquetFile:
-    """A shard to read row groups from; its footer is read at once. Close it, or use it in a `with`."""
-    return pq.ParquetFile(open_input(place) if is_remote(place) else place, pre_buffer=True)
+    """A shard to read row groups from; its footer is read at once. Close it, or use it in a `with`. `ArrowInvalid`
+    with its name where it has none that can be read."""
+    try:
+        return pq.ParquetFile(open_input(place) if is_remote(place) else place, pre_buffer=True)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(f"{name_of(place)}: {error}") from error
 
 
 def write_shard(place: str | Path, samples: Sequence[Mapping[str, Any]]) -> None:
@@ -94,8 +100,14 @@ def read_samples(folder: str | Path, split: str, columns: Sequence[str] | None =
 
 
 def distinct_taxa(folder: str | Path, split: str) -> pa.Table:
-    """The distinct lineages of a split, with their common names."""
+    """The distinct lineages of a split, with their common names: from the counts that were curated with it, or from
+    all of its shards, which takes long where there are many."""
     names = [*RANKS, "common"]
+    if exists(counted := join(folder, COUNTS)):
+        with open_input(counted) as file:
+            table = pq.read_table(file, columns=[*names, "split"], filters=[("split", "==", split)])
+        if table.num_rows:
+            return table.group_by(names).aggregate([])
     return read_samples(folder, split, names).group_by(names).aggregate([])
 
 

@@ -1,5 +1,6 @@
 """LabelBank: text vectors of the taxa of one TaxonTree under one model, in a folder, memory-mapped."""
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ _VECTORS, _TAXA = "vectors.npy", "taxa.parquet"
 CARD = "bank.json"
 """The file that comes last."""
 
-_CHUNK, _TOLERANCE = 65_536, 0.05
+_TOLERANCE = 0.05
 
 
 class Identified(Protocol):
@@ -37,7 +38,11 @@ class Identified(Protocol):
 
 @dataclass(frozen=True)
 class LabelBank:
-    """`vector_ND` (N, D) float16, unit length, in the tree's order, with the digest of the model that made them."""
+    """`vector_ND` (N, D) float32, unit length, in the tree's order, with the digest of the model that made them.
+
+    They are stored as products take them, the first number of all taxa and then the second: processes that open one
+    bank share its pages, none has a copy, and a clade is a part of them.
+    """
 
     tree: TaxonTree
     vector_ND: np.ndarray
@@ -63,7 +68,7 @@ class LabelBank:
         With `scratch`, a folder, finished chunks are kept there: the same call after a crash goes on behind them.
         """
         key = digest_texts([tree.digest, model.digest, model.ref, str(text_type), str(chunk)])[:16]
-        vector_ND = np.empty((len(tree), model.dim), np.float16)
+        vector_ND = np.empty((len(tree), model.dim), np.float32, "F")
         for start in range(0, len(tree), chunk):
             kept = join(scratch, f"{key}-{start:08d}.npy") if scratch else None
             taxa = tree.taxa[start : start + chunk]
@@ -81,13 +86,15 @@ class LabelBank:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CARD).unlink(missing_ok=True)
         # In a file of its own, which then takes the name: a server may have the former vectors in its memory by map.
-        np.save(folder / f".{_VECTORS}", self.vector_ND)
+        vector_ND = np.asfortranarray(self.vector_ND, np.float32)
+        np.save(folder / f".{_VECTORS}", vector_ND)
         (folder / f".{_VECTORS}").replace(folder / _VECTORS)
         self.tree.save(folder / _TAXA)
         card = {
             "model": self.model,
             "model_digest": self.model_digest,
             "taxa_digest": self.tree.digest,
+            "vectors_digest": hashlib.sha256(vector_ND.T.data).hexdigest(),
             "text_type": str(self.text_type),
             "num_taxa": len(self.tree),
             "dim": self.vector_ND.shape[1],
@@ -108,9 +115,12 @@ class LabelBank:
         return made_of == (tree.digest, model.digest or model.ref, text_type, calibration)
 
     @classmethod
-    def load(cls, place: str | Path) -> "LabelBank":
+    def load(cls, place: str | Path, verify: bool = False) -> "LabelBank":
         """Open a bank without reading its vectors; from S3 it is fetched. `UserError` where it is missing,
-        half-written or mixed up."""
+        half-written or mixed up.
+
+        With `verify` all vectors are read, and have to be those that were written: a million of them take seconds.
+        """
         folder = local_folder(place)
         if not exists(folder / CARD):
             raise UserError(f"{place} is not a finished LabelBank; make one with `trygon build-labels`")
@@ -118,23 +128,14 @@ class LabelBank:
         tree = TaxonTree.load(folder / _TAXA)
         if tree.digest != card["taxa_digest"]:
             raise UserError(f"the taxa in {place} are not those of its vectors; remove it and build the labels again")
-        vector_ND = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
-        if vector_ND.shape != (len(tree), card["dim"]):
+        vector_ND = _opened(place, folder / _VECTORS)
+        if vector_ND.shape != (len(tree), card["dim"]) or vector_ND.dtype != np.float32:
             raise UserError(f"the vectors in {place} are incomplete; remove it and build the labels again")
+        if verify:
+            _require_sound(place, tree, vector_ND, card["vectors_digest"])
         text_type = TextType(card["text_type"])
         scale, calibration = card["logit_scale"], card["calibration"]
         return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
-
-    def require_sound(self, place: str | Path) -> None:
-        """`UserError` where a vector is not of unit length, as after a fault of the disk. Reads all of them."""
-        for start in range(0, len(self.tree), _CHUNK):
-            length_C = np.linalg.norm(np.asarray(self.vector_ND[start : start + _CHUNK], np.float32), axis=1)
-            if not np.all(np.abs(length_C - 1) < _TOLERANCE):
-                first = self.tree.taxon(start + int(np.argmax(~(np.abs(length_C - 1) < _TOLERANCE))))
-                raise UserError(
-                    f"the vectors in {place} are damaged, the first of them that of {first.scientific}; "
-                    "remove it and build the labels again"
-                )
 
     def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
@@ -154,9 +155,14 @@ class LabelBank:
         return self if len(chosen) == len(self.tree) else self.select(chosen)
 
     def select(self, positions: np.ndarray | Sequence[int]) -> "LabelBank":
-        """The bank of some of the taxa, in tree order."""
+        """The bank of some of the taxa, in tree order. Where they follow one another, as in a clade, it shares the
+        vectors of this one."""
         rows = np.unique(np.asarray(positions))
-        return replace(self, tree=self.tree.select(rows), vector_ND=self.vector_ND[rows])
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+            vector_MD = self.vector_ND[rows[0] : rows[-1] + 1]
+        else:
+            vector_MD = self.vector_ND.T.take(rows, axis=1).T
+        return replace(self, tree=self.tree.select(rows), vector_ND=vector_MD)
 
     def with_taxa(self, taxa: Sequence[Taxon], vector_MD: np.ndarray) -> "LabelBank":
         """The bank with more taxa, none of which it holds yet, and their vectors."""
@@ -165,7 +171,7 @@ class LabelBank:
         more = TaxonTree.from_taxa(taxa)
         tree = TaxonTree.from_table(pa.concat_tables([self.tree.table, more.table]))
         at_M = tree.locate(taxa)
-        vector_ND = np.empty((len(tree), self.vector_ND.shape[1]), np.float16)
+        vector_ND = np.empty((len(tree), self.vector_ND.shape[1]), np.float32, "F")
         vector_ND[np.setdiff1d(np.arange(len(tree)), at_M)] = self.vector_ND
         vector_ND[at_M] = vector_MD
         return replace(self, tree=tree, vector_ND=vector_ND)
@@ -173,9 +179,37 @@ class LabelBank:
 
 def _read_card(place: str | Path, card_place: str | Path) -> dict[str, Any]:
     card = read_json(card_place)
-    if "calibration" not in card:
+    if "vectors_digest" not in card:
         raise UserError(f"{place} was made by another version; remove it and build the labels again")
     return card
+
+
+def _opened(place: str | Path, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError, FileNotFoundError) as error:  # cut off, within the header or behind it, or gone
+        message = f"the vectors in {place} are incomplete ({error}); remove it and build the labels again"
+        raise UserError(message) from error
+
+
+def _require_sound(place: str | Path, tree: TaxonTree, vector_ND: np.ndarray, digest: str) -> None:
+    """`UserError` where a vector is not of unit length, or any is another than was written, as after a fault of the
+    disk or where files of two banks were mixed."""
+    found, squared_N = hashlib.sha256(), np.zeros(len(tree), np.float32)
+    for number_N in vector_ND.T:  # as they lie on the disk
+        found.update(np.ascontiguousarray(number_N).data)
+        squared_N += number_N * number_N
+    is_unit_N = np.abs(np.sqrt(squared_N) - 1) < _TOLERANCE
+    if not is_unit_N.all():
+        first = tree.taxon(int(np.argmin(is_unit_N)))
+        raise UserError(
+            f"the vectors in {place} are damaged, the first of them that of {first.scientific}; "
+            "remove it and build the labels again"
+        )
+    if found.hexdigest() != digest:
+        raise UserError(
+            f"the vectors in {place} are not those that were written there; remove it and build the labels again"
+        )
 
 
 def _keep(place: str, vector_ND: np.ndarray) -> None:

@@ -31,7 +31,7 @@ def calibrate(bank: LabelBank, model: Model, task: Task) -> tuple[float, int]:
         return bank.logit_scale, 0
     vector_BD = encode(model, [task.images[row] for row in rows], lambda num_done: None)
     truth_B = np.asarray([positions[task.truths[row].lineage] for row in rows])
-    return fit_logit_scale(vector_BD @ np.asarray(bank.vector_ND, np.float32).T, truth_B), len(rows)
+    return fit_logit_scale(vector_BD @ bank.vector_ND.T, truth_B), len(rows)
 
 
 def _cross_entropy(logits_BN: np.ndarray, truth_B: np.ndarray) -> float:

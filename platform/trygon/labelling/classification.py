@@ -79,7 +79,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A LabelBank ready for products. `floor` is the least probability of a rank that is reported.
+    """Products with a LabelBank. `floor` is the least probability of a rank that is reported.
 
     `allowed_N`: which taxa may be reported; a name outside moves up to the deepest clade that holds one of them, as
     SpeciesNet's geofence does. `prototypes`: what labelled examples add to the scores of their taxa.
@@ -90,11 +90,6 @@ class Classifier:
     k: int = 5
     allowed_N: np.ndarray | None = None
     prototypes: Prototypes | None = None
-
-    @cached_property
-    def _weight_DN(self) -> np.ndarray:
-        weight_ND = np.asarray(self.bank.vector_ND, np.float32)
-        return np.ascontiguousarray(weight_ND.T) * np.float32(self.bank.logit_scale)
 
     @cached_property
     def _allowed(self) -> list[np.ndarray] | None:
@@ -116,8 +111,9 @@ class Classifier:
 
     def softmax(self, feature_BF: np.ndarray) -> np.ndarray:
         """Probabilities of all taxa (B, N) from `features`, or from means of them."""
-        dim = len(self._weight_DN)
-        score_BN = feature_BF[:, :dim] @ self._weight_DN
+        dim = self.bank.vector_ND.shape[1]
+        # The factor goes to the few: the vectors of a million taxa stay in the pages that all processes share.
+        score_BN = (feature_BF[:, :dim] * np.float32(self.bank.logit_scale)) @ self.bank.vector_ND.T
         if self.prototypes is not None:
             self.prototypes.add_to(score_BN, feature_BF[:, dim:])
         score_BN -= score_BN.max(1, keepdims=True)

@@ -155,7 +155,7 @@ def join(
     taxa = list({it.taxon.lineage: it.taxon for it in examples.names if it.taxon}.values())
     if alone:
         tree = TaxonTree.from_taxa(taxa)
-        vector_ND = np.zeros((len(tree), choice.whole.vector_ND.shape[1]), np.float16)
+        vector_ND = np.zeros((len(tree), choice.whole.vector_ND.shape[1]), np.float32)
         joined = replace(choice, bank=replace(choice.whole, tree=tree, vector_ND=vector_ND), allowed_N=None)
     else:
         joined = _add(choice, taxa, encode_taxa)
@@ -195,10 +195,10 @@ def text_scores(bank: LabelBank) -> TextScores:
         step = max(1, _SCORES_AT_ONCE // max(1, len(vector_BD)))
         scaled_BD = vector_BD * np.float32(bank.logit_scale)
         for start in range(0, len(bank.tree), step):
-            score_BN = scaled_BD @ np.asarray(bank.vector_ND[start : start + step], np.float32).T
+            score_BN = scaled_BD @ bank.vector_ND[start : start + step].T
             score_BN[:, taxon_E[(taxon_E >= start) & (taxon_E < start + step)] - start] = -np.inf
             rest_B = np.logaddexp(rest_B, np.logaddexp.reduce(score_BN, axis=1))
-        return scaled_BD @ np.asarray(bank.vector_ND[taxon_E], np.float32).T, rest_B
+        return scaled_BD @ bank.vector_ND[taxon_E].T, rest_B
 
     return scores
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from trygon.errors import UserError
 from trygon.storage import name_of, read_bytes
+from trygon.taxonomy.delimited import delimiter_of
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist
@@ -86,7 +87,7 @@ def _of_text(place: str | Path, flag: str) -> list[Given]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flag} {place} is not a text file in UTF-8: {error}") from error
     lines = text.splitlines()
-    delimiter = max("\t;,", key=lines[0].count) if lines else ","
+    delimiter = delimiter_of(lines[0]) if lines else ","
     header = [_plain(cell) for cell in next(csv.reader(lines[:1], delimiter=delimiter), [])]
     known = {*_SCIENTIFIC, *_COMMON, *RANKS}
     return list(_of_table(text, delimiter, header) if known & set(header) else _of_lines(lines))

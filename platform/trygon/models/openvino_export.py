@@ -1,90 +1,56 @@
-"""From a model to an OpenVINO encoder, in fp32 or quantised to INT8: uint8 pictures in, unit vectors out.
+"""From a model to an OpenVINO graph, in fp32 or quantised to INT8.
 
-Normalisation and the unit length are part of the graph. Quantisation is NNCF's, after training: ranges of activations
-are fitted to real pictures, and transformers get its own scheme for them.
+The unit length is part of the graph, in fp32 always: a length in eight bits is none. Quantisation is NNCF's, after
+training: ranges of activations are fitted to real pictures. Transformers get its own scheme for them; of other towers
+the head behind the convolutions stays in fp32, which costs no time.
 """
 
 import logging
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import nn
 
-from trygon.data.picked import Picked
 from trygon.errors import UserError
-from trygon.models.encoders.openvino import OpenVinoEncoder
-from trygon.models.model import Model, normalise
-from trygon.models.openvino_folder import GRAPH, WEIGHTS, EncoderCard
-from trygon.storage import digest_file, digest_texts
-
-_LEAST = 10
+from trygon.models.encoders.openvino import GRAPH, WEIGHTS
+from trygon.models.image_graph import image_graph
+from trygon.models.model import Model
 
 
-class _Graph(nn.Module):
-    """What `Model.encode_images` does, as one module."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.visual: Any = model.net.visual
-        self.mean, self.std = model.mean, model.std
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        return normalize(self.visual(normalise(image_BCHW, self.mean, self.std)).float(), dim=-1)
-
-
-def write_encoder(folder: Path, name: str, model: Model, pictures: Picked) -> EncoderCard:
-    """Write graph and weights of `openvino` or `openvino-int8`; the card that belongs beside them is returned.
-
-    Of the pictures a tenth is for comparing vectors, and INT8 ranges are fitted to the others.
-    """
+def versions() -> dict[str, str]:
+    """Of the libraries. `UserError` where one is missing."""
     openvino, nncf = _libraries()
-    images = list(pictures.squares(model.side, model.resize_mode))
-    if len(images) < _LEAST:
-        raise UserError(
-            f"only {len(images)} of the pictures can be decoded; give --pictures a folder with at least {_LEAST}"
-        )
-    num_compared = math.ceil(len(images) / 10)
-    compared_BCHW, fit = np.stack(images[:num_compared]), images[num_compared:]
-    graph = _converted(model, openvino)
-    quantised = name == "openvino-int8"
-    if quantised:
+    return {"openvino": openvino.__version__, "nncf": nncf.__version__}
+
+
+def write_graph(folder: Path, model: Model, fit: Sequence[np.ndarray]) -> list[Path]:
+    """Write graph and weights; their paths. The INT8 ranges are fitted to the pictures; without any it is fp32."""
+    openvino, nncf = _libraries()
+    graph = openvino.convert_model(image_graph(model, unit_length=False))
+    graph.reshape({0: [-1, 3, model.side, model.side]})
+    if fit:
+        attends = _attends(model.net)
         graph = nncf.quantize(
             graph,
             nncf.Dataset([image[None] for image in fit]),
             subset_size=len(fit),
-            model_type=nncf.ModelType.TRANSFORMER if _attends(model.net) else None,
+            model_type=nncf.ModelType.TRANSFORMER if attends else None,
+            ignored_scope=None if attends else nncf.IgnoredScope(types=["MatMul"], validate=False),
             preset=nncf.QuantizationPreset.MIXED,
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
-    cosine_B = _cosines(model, OpenVinoEncoder(str(folder / GRAPH), 1), compared_BCHW)
-    return EncoderCard(
-        encoder=name,
-        model=model.ref,
-        model_digest=model.digest,
-        digest=digest_texts([digest_file(folder / GRAPH), digest_file(folder / WEIGHTS)]),
-        pictures=pictures.digest,
-        num_fitted=len(fit) if quantised else 0,
-        num_compared=num_compared,
-        least_cosine=round(float(cosine_B.min()), 6),
-        mean_cosine=round(float(cosine_B.mean()), 6),
-        made_with={"openvino": openvino.__version__, "nncf": nncf.__version__, "torch": torch.__version__},
+    openvino.save_model(_with_unit_length(graph, openvino), folder / GRAPH, compress_to_fp16=False)
+    return [folder / GRAPH, folder / WEIGHTS]
+
+
+def _with_unit_length(graph: Any, openvino: Any) -> Any:
+    after = openvino.preprocess.PrePostProcessor(graph)
+    opset = openvino.opset15
+    after.output(0).postprocess().custom(
+        lambda output: opset.normalize_l2(output, opset.constant([-1], np.int64), eps=1e-12, eps_mode="max").output(0)
     )
-
-
-def _converted(model: Model, openvino: Any) -> Any:
-    graph = _Graph(model).eval()
-    example = torch.zeros(2, 3, model.side, model.side, dtype=torch.uint8)
-    batch = {0: torch.export.Dim("batch", min=1, max=1024)}
-    with torch.no_grad():
-        exported = torch.export.export(graph, (example,), dynamic_shapes=(batch,))
-        converted = openvino.convert_model(exported)
-    converted.reshape({0: [-1, 3, model.side, model.side]})
-    return converted
+    return after.build()
 
 
 def _attends(net: nn.Module) -> bool:
@@ -93,15 +59,12 @@ def _attends(net: nn.Module) -> bool:
     return any("attention" in type(module).__name__.lower() for module in visual.modules())
 
 
-def _cosines(model: Model, encoder: OpenVinoEncoder, image_BCHW: np.ndarray) -> np.ndarray:
-    return (model.encode_images(image_BCHW) * encoder.encode_images(image_BCHW)).sum(1)
-
-
 def _libraries() -> tuple[Any, Any]:
     try:
         import nncf
         import openvino
     except ImportError as error:
         raise UserError("OpenVINO and NNCF are not installed: pip install 'trygon[openvino]'") from error
-    nncf.set_log_level(logging.ERROR)
+    # Its own function sets the level of every handler there, also of those that others put there.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return openvino, nncf

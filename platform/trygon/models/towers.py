@@ -1,11 +1,13 @@
 """Pretrained towers from other libraries' files, put into open_clip networks. Knows nothing of training."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.model import CustomTextCLIP
+from safetensors import SafetensorError
 from torch import Tensor
 
 from trygon.errors import UserError
@@ -49,7 +51,7 @@ def load_pretrained(network: CustomTextCLIP, architecture: str, tag: str) -> Non
             else open_clip.download_pretrained(open_clip.get_pretrained_cfg(architecture, tag))
         )
         open_clip.load_checkpoint(network, path)
-    except (RuntimeError, KeyError, OSError, ValueError) as error:
+    except (RuntimeError, KeyError, OSError, ValueError, UnpicklingError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"initial.pretrained {tag!r} cannot be loaded into {architecture}: {reason}") from error
 

@@ -52,9 +52,9 @@ class Ids:
 class Columns:
     """M observations in order, E events in order; `first_E` is the first observation of each event.
 
-    `table` holds the observations, `events` and `media` the run's other tables. `box_M4` is left, top, width, height,
-    0..1 of the frame, NaN without a box; `person_M` says which boxes the detector took for a person, `aside_M` which
-    observations the run set aside.
+    `table` holds the observations, each called what its event calls it, `events` and `media` the run's other tables.
+    `box_M4` is left, top, width, height, 0..1 of the frame, NaN without a box; `person_M` says which boxes the
+    detector took for a person, `aside_M` which observations the run set aside.
     """
 
     table: pa.Table
@@ -69,7 +69,8 @@ class Columns:
     @classmethod
     def of(cls, run: Run) -> "Columns":
         """Of a finished run."""
-        media, events, table = run.media, run.events, run.predictions
+        media, events = run.media, run.events
+        table = run.named()
         media_M = Ids(media["media_id"].to_numpy()).positions(table["media_id"].to_numpy())
         event_M = Ids(events["event_id"].to_numpy()).positions(table["event_id"].to_numpy())
         time = media["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()

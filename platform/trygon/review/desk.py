@@ -107,8 +107,7 @@ class Desk:
     def _event_labels(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """What the event holds, with the largest number in a frame, or the count that a person gave."""
         groups: dict[int, list[int]] = defaultdict(list)
-        counted = [at for at in rows if not self.columns.aside_M[at] or self._queue.decided_M[at]]
-        for at in counted:
+        for at in self._counting(rows):
             groups[int(self._queue.label_M[at])].append(at)
         labels = []
         for found in groups.values():
@@ -118,6 +117,14 @@ class Desk:
             labels.append(label | {"probability": None if by else sure, "num_boxes": len(found)})
         named = [label for label in labels if label["type"] != "blank"] or labels
         return sorted(named, key=lambda label: (-label["num_boxes"], label["scientific"]))
+
+    def _counting(self, rows: Sequence[int]) -> list[int]:
+        """Those that were not set aside, or were brought back."""
+        return [at for at in rows if not self.columns.aside_M[at] or self._queue.decided_M[at]]
+
+    def _speaking(self, rows: Sequence[int]) -> Sequence[int]:
+        """Those that say what an event holds: what was set aside only where nothing else does."""
+        return [at for at in self._counting(rows) if self._queue.label(at)["type"] != "blank"] or rows
 
     def _count(self, rows: Sequence[int]) -> int:
         columns, word = self.columns, self._queue.word
@@ -148,7 +155,7 @@ class Desk:
     def _alternatives(self, rows: Sequence[int], known: set[str]) -> list[dict[str, Any]]:
         """The taxa with the largest probability over the event that are not its labels."""
         sums: Counter[str] = Counter()
-        for at in rows[: 4 * MOST_FRAMES]:
+        for at in self._speaking(rows)[: 4 * MOST_FRAMES]:
             row = self.columns.row(at, ["top_scientific", "top_probability"])
             for name, probability in zip(row["top_scientific"] or (), row["top_probability"] or (), strict=True):
                 sums[name] += probability
@@ -158,7 +165,7 @@ class Desk:
 
     def _lineage(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The clades above the event's most frequent animal."""
-        animals = [at for at in rows if self._queue.label(at)["type"] == "animal"]
+        animals = [at for at in self._speaking(rows) if self._queue.label(at)["type"] == "animal"]
         if not animals:
             return []
         ((number, _),) = Counter(self._queue.label_M[animals].tolist()).most_common(1)
@@ -208,8 +215,7 @@ class Desk:
         """
         with self._mutex:
             self._require_version(event_id, version)
-            rows = [at for at in self._rows(event_id) if not self.columns.aside_M[at] or self._queue.decided_M[at]]
-            rows = rows or self._rows(event_id)
+            rows = self._counting(self._rows(event_id)) or self._rows(event_id)
             kinds = {at: self._queue.label(at)["type"] for at in rows}
             named = [at for at in rows if kinds[at] not in (*_KEPT, "blank")]
             named = named or [at for at in rows if kinds[at] in _KEPT] or rows

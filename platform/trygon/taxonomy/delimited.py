@@ -23,11 +23,16 @@ class Dialect:
     encoding: str = "utf8"
 
 
+def delimiter_of(header: str) -> str:
+    """Tab, semicolon or comma: what a line with the names of columns has most of."""
+    return max("\t;,", key=header.count)
+
+
 def sniff(file: IO[bytes]) -> Dialect:
     """From the header line: tab, semicolon or comma. Tab-separated files hold quotes as they are. Rewinds the file."""
     line = file.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace").split("\n", 1)[0].rstrip("\r")
     file.seek(0)
-    delimiter = max("\t;,", key=line.count)
+    delimiter = delimiter_of(line)
     names = next(csv.reader([line], delimiter=delimiter), [])
     return Dialect(tuple(names), delimiter, "" if delimiter == "\t" else '"')
 

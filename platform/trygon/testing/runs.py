@@ -42,7 +42,7 @@ DIM = 16
 
 def bank() -> LabelBank:
     """A LabelBank of the few taxa: each points along one of the first dimensions."""
-    return LabelBank(TREE, np.eye(len(TREE), DIM, dtype=np.float16), 20.0, "some-model", "digest", TextType.SCI)
+    return LabelBank(TREE, np.eye(len(TREE), DIM, dtype=np.float32), 20.0, "some-model", "digest", TextType.SCI)
 
 
 def write_tiny_run(root: Path, num_frames: int = 6) -> Run:

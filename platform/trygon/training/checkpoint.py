@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from trygon.errors import LastingError
-from trygon.storage import digest_file, join, read_bytes
+from trygon.errors import LastingError, TrygonError
+from trygon.storage import copy_file, digest_file, is_remote, join, read_bytes
 from trygon.training.learner import Learner
 from trygon.training.towers import with_bias
 
@@ -48,9 +48,24 @@ def state_of(learner: Learner, position: Position) -> dict[str, Any]:
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state and, last, the seal that says what it must be."""
+    """Write a state and, once it can be loaded, the seal that says what it must be."""
     torch.save(state, folder / _STATE)
+    _load(folder)
     (folder / _SEAL).write_text(json.dumps({"digest": digest_file(folder / _STATE)}))
+
+
+def put_state(place: str, state: dict[str, Any], scratch: Path) -> None:
+    """Bring a state to its place and read it back there; on its way to S3 it lies in the folder `scratch`.
+    `TrygonError` where it does not arrive whole."""
+    if is_remote(place):
+        save_state(scratch, state)
+        for name in (_STATE, _SEAL):
+            copy_file(scratch / name, join(place, name))
+    else:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        save_state(Path(place), state)
+    if not is_whole(place):
+        raise TrygonError(f"the checkpoint {place} did not arrive whole")
 
 
 def is_whole(place: str | Path) -> bool:
@@ -65,6 +80,10 @@ def is_whole(place: str | Path) -> bool:
 def _read(folder: Path) -> dict[str, Any]:
     if not is_whole(folder):
         raise BrokenError(f"the checkpoint in {folder} is not whole")
+    return _load(folder)
+
+
+def _load(folder: Path) -> dict[str, Any]:
     return torch.load(folder / _STATE, map_location="cpu", weights_only=True, mmap=True)
 
 

@@ -1,9 +1,11 @@
 """The checkpoints of a run in their place, and Ray Train's own list of them. Knows nothing of what they hold."""
 
 import json
+from importlib.metadata import version
 from typing import Any
 
-from trygon.storage import exists, join, list_files, read_json, remove_tree, write_text
+from trygon.errors import UserError
+from trygon.storage import address_of, exists, join, list_files, name_of, read_json, remove_tree, write_text
 
 RUN = "run"
 """The folder of a run's checkpoints, in `checkpoints` of its model folder."""
@@ -14,6 +16,44 @@ _SNAPSHOT = "checkpoint_manager_snapshot.json"
 def _snapshot(place: str) -> dict[str, Any] | None:
     listed = join(place, _SNAPSHOT)
     return read_json(listed) if exists(listed) else None
+
+
+def has_list(place: str) -> bool:
+    """Whether there is a list, or what is left of one."""
+    return exists(join(place, _SNAPSHOT))
+
+
+def is_listed(place: str) -> bool:
+    """Whether the list can be read. On disk Ray Train writes over the old one: a kill can leave half of it."""
+    try:
+        return _snapshot(place) is not None
+    except UserError:
+        return False
+
+
+def found_checkpoints(place: str) -> list[str]:
+    """The folders of all checkpoints that are there, the latest first, whatever the list says."""
+    begin = len(_path(place)) + 1
+    names = {_path(file)[begin:].split("/")[0] for file in list_files(place)} - {_SNAPSHOT}
+    return [join(place, name) for name in sorted(names, reverse=True)]
+
+
+def _path(place: str) -> str:
+    """A place without what an address has beside bucket and key."""
+    address = address_of(place)
+    return (place if address is None else address.path).rstrip("/")
+
+
+def list_alone(folder: str, place: str, leg: int, step: int) -> None:
+    """Write the list anew, with one checkpoint on it, as Ray 2.60 does."""
+    result = {"version": 0, "checkpoint_dir_name": name_of(folder), "metrics": {"leg": leg, "step": step}}
+    snapshot = {
+        "ray_version": version("ray"), "checkpoint_results": [result], "checkpoint_report_indices": [0],
+        "latest_checkpoint_result": result, "pending_training_results": [], "pending_validation_specs": [],
+        "current_report_index": 1, "validated_checkpoint_dir_names": [],
+        "timed_out_validation_checkpoint_dir_names": [], "failed_validation_checkpoint_dir_names": [],
+    }  # fmt: skip
+    write_text(join(place, _SNAPSHOT), json.dumps(snapshot))
 
 
 def listed_checkpoints(place: str) -> list[str]:
@@ -41,11 +81,8 @@ def saved_step(place: str) -> int:
 
 def remove_orphans(place: str) -> None:
     """Remove checkpoints that are on no list: a killed run was about to bring them there."""
-    snapshot = _snapshot(place)
-    known = {kept["checkpoint_dir_name"] for kept in snapshot["checkpoint_results"]} if snapshot else set()
-    there = {path.removeprefix(place).strip("/").split("/")[0] for path in list_files(place)} - {_SNAPSHOT}
-    for name in there - known:
-        remove_tree(join(place, name))
+    for folder in set(found_checkpoints(place)) - set(listed_checkpoints(place)):
+        remove_tree(folder)
 
 
 def forget_latest(place: str) -> bool:

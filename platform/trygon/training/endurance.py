@@ -2,13 +2,14 @@
 
 import math
 import time
+from contextlib import suppress
 
 from ray.train import FailureConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
-from trygon.errors import lasts
+from trygon.errors import TrygonError, lasts, origin
 from trygon.training.checkpoint import BrokenError
 from trygon.training.checkpoints import saved_step
 from trygon.training.interruptions import Interruptions, cause_of, reason
@@ -27,14 +28,14 @@ class Endurance(DefaultFailurePolicy):
         self._place, self._interruptions = place, interruptions
         self._num_failures, self._patience_s = num_failures, patience_s
         self._failures, self._step = 0, -1
-        self._waits_since = math.inf
+        self._waits_since = self._unstarted_at = -math.inf
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """Ray Train's question."""
         error = training_failed_error
         if isinstance(error, ControllerError):
-            return self._unstarted(error)
-        self._waits_since = math.inf
+            return self._controller_failed(error.controller_failure)
+        self._unstarted_at = -math.inf
         if isinstance(error, PreemptionError):
             self._interruptions.add(error.preemption_info.preempted_ranks, "the cluster takes machines back", True)
             return FailureDecision.RETRY
@@ -48,14 +49,29 @@ class Endurance(DefaultFailurePolicy):
 
     def _counted(self) -> int:
         """Failures since the last checkpoint that was new, with this one."""
-        step = saved_step(self._place)
+        step = self._step
+        with suppress(OSError, TrygonError):  # S3 may be what failed
+            step = saved_step(self._place)
         self._failures = 1 if step > self._step else self._failures + 1
         self._step = step
         return self._failures
 
-    def _unstarted(self, error: ControllerError) -> FailureDecision:
-        if not isinstance(error.controller_failure, WorkerGroupStartupFailedError | WorkerGroupStartupTimeoutError):
+    def _controller_failed(self, error: Exception) -> FailureDecision:
+        if isinstance(error, WorkerGroupStartupFailedError | WorkerGroupStartupTimeoutError):
+            return FailureDecision.RETRY if self._waited(error) else FailureDecision.RAISE
+        cause = origin(error)
+        if not isinstance(cause, TrygonError) or lasts(cause):
             return FailureDecision.RAISE
+        # It keeps the list of checkpoints, and has met an S3 that does not answer.
+        goes_on = self._counted() <= self._num_failures
+        self._interruptions.add([], str(cause), goes_on)
+        return FailureDecision.RETRY if goes_on else FailureDecision.RAISE
+
+    def _waited(self, error: Exception) -> bool:
+        """Whether workers that do not start are waited for still."""
         now = time.monotonic()
-        self._waits_since = min(self._waits_since, now)
-        return FailureDecision.RETRY if now - self._waits_since < self._patience_s else FailureDecision.RAISE
+        if now - self._unstarted_at > self._patience_s:  # they did start since
+            self._waits_since = now
+            self._interruptions.add([], f"workers do not start ({reason({0: error})})", True)
+        self._unstarted_at = now
+        return now - self._waits_since < self._patience_s

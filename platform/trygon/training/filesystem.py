@@ -5,18 +5,16 @@ may outlive. Knows nothing of what the files hold.
 """
 
 import io
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyarrow import NativeFile, PythonFile
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType, PyFileSystem
 
 from trygon import s3
-from trygon.storage import address_of, copy_file, exists, is_remote, join, list_folder, open_input, remove_tree
+from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, remove_tree, write_bytes
 
 _TOP = "checkpoints"
 """What paths begin with: Ray Train takes no blank one."""
@@ -30,17 +28,23 @@ def checkpoint_storage(place: str) -> dict[str, Any]:
     return {"storage_path": _TOP, "storage_filesystem": PyFileSystem(Checkpoints(place))}
 
 
+def place_of(filesystem: Any, path: str) -> str:
+    """The place of what Ray Train knows by a path on its filesystem."""
+    return filesystem.handler.place(path) if isinstance(filesystem, PyFileSystem) else path
+
+
 @dataclass(frozen=True)
 class Checkpoints(FileSystemHandler):
     """What is below the address `root`, as far as Ray Train asks; each process makes its own connections."""
 
     root: str
 
-    def _place(self, path: str) -> str:
+    def place(self, path: str) -> str:
+        """The address of a path."""
         return join(self.root, *path.split("/")[1:])
 
     def _info(self, path: str) -> FileInfo:
-        address = address_of(self._place(path))
+        address = address_of(self.place(path))
         assert address is not None, "a root on disk needs no handler"
         with suppress(FileNotFoundError):
             return FileInfo(path, FileType.File, size=s3.stat(address).bytes)
@@ -57,23 +61,23 @@ class Checkpoints(FileSystemHandler):
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
         """The files of a folder: a checkpoint holds no folders."""
-        files = list_folder(self._place(selector.base_dir))
+        files = list_folder(self.place(selector.base_dir))
         return [FileInfo(f"{selector.base_dir}/{file.name}", FileType.File, size=file.bytes) for file in files]
 
     def create_dir(self, path: str, recursive: bool) -> None:
         """Nothing: on S3 a folder is where something lies below."""
 
     def delete_dir(self, path: str) -> None:
-        remove_tree(self._place(path))
+        remove_tree(self.place(path))
 
     def open_input_file(self, path: str) -> NativeFile:
-        return PythonFile(open_input(self._place(path)), mode="r")
+        return PythonFile(open_input(self.place(path)), mode="r")
 
     def open_input_stream(self, path: str) -> NativeFile:
         return self.open_input_file(path)
 
     def open_output_stream(self, path: str, metadata: object) -> NativeFile:
-        return PythonFile(_Upload(self._place(path)), mode="w")
+        return PythonFile(_Upload(self.place(path)), mode="w")
 
     def _never_asked(self, *_: object) -> None:
         raise NotImplementedError("Ray Train does not ask for this")
@@ -82,33 +86,14 @@ class Checkpoints(FileSystemHandler):
     open_append_stream = _never_asked
 
 
-class _Upload(io.RawIOBase):
-    """A file that is written on this machine, and brought to its place, whole, when it is closed."""
+class _Upload(io.BytesIO):
+    """A small file, brought to its place, whole, when it is closed."""
 
     def __init__(self, place: str) -> None:
+        super().__init__()
         self._place = place
-        self._file = tempfile.NamedTemporaryFile(prefix="trygon-")  # noqa: SIM115
-        self._failed = False
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def write(self, data: Any) -> int:
-        self._failed = True  # until it is known to be there, as where the disk is full
-        written = self._file.write(data)
-        self._failed = False
-        return written
 
     def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            if not self._failed:
-                self._file.flush()
-                copy_file(Path(self._file.name), self._place)
-        finally:
-            self._file.close()
-            super().close()
+        if not self.closed:
+            write_bytes(self._place, self.getvalue())
+        super().close()

@@ -20,7 +20,7 @@ from trygon.models.sentence_tower import load_sentence_model, sentence_vectors, 
 from trygon.models.towers import build_network, classifier_weights, load_pretrained, read_architecture
 from trygon.storage import exists, join, read_json
 from trygon.training.checkpoint import is_whole, put_weights
-from trygon.training.checkpoints import RUN, listed_checkpoints
+from trygon.training.checkpoints import RUN, found_checkpoints
 
 Stage = Callable[[str, int], Callable[[int], None]]
 """Begins a stage of a title and a number of things to do; what it returns is told how many more are done."""
@@ -70,7 +70,7 @@ def write_initial(
 def unfinished_run(place: str) -> str | None:
     """The last whole checkpoint of a model folder that holds a run and no model yet; None for any other folder.
     `LastingError` where a run's checkpoints are all broken."""
-    if exists(join(place, WEIGHTS_NAME)) or not (kept := listed_checkpoints(join(place, "checkpoints", RUN))):
+    if exists(join(place, WEIGHTS_NAME)) or not (kept := found_checkpoints(join(place, "checkpoints", RUN))):
         return None
     whole = next(filter(is_whole, kept), None)
     if whole is None:

@@ -55,7 +55,8 @@ def reason(failures: Mapping[int, Exception]) -> str:
     cause = cause_of(failures)
     if isinstance(cause, TrygonError):
         return str(cause)
-    told = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
+    told = str(cause).strip().splitlines() or [type(cause).__name__]
     if any("timed out" in str(origin(it)).lower() for it in failures.values()):
-        return f"workers waited in vain for one that hangs, or whose machine is gone ({told})"
-    return told
+        late = next((line for line in told if "timed out" in line.lower()), told[-1])
+        return f"workers waited in vain for one that hangs, or whose machine is gone ({late})"
+    return told[-1]

@@ -61,17 +61,22 @@ def _peak_tflops(device: torch.device) -> float | None:
 
 def flops_per_sample(learner: Learner, batch: dict[str, Tensor]) -> float:
     """Floating-point operations that training one sample takes: those of a forward pass, and for what learns twice as
-    many on the way back. An upper bound where towers are frozen or captions come again in a batch."""
-    if learner.settings.sharded or learner.settings.compile:
-        return 0.0  # neither lets one worker run a part alone
-    if any(it.training for it in batch_norms(learner.towers)):
-        return 0.0  # it would leave its trace in their statistics
+    many on the way back. An upper bound where towers are frozen or captions come again in a batch. All workers call it
+    alike: towers in shards are brought together for it."""
     some = {name: column[:_FLOP_SAMPLES] for name, column in batch.items()}
     if some["tokens"].ndim == 3:
         some["tokens"] = some["tokens"][:, 0]
-    with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # Neither statistics of batches nor numbers that are drawn may show that it was counted, and compiled code does not
+    # say what it does.
+    learning = [it for it in batch_norms(learner.towers) if it.training]
+    eager = torch.compiler.set_stance("force_eager")
+    with torch.random.fork_rng(), torch.no_grad(), eager, FlopCounterMode(display=False) as counter:
+        for it in learning:
+            it.eval()
         learner.towers(some)
-    return 3 * counter.get_total_flops() / _FLOP_SAMPLES
+        for it in learning:
+            it.train()
+    return 3 * counter.get_total_flops() / len(some["tokens"])
 
 
 def _step(line: str) -> float:

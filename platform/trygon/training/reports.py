@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,71 +11,77 @@ import ray.train
 from ray.util.metrics import Gauge
 
 from trygon.errors import TrygonError
-from trygon.storage import exists, read_bytes, write_text
-from trygon.training.checkpoint import Position, is_whole, save_state, state_of
+from trygon.storage import digest_texts
+from trygon.training.checkpoint import Position, put_state, state_of
+from trygon.training.filesystem import place_of
 from trygon.training.learner import Learner
+from trygon.training.measurements import PATIENCE_S, Measurements
 from trygon.training.settings import TrainSettings
-from trygon.training.validation import VALIDATION_S, pending_of
 
 
 class Reports:
     """The checkpoints of a worker, one after the other. All workers make the same calls."""
 
-    def __init__(self, learner: Learner, rank: int) -> None:
+    def __init__(self, learner: Learner, rank: int, position: Position) -> None:
         self._learner, self._rank = learner, rank
-        self._idle = threading.Semaphore()
-        """Only one state is held beside the one that learns: where its place is slow, training waits for it."""
+        self._idle = threading.Event()
+        self._idle.set()
+        self._measurements = Measurements(learner.settings.validation)
+        if rank == 0:
+            with suppress(OSError, TrygonError):
+                self._measurements.go_back(position.step)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no checkpoint is on its way to its place: only one state is held beside the one that learns."""
+        return self._idle.is_set()
 
     def hand_over(self, position: Position, wait: bool) -> None:
-        """Take a checkpoint: the state is gathered now; while training goes on, it is written on this machine,
-        digested, brought to its place and read back there."""
+        """Take a checkpoint, while none is on its way: the state is gathered now; while training goes on, it is
+        written, digested, brought to its place and read back there."""
         metrics = {"leg": position.leg, "step": position.step}
         mode = ray.train.CheckpointUploadMode.SYNC if wait else ray.train.CheckpointUploadMode.ASYNC
         name = f"leg-{position.leg:06d}"
+        state = state_of(self._learner, position)  # weights in shards are brought together by all
         if self._rank:
-            state_of(self._learner, position)  # weights in shards are brought together by all
             ray.train.report(metrics, checkpoint_dir_name=name, checkpoint_upload_mode=mode)
             return
-        self._idle.acquire()
-        state = state_of(self._learner, position)
-        folder = Path(tempfile.mkdtemp(prefix="trygon-"))
+        self._idle.clear()
+        scratch = _scratch(self._learner.settings)
         ray.train.report(
             metrics,
-            ray.train.Checkpoint.from_directory(folder),
+            ray.train.Checkpoint.from_directory(scratch),
             checkpoint_dir_name=name,
-            checkpoint_upload_fn=lambda checkpoint, name: self._upload(checkpoint, name, state),
+            checkpoint_upload_fn=lambda _, name: self._upload(name, state, scratch),
             checkpoint_upload_mode=mode,
             delete_local_checkpoint_after_upload=True,
-            validation=validates(self._learner.settings, last=wait),
+            validation=self._measured(position.step, last=wait),
         )
 
-    def _upload(self, checkpoint: ray.train.Checkpoint, name: str, state: dict[str, Any]) -> ray.train.Checkpoint:
-        """Bring a state to its place and read it back: an older one is only removed for one that is whole."""
+    def _measured(self, step: int, last: bool) -> ray.train.ValidationTaskConfig | bool:
+        if self._learner.settings.validation_samples:
+            with suppress(OSError, TrygonError):  # it is only not measured then
+                if self._measurements.ask(step, anyway=last):
+                    return ray.train.ValidationTaskConfig(fn_kwargs={"step": step}, timeout_s=PATIENCE_S)
+        return False
+
+    def _upload(self, name: str, state: dict[str, Any], scratch: Path) -> ray.train.Checkpoint:
+        """Bring a state to its place: an older one is only removed for one that is whole."""
+        storage: Any = ray.train.get_context().get_storage()
+        path = storage.build_checkpoint_path_from_name(name)
         try:
-            save_state(Path(checkpoint.path), state)
-            storage: Any = ray.train.get_context().get_storage()
-            there = storage.persist_current_checkpoint(checkpoint, name)
-            with there.as_directory() as folder:
-                if not is_whole(folder):
-                    raise TrygonError(f"the checkpoint {name} did not arrive whole")
-            return there
-        except BaseException:
-            shutil.rmtree(checkpoint.path, ignore_errors=True)
-            raise
+            put_state(place_of(storage.storage_filesystem, path), state, scratch)
         finally:
-            self._idle.release()
+            self._idle.set()
+        return ray.train.Checkpoint(path, storage.storage_filesystem)
 
 
-def validates(settings: TrainSettings, last: bool) -> bool:
-    """Whether a checkpoint is measured: where none waits for that, and the last one always. Measuring may take longer
-    than training to the next checkpoint."""
-    if not settings.validation_samples:
-        return False
-    pending = pending_of(settings.validation)
-    if not last and exists(pending) and time.time() - float(read_bytes(pending)) < VALIDATION_S:
-        return False
-    write_text(pending, str(time.time()))
-    return True
+def _scratch(settings: TrainSettings) -> Path:
+    """An empty folder of this machine. What killed processes of the run left of another one goes."""
+    folder = Path(tempfile.gettempdir(), f"trygon-{digest_texts([settings.metrics])[:16]}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
 class Gauges:

@@ -12,6 +12,7 @@ import ray.train
 import ray.train.torch
 from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import COLLECTIVE_TIMEOUT_S_ENV_VAR
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from trygon.cluster.local import inside_cluster
@@ -20,14 +21,25 @@ from trygon.data.ingest import READER_CPUS
 from trygon.data.row_groups import keep_row_groups
 from trygon.errors import LastingError, TrygonError, UserError
 from trygon.lease import Hold, LostError
-from trygon.storage import is_remote, join, open_input, remove_file
-from trygon.training.checkpoint import BrokenError, is_whole
-from trygon.training.checkpoints import RUN, forget_latest, latest_checkpoint, remove_orphans
+from trygon.mirror import local_folder
+from trygon.storage import is_remote, join, open_input
+from trygon.training.checkpoint import BrokenError, is_whole, load_weights
+from trygon.training.checkpoints import (
+    RUN,
+    forget_latest,
+    found_checkpoints,
+    has_list,
+    is_listed,
+    latest_checkpoint,
+    list_alone,
+    remove_orphans,
+)
 from trygon.training.endurance import Endurance
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
+from trygon.training.measurements import Measurements, Told
 from trygon.training.settings import TrainSettings
-from trygon.training.validation import VALIDATION_S, pending_of, validate
+from trygon.training.validation import validate
 from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
@@ -36,7 +48,7 @@ _FAILURES, _ELASTIC_FAILURES = 2, 20
 """That many are mended without a new checkpoint between them."""
 _SHUTDOWN_S = "5"
 """That long workers are given to leave their group before they are ended: one that hangs never does."""
-_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 """glibc keeps what a step sets free for the next one: handing it back and asking anew takes 6 % of a step on CPUs."""
 
 
@@ -65,10 +77,18 @@ def fit(
             f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
             "lower --batch-size"
         )
-    remove_file(pending_of(settings.validation))  # of a run that was killed while it measured
+    if plan_of(settings).num_steps <= settings.warmup_steps:
+        tell(
+            f"all {plan_of(settings).num_steps} steps are warm-up ({settings.warmup_steps}): the learning rates never "
+            "reach what was given; lower --warmup-steps"
+        )
+    Measurements(settings.validation).end()  # of a run that was killed while it measured
     os.environ.setdefault(TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S, _SHUTDOWN_S)
+    # Workers also wait for each other when they report.
+    os.environ[COLLECTIVE_TIMEOUT_S_ENV_VAR] = str(settings.collective_timeout_s)
     storage = join(out, "checkpoints")
     place = join(storage, RUN)
+    mend_list(place, tell)
     while True:
         remove_orphans(place)
         try:
@@ -78,13 +98,22 @@ def fit(
             cause = _failure(error, storage)
             if not isinstance(cause, BrokenError) or not _forget_broken(place, tell):
                 raise cause from error
+    remove_orphans(place)
     if result.return_value:
-        raise TrygonError(
-            f"{result.return_value}; the last checkpoint before that is kept. Give lower learning rates or more "
-            f"--warmup-steps, and another --out; with --initial.model {out} training starts from that checkpoint"
-        )
+        raise TrygonError(f"{result.return_value}; {_way_out(place, out)}")
     assert result.checkpoint is not None, "the last leg reports one"
     return result.checkpoint
+
+
+def _way_out(place: str, out: str) -> str:
+    """Of a run that diverged."""
+    advice = "give lower learning rates or more --warmup-steps, and another --out"
+    if latest_checkpoint(place) is None:
+        return f"no checkpoint was due before that: {advice}"
+    return (
+        f"the last checkpoint before that is kept: {advice}; with --initial.model {out} training starts from that "
+        "checkpoint"
+    )
 
 
 def _attempt(
@@ -99,6 +128,7 @@ def _attempt(
     least, most = num_workers
     shape = {"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if use_gpu else {})
     interruptions = Interruptions(join(storage, "interruptions.jsonl"))
+    measured = Told(Measurements(settings.validation))
     num_failures = _FAILURES if least == most else _ELASTIC_FAILURES
     trainer = _Trainer(
         train_worker,
@@ -116,7 +146,7 @@ def _attempt(
             name=RUN,
             **checkpoint_storage(storage),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            worker_runtime_env={"env_vars": _MEMORY},
+            worker_runtime_env={"env_vars": MEMORY},
         ),
     )
     # What is on one machine alone does not grow.
@@ -125,6 +155,8 @@ def _attempt(
     def watch() -> None:
         _check(hold)
         for news in interruptions.new():
+            tell(news)
+        for news in measured.new():
             tell(news)
         if news := room.look():
             tell(news)
@@ -144,6 +176,21 @@ class _Trainer(TorchTrainer):
         return super()._initialize_and_run_controller(**options | {"failure_policy": self._endurance})
 
 
+def mend_list(place: str, tell: Callable[[str], None]) -> None:
+    """Where a kill left half of Ray Train's list, or a copy of the run came without, put the last whole checkpoint on
+    a new one."""
+    if is_listed(place):
+        return
+    whole = next(filter(is_whole, found_checkpoints(place)), None)
+    if whole is None and not has_list(place):  # before the first one was whole
+        return
+    if whole is None:
+        raise LastingError(f"there is no whole checkpoint in {place}: remove it to train from the beginning")
+    _, position = load_weights(local_folder(whole))
+    list_alone(whole, place, position.leg, position.step)
+    tell(f"the list of checkpoints was not whole; training goes on from {whole}")
+
+
 def _forget_broken(place: str, tell: Callable[[str], None]) -> bool:
     """Go back behind a checkpoint that is not whole. `LastingError` where none before it is there."""
     latest = latest_checkpoint(place)
@@ -161,14 +208,7 @@ def _forget_broken(place: str, tell: Callable[[str], None]) -> bool:
 def _validation(settings: TrainSettings) -> ray.train.ValidationConfig | None:
     if not settings.validation_samples:
         return None
-    values = {
-        "initial": settings.initial,
-        "initial_share": settings.initial_share,
-        "shards": settings.validation_shards,
-        "samples": settings.validation_samples,
-        "place": settings.validation,
-    }
-    task = ray.train.ValidationTaskConfig(fn_kwargs=values, timeout_s=VALIDATION_S)
+    task = ray.train.ValidationTaskConfig(fn_kwargs={"settings": settings})
     return ray.train.ValidationConfig(cast(Any, validate), task, {"num_cpus": 1})
 
 
@@ -239,8 +279,11 @@ class _Lines:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
             self._offset += len(whole) + len(end)
-            for text in whole.splitlines():
-                line = json.loads(text)
+            try:
+                lines = [json.loads(text) for text in whole.splitlines()]
+            except ValueError:  # it was written anew, and is longer than it was
+                self._offset, lines = 0, []
+            for line in lines:
                 if line["step"] > self._step:
                     self._step = line["step"]
                     yield line

@@ -1,13 +1,113 @@
-"""What a run is made of: the values that the driver hands to every worker."""
+"""What a run is made of: the values that a user gives, and those that the driver hands to every worker."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class LearningSettings(BaseModel):
+    """How a model learns, and how machines are put to it: as the user gives it and as workers know it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    objective: Literal["clip", "clip_taxa", "clip_tree", "siglip", "siglip_taxa", "classes", "classes_tree"] = (
+        "clip_taxa"
+    )
+    """`clip`; `clip_taxa`, where samples of one taxon are no negatives of each other; `clip_tree`, where relatives are
+    weak ones; `siglip` and `siglip_taxa`; and for comparison `classes`, a classifier of species, and `classes_tree`,
+    one at each rank."""
+    sources: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default={})
+    """Train on these sources alone, each so many times an epoch: `inat21: 1`, `eol: 0.5` (half of its samples)."""
+    text_types: tuple[TextType, ...] = MIXED
+    """Text types to mix."""
+    text_draw: Literal["sample", "step"] = "sample"
+    """What a text type is drawn for: each `sample` and epoch or, as BioCLIP did, each `step` with all its samples."""
+    template: str = PUBLISHED
+    """What a caption says. `{name}` is the taxon in the text type drawn; {scientific}, {taxonomic}, {common} and the
+    seven ranks can stand beside it or in its place."""
+    resize_s: float = Field(default=600.0, gt=0)
+    """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
+    wait_for_room_s: float = Field(default=1800.0, ge=0)
+    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone."""
+    batch_size: int = Field(default=256, ge=2)
+    """Samples in a step, over all workers."""
+    replay_batch_size: int = Field(default=0, ge=0)
+    """General pictures that are replayed in a step, over all workers."""
+    micro_batch: int = Field(default=0, ge=0)
+    """Samples that a worker holds the activations of at once; 0 for all of its own. The gradients are the same."""
+    loss_tile: int = Field(default=0, ge=0)
+    """Samples that similarities are held with at once; 0 for all. The gradients are the same."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What the towers compute in. Weights are kept in fp32."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of each block again on the way back, instead of keeping them."""
+    compile: bool = False
+    """Compile the image tower with torch.compile; the text tower sees captions of too many lengths."""
+    sharded: bool = False
+    """Keep weights, gradients and optimiser state in shards over the workers (FSDP2)."""
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training shards."""
+    steps_per_leg: int = Field(default=100, ge=1)
+    """Steps whose samples are mixed with each other. A checkpoint follows one of them."""
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    """Least time between two checkpoints; one more comes at the end."""
+    image_learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate of the image tower and the logit scale."""
+    text_learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate of the text tower."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the learning rate of each block beside that of the block behind it."""
+    weight_decay: float = Field(default=0.2, ge=0)
+    """Of AdamW, on matrices."""
+    beta2: float = Field(default=0.98, gt=0, lt=1)
+    """Of AdamW."""
+    warmup_steps: int = Field(default=100, ge=0)
+    """Steps over which the learning rates rise."""
+    max_gradient_norm: float = Field(default=0.0, ge=0)
+    """Longer gradients are cut to this length; 0 for no limit."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Keep a moving average of the weights, and make the model of that; 0 for none."""
+    feature_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the features of a frozen image trunk."""
+    freeze_image_trunk: bool = False
+    """Keep the image trunk as it is (of a tower that is open_clip's own, all of it). Its features are then computed
+    once; every epoch sees the same crops."""
+    freeze_text_tower: bool = False
+    """Keep the text tower as it is."""
+    initial_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the initial weights in the final ones, for training on few species (arXiv:2109.01903)."""
+    shuffle_rows: int = Field(default=1024, ge=0)
+    """Rows in the buffer that mixes neighbours."""
+    readers: int = Field(default=1, ge=1)
+    """Processes that decode pictures for each worker."""
+    max_broken: float = Field(default=0.1, ge=0, le=1)
+    """Share of the pictures of a leg that may be unreadable; neighbours stand in for them. More end training."""
+    max_cut: float = Field(default=0.5, ge=0, le=1)
+    """Share of the captions of a leg that may be longer than the model's context. More end training."""
+    validation_samples: int = Field(default=500, ge=0)
+    """Validation pictures on which each checkpoint is measured, beside training; 0 for none."""
+    collective_timeout_s: float = Field(default=600.0, gt=0)
+    """Workers that wait for each other longer than this have lost one: training goes on from the last checkpoint."""
+    seed: int = 0
+    """Decides orders, crops and text types."""
+
+    @field_validator("template")
+    @classmethod
+    def _fields_known(cls, template: str) -> str:
+        return check_template(template)
+
+    @model_validator(mode="after")
+    def _shards_fit(self) -> "LearningSettings":
+        if self.sharded and self.ema_decay:
+            raise ValueError("sharded keeps no moving average: leave out ema_decay, or sharded")
+        if self.sharded and self.precision == "fp16":
+            raise ValueError("sharded does not scale losses: give precision bf16, or leave out sharded")
+        return self
+
+
+class TrainSettings(LearningSettings):
     """Everything a worker needs to know. Paths must be readable by all workers."""
 
     initial: str
@@ -17,64 +117,19 @@ class TrainSettings:
     shards: tuple[str, ...]
     row_groups: str = ""
     """The file with the row groups of the shards, and how many rows of each an epoch takes."""
-    sources: dict[str, float] | None = None
-    """Weights of data sources; all samples where there are none."""
     taxa: str
     """The Parquet file of all taxa in the shards."""
-    validation_shards: str = ""
-    """The folder with the shards to measure on."""
     metrics: str
     """The JSON-lines file that rank 0 writes: a whole path or an address."""
-    objective: str = "clip_taxa"
-    text_types: tuple[TextType, ...] = MIXED
-    text_draw: Literal["sample", "step"] = "sample"
-    template: str = PUBLISHED
-    epochs: int = 10
-    steps_per_leg: int = 100
-    checkpoint_minutes: float = 10.0
-    batch_size: int
-    """Of all workers together."""
     replay: tuple[str, ...] = ()
     """Parquet files of general pictures, each with a text, of which each step takes some beside its samples."""
     replay_row_groups: str = ""
     """The file with their row groups."""
-    replay_batch_size: int = 0
-    """Of all workers together."""
-    micro_batch: int = 0
-    """Samples that a worker encodes at once, 0 for all of its own; gradients are the same."""
-    loss_tile: int = 0
-    """Samples against which similarities are held at once, 0 for all; gradients are the same."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    sharded: bool = False
-    image_learning_rate: float = 1e-4
-    text_learning_rate: float = 1e-4
-    layer_decay: float = 1.0
-    weight_decay: float = 0.2
-    beta2: float = 0.98
-    warmup_steps: int = 100
-    max_gradient_norm: float = 0.0
-    ema_decay: float = 0.0
-    feature_dropout: float = 0.0
-    freeze_image_trunk: bool = False
-    freeze_text_tower: bool = False
-    initial_share: float = 0.0
-    """Of the initial weights in the final ones."""
-    shuffle_rows: int = 1024
-    max_broken: float = 0.1
-    """Share of the pictures of a leg that may be broken."""
-    readers: int = 1
-    """Processes that prepare samples for one worker."""
-    validation_samples: int = 0
-    """Pictures on which each checkpoint is measured, beside training; 0 for none."""
-    resize_s: float = 600.0
-    wait_for_room_s: float = 1800.0
+    validation_shards: str = ""
+    """The folder with the shards to measure on."""
     validation: str = ""
     """The file that the measurements go to."""
-    collective_timeout_s: float = 600.0
-    seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as Ray Train takes them."""
-        return asdict(self)
+        return self.model_dump()

@@ -118,10 +118,21 @@ def tracked(trackers: tuple[Tracker, ...], out: str, config: dict[str, Any]) -> 
 
 
 def _begun(stack: ExitStack, name: Tracker, out: str, config: dict[str, Any]) -> Track:
+    tracker = _TRACKERS[name](out, config)
+
+    def leave(*raised: Any) -> None:
+        try:
+            tracker.__exit__(*raised)
+        except Exception as error:
+            if error is not raised[1]:
+                _LOG.warning("the tracker %s could not end: %s", name, error)
+
     try:
-        return stack.enter_context(_TRACKERS[name](out, config))
+        track = tracker.__enter__()
     except UserError:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"--trackers {name} cannot begin: {reason}") from error
+    stack.push(leave)
+    return track

@@ -1,53 +1,50 @@
 """How a run does on pictures that it is not trained on, measured beside it: a Ray task for each checkpoint."""
 
-import json
 from pathlib import Path
 
 import ray.train
 
+from trygon.cluster.tasks import apart
+from trygon.errors import origin
 from trygon.evaluation.zero_shot import evaluate, seen_task
 from trygon.models.model import load_model
-from trygon.storage import exists, read_bytes, remove_file, write_text
 from trygon.taxonomy.captions import TextType
 from trygon.training.checkpoint import put_weights
+from trygon.training.measurements import Measurements
+from trygon.training.settings import TrainSettings
 
 _MAX_CANDIDATES = 2000
 """Of hundreds of thousands of species, more would take longer than training to the next checkpoint."""
-VALIDATION_S = 3600.0
-"""Measuring that takes longer is given up."""
 _SHOWN = ("species/top1", "species/top5", "genus/top1", "family/top1", "class/top1", "species/n")
 
 
-def validate(
-    checkpoint: ray.train.Checkpoint, initial: str, initial_share: float, shards: str, samples: int, place: str
-) -> dict[str, float]:
+def validate(checkpoint: ray.train.Checkpoint, settings: TrainSettings, step: int) -> dict[str, float]:
     """Zero-shot accuracy of the model that a run would end with at this checkpoint, on new pictures of trained
-    species, with all ranks as captions, among at most 2,000 species. A line of it goes to the file at `place`, which
-    no two of these tasks write at once. However it ends, the next checkpoint may be measured then."""
+    species, with all ranks as captions, among at most 2,000 species. A line of it, or of why there is none, goes to
+    the run's measurements. However it ends, training goes on, and the next checkpoint may be measured."""
+    measurements = Measurements(settings.validation)
+    accuracy: dict[str, float] = {}
     try:
-        return _measured(checkpoint, initial, initial_share, shards, samples, place)
+        # Ray Train ends a run whose validation dies, as for want of memory.
+        accuracy = apart(_accuracy, checkpoint, settings)
+        if accuracy:
+            measurements.add(step, accuracy)
+    except Exception as error:
+        cause = origin(error)
+        measurements.add(step, {"problem": str(cause).partition("\n")[0] or type(cause).__name__})
     finally:
-        remove_file(pending_of(place))
+        measurements.end()
+    return accuracy
 
 
-def pending_of(place: str) -> str:
-    """The file that is there while a checkpoint waits to be measured, or is; it holds the time when that was asked."""
-    return f"{place}.pending"
-
-
-def _measured(
-    checkpoint: ray.train.Checkpoint, initial: str, initial_share: float, shards: str, samples: int, place: str
-) -> dict[str, float]:
-    task = seen_task(shards, samples, _MAX_CANDIDATES)
+def _accuracy(checkpoint: ray.train.Checkpoint, settings: TrainSettings) -> dict[str, float]:
+    """Empty where there is nothing to measure on."""
+    task = seen_task(settings.validation_shards, settings.validation_samples, _MAX_CANDIDATES)
     if not task.images:
         return {}
-    model = load_model(initial, "cpu")
+    model = load_model(settings.initial, "cpu")
     with checkpoint.as_directory() as folder:
-        position = put_weights(model.net, Path(folder), initial_share)
+        put_weights(model.net, Path(folder), settings.initial_share)
     figures, _ = evaluate(model, [task], text_types=[TextType.TAXON])
     accuracy = {name: round(figures[f"zero_shot/seen/taxon/{name}"], 4) for name in _SHOWN}
-    accuracy["candidates"] = len(task.candidates)
-    before = read_bytes(place).decode().splitlines() if exists(place) else []
-    earlier = [line for line in before if json.loads(line)["step"] < position.step]
-    write_text(place, "".join(f"{line}\n" for line in [*earlier, json.dumps({"step": position.step} | accuracy)]))
-    return accuracy
+    return accuracy | {"candidates": len(task.candidates)}

@@ -29,6 +29,9 @@ from trygon.training.plan import Leg, Plan, shares
 from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
 
+_LOOK_S = 0.5
+_START_S = 120.0
+"""Readers may take that long to start, beside much else."""
 _DIVERGED = 2.0
 """A loss this many times what it was at its best is on its way to nowhere."""
 _LEARNED, _NOTHING = 0.9, 0.01
@@ -133,20 +136,24 @@ def _run(
 ) -> None:
     settings = learner.settings
     preparation = preparation_of(learner.model, settings)
-    batches = ahead(batches_of(plan, settings, preparation, position.leg, rank, world_size))
-    figures = Figures(learner.model.device, settings.batch_size)
-    saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank)
+    read = batches_of(plan, settings, preparation, position.leg, rank, world_size)
+    batches = ahead(read, _START_S + settings.collective_timeout_s)
+    figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size)
+    saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank, position)
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
         torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
         told = list(_steps(leg, plan, learner, batches, figures, log, gauges))
-        done, mean_loss = leg.first_step + leg.num_steps, sum(loss for loss, _ in told) / len(told)
-        check_broken(sum(num_broken for _, num_broken in told), leg, settings)
+        done, mean_loss = leg.first_step + leg.num_steps, sum(it[0] for it in told) / len(told)
+        check_stand_ins(sum(it[1] for it in told), sum(it[2] for it in told), leg, settings)
         best = best_loss(best, mean_loss, leg, settings)
         position = Position(index + 1, done, best)
         last = position.leg == plan.num_legs
-        if last or _agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes, learner):
+        while last and not _agreed(reports.is_idle, learner):
+            time.sleep(_LOOK_S)
+        is_due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
+        if last or _agreed(is_due and reports.is_idle, learner):
             if log:
                 log.save()
             reports.hand_over(position, wait=last)
@@ -173,10 +180,16 @@ def best_loss(best: float, mean_loss: float, leg: Leg, settings: TrainSettings) 
     return min(best, mean_loss)
 
 
-def check_broken(num_broken: float, leg: Leg, settings: TrainSettings) -> None:
-    """`LastingError` where more of a leg's pictures are broken than may be: others stood in for them, again and
-    again."""
+def check_stand_ins(num_broken: float, num_cut: float, leg: Leg, settings: TrainSettings) -> None:
+    """`LastingError` where more of a leg's pictures are broken than may be (others stood in for them, again and
+    again), or more of its captions longer than the context."""
     num_samples = leg.num_steps * (settings.batch_size + settings.replay_batch_size)
+    if num_cut > settings.max_cut * num_samples:
+        raise LastingError(
+            f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}, {num_cut:.0f} of {num_samples} "
+            "captions are longer than the model's context and lose their last words: give shorter --text-types, or a "
+            "higher --max-cut"
+        )
     if num_broken > settings.max_broken * num_samples:
         raise LastingError(
             f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}, {num_broken:.0f} of {num_samples} "
@@ -187,21 +200,21 @@ def check_broken(num_broken: float, leg: Leg, settings: TrainSettings) -> None:
 def _steps(
     leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
     log: MetricsFile | None, gauges: Gauges,
-) -> Iterator[tuple[float, float]]:  # fmt: skip
-    """The loss of each step of a leg, and how many of its pictures are broken."""
+) -> Iterator[tuple[float, float, float]]:  # fmt: skip
+    """The loss of each step of a leg, and how many of its pictures are broken and of its captions cut."""
     settings = learner.settings
-    padding = learner.model.tokenizer([""])[0, -1]
+    blank_L = learner.model.tokenizer([""])[0]
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
         figures.begin()
         batch = next(batches)
         figures.read()
-        if figures.flops_per_sample is None and log:
+        if figures.flops_per_sample is None:
             figures.flops_per_sample = flops_per_sample(learner, batch)
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
-        # A caption that fills the context was cut, its end-of-text put in the place of its last words.
         broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
-        told = torch.stack([torch.as_tensor(broken), (batch["tokens"][:, -1] != padding).sum()])[None]
+        cut = sum(num_cut_captions(batch[name], blank_L) for name in ("tokens", "replay_tokens") if name in batch)
+        told = torch.stack([torch.as_tensor(broken), torch.as_tensor(cut)])[None]
         num_broken, num_cut = gather(told.to(learner.model.device), figures.num_workers).sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
@@ -210,7 +223,14 @@ def _steps(
             }  # fmt: skip
             log.add(step + 1, plan.num_steps, leg=leg.index, **line)
             gauges.show(line)
-        yield learned["loss"], num_broken
+        yield learned["loss"], num_broken, num_cut
+
+
+def num_cut_captions(token_BL: Tensor, blank_L: Tensor) -> Tensor:
+    """Captions that fill the context: they were cut, the end put in the place of their last words. `blank_L` is a
+    caption without any. SigLIP's tokenizer fills captions up with the end itself: there the word before it tells."""
+    place = -2 if blank_L[0] == blank_L[-1] else -1
+    return (token_BL[:, place] != blank_L[-1]).sum()
 
 
 def _agreed(mine: bool, learner: Learner) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from trygon import __version__
 from trygon.archive.database import columns
 from trygon.archive.exports import camtrap_schemas
+from trygon.archive.exports.cameras import BY_DEPLOYMENT, span
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.media import media_type
@@ -36,13 +37,6 @@ _TABLES = {
     "observations": camtrap_schemas.OBSERVATIONS,
 }
 
-_DEPLOYMENTS = """
-SELECT
-    deployment, min(timestamp) AS first, max(timestamp) AS last, bool_or(timestamp IS NULL) AS dateless,
-    bool_or(clock IS NOT NULL) AS is_wrong,
-    mode(make) AS make, mode(model) AS model
-FROM media GROUP BY deployment ORDER BY deployment
-"""
 _SIGHTINGS = """
 SELECT sightings.*, events.start, events."end"
 FROM sightings JOIN events USING (event_id) ORDER BY path, observation_id
@@ -63,7 +57,8 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     }
     for name, schema in _TABLES.items():
         write_rows(out / f"{name}.csv", [field["name"] for field in schema["fields"]], rows[name])
-        write_json(out / camtrap_schemas.FOLDER / f"{name}-table-schema.json", schema)
+        if options.carry_schemas:
+            write_json(out / camtrap_schemas.FOLDER / f"{name}-table-schema.json", schema)
     write_json(out / "datapackage.json", package.description())
     return package.notes()
 
@@ -75,8 +70,8 @@ class _Package:
 
     @cached_property
     def cameras(self) -> dict[str, dict[str, Any]]:
-        """Deployments by name: first and last date, whether frames without one are among them, make and model."""
-        return {row["deployment"]: row for row in self.run.rows(_DEPLOYMENTS)}
+        """Deployments by name: rows of BY_DEPLOYMENT."""
+        return {row["deployment"]: row for row in self.run.rows(BY_DEPLOYMENT)}
 
     @cached_property
     def made(self) -> datetime:
@@ -84,7 +79,9 @@ class _Package:
         return datetime.fromisoformat(self.run.summary["finished"])
 
     def start(self, deployment: str) -> datetime:
-        return self.cameras[deployment]["first"] or _NO_DATE
+        """What stands for the date of a frame without one."""
+        given, _ = self.options.spans.get(deployment, (None, None))
+        return self.cameras[deployment]["first"] or given or _NO_DATE
 
     def deployments(self) -> Iterator[dict[str, Any]]:
         for name, camera in self.cameras.items():
@@ -96,15 +93,16 @@ class _Package:
                 comments.append("some files have no date: the first date of the deployment stands in")
             if camera["is_wrong"]:
                 comments.append("the clock was wrong for some files: their comments say how")
-            start, end = self.options.spans.get(name, (None, None))
+            start, end = span(camera, self.options)
             yield {
                 "deploymentID": name,
                 "locationName": name,
                 "latitude": latitude,
                 "longitude": longitude,
                 "coordinateUncertainty": None if name in self.options.places else _ANYWHERE_M,
-                "deploymentStart": self.options.iso(start or self.start(name)),
-                "deploymentEnd": self.options.iso(end or camera["last"] or start or _NO_DATE),
+                "deploymentStart": self.options.iso(start or _NO_DATE),
+                "deploymentEnd": self.options.iso(end or _NO_DATE),
+                "cameraID": camera["serial"],
                 "cameraModel": "-".join(part for part in (camera["make"], camera["model"]) if part),
                 "timestampIssues": "true" if camera["dateless"] or camera["is_wrong"] else "false",
                 "deploymentComments": "; ".join(comments),
@@ -173,9 +171,10 @@ class _Package:
         }
 
     def description(self) -> dict[str, Any]:
-        schemas = camtrap_schemas.URL if self.options.by_url else camtrap_schemas.FOLDER
-        starts = [camera["first"] for camera in self.cameras.values() if camera["first"]] or [_NO_DATE]
-        ends = [camera["last"] for camera in self.cameras.values() if camera["last"]] or [_NO_DATE]
+        schemas = camtrap_schemas.FOLDER if self.options.carry_schemas else camtrap_schemas.URL
+        spans = [span(camera, self.options) for camera in self.cameras.values()]
+        starts = [start for start, _ in spans if start] or [_NO_DATE]
+        ends = [end for _, end in spans if end] or starts
         return {
             "name": "camera-trap-archive",
             "profile": f"{camtrap_schemas.URL}/camtrap-dp-profile.json",

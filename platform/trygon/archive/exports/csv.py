@@ -1,4 +1,6 @@
-"""One flat table for spreadsheets: a row an observation, and a row a file that could not be read."""
+"""Flat tables for spreadsheets: a row an observation, a row an event and taxon in it, and a row a file that could not
+be read.
+"""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +18,20 @@ COLUMNS = [
     *("confidence", "x", "y", "width", "height", "event_count", "life_stage", "sex", "reviewed_by"),
     *("failure", "decoded_share"),
 ]
+EVENT_COLUMNS = [
+    *("event_id", "deployment", "start", "end", "num_media", "type", "common", "scientific", "rank", "probability"),
+    *("count", *RANKS, "life_stage", "sex", "reviewed_by"),
+]
+_PLACE = ("latitude", "longitude")
 _FAILURES = """
 SELECT path, deployment, timestamp, bytes, failure, decoded_share FROM media WHERE failure IS NOT NULL ORDER BY path
 """
 
 
 def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
-    """Write `observations.csv` and `failures.csv`."""
+    """Write `observations.csv`, `events.csv` and `failures.csv`."""
     write_rows(out / "observations.csv", COLUMNS, rows(run, options))
+    write_rows(out / "events.csv", EVENT_COLUMNS, event_rows(run, options))
     write_rows(out / "failures.csv", ["path", "deployment", "bytes", "failure", "decoded_share"], run.rows(_FAILURES))
     return []
 
@@ -37,14 +45,21 @@ def rows(run: Run, options: ExportOptions) -> Iterator[dict[str, Any]]:
         yield row | {"timestamp": options.iso(row["timestamp"])}
 
 
+def event_rows(run: Run, options: ExportOptions) -> Iterator[dict[str, Any]]:
+    """Rows with `EVENT_COLUMNS`: what each event held, in the order of cameras and times."""
+    names = columns(EVENT_COLUMNS)
+    for row in run.rows(f"SELECT {names} FROM event_taxa ORDER BY deployment, start, event_id, number"):
+        yield row | {"start": options.iso(row["start"]), "end": options.iso(row["end"])}
+
+
 def write_rows(path: Path, columns: Sequence[str], content: Iterable[dict[str, Any]]) -> None:
-    """Write rows as CSV as they come; nothing where a value is missing, six digits for fractions."""
+    """Write rows as CSV as they come; nothing where a value is missing, six digits for fractions, all of a place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _plain(value) for name, value in row.items()} for row in content)
+        writer.writerows({name: _plain(name, value) for name, value in row.items()} for row in content)
 
 
-def _plain(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+def _plain(name: str, value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) and name not in _PLACE else value

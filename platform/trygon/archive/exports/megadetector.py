@@ -3,6 +3,7 @@
 Format: https://lila.science/megadetector-output-format
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}
 _USUAL_RATE = 25.0
 """Pictures a second where a video does not say: a number is asked for, and this is what players take."""
 
+_LEAST = "SELECT min(confidence) AS least FROM sightings"
 _IDS = {"animal": "1", "human": "2", "vehicle": "3", "unknown": "4"}
 
 
@@ -40,10 +42,14 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
 
 def _info(run: Run) -> dict[str, Any]:
     finished = run.summary["finished"][:19].replace("T", " ")
+    # Readers hide boxes below what is typical, 0.2 where nothing is said: every box in this file counts.
+    least = run.row(_LEAST)["least"]
+    shown = 0.2 if least is None else math.floor(1000 * least) / 1000
     return {
         "format_version": "1.6",
         "detector": run.summary.get("detector") or "none",
         "detection_completion_time": finished,
+        "detector_metadata": {"typical_detection_threshold": shown, "conservative_detection_threshold": shown},
         "classifier": f"trygon {__version__}, {run.summary['model']}",
         "classification_completion_time": finished,
     }

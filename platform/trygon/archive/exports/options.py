@@ -5,10 +5,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from trygon.archive.deployments import places_of
+from trygon.archive.deployments import Span, places_of, spans_of
 from trygon.archive.zones import with_offset
-
-Span = tuple[datetime | None, datetime | None]
 
 
 @dataclass(frozen=True)
@@ -16,13 +14,13 @@ class ExportOptions:
     """`places` maps deployments to latitude and longitude in degrees; `time_zone` is that of the clocks, an
     offset or a place.
 
-    `by_url`: refer to the standard's schemas by their URLs instead of carrying them along.
+    `carry_schemas`: put the standard's schemas into the package and refer to these, not to their URLs.
     """
 
     places: dict[str, tuple[float, float]] = field(default_factory=dict)
     time_zone: str = "+00:00"
     title: str = "Camera-trap archive"
-    by_url: bool = False
+    carry_schemas: bool = False
     spans: dict[str, Span] = field(default_factory=dict)
     """When deployments began and ended, as far as it is known."""
 
@@ -31,7 +29,6 @@ class ExportOptions:
         return with_offset(time, self.time_zone) if time else ""
 
     @classmethod
-    def of(cls, deployments: pa.Table, time_zone: str, title: str, by_url: bool = False) -> "ExportOptions":
+    def of(cls, deployments: pa.Table, time_zone: str, title: str, carry_schemas: bool = False) -> "ExportOptions":
         """With the places and times of a DEPLOYMENT table."""
-        spans = {row["deployment"]: (row["start"], row["end"]) for row in deployments.to_pylist()}
-        return cls(places_of(deployments), time_zone, title, by_url, spans)
+        return cls(places_of(deployments), time_zone, title, carry_schemas, spans_of(deployments))

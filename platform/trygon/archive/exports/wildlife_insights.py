@@ -11,6 +11,7 @@ from typing import Any
 
 from trygon import __version__
 from trygon.archive.counts import count_of
+from trygon.archive.exports import cameras
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.frames import Frame, frames, key_of
 from trygon.archive.exports.options import ExportOptions
@@ -38,17 +39,13 @@ IMAGES = (
     *("family", "genus", "species", "common_name", "number_of_objects", "uncertainty", "timestamp", "highlighted"),
     *("age", "sex", "animal_recognizable", "individual_id", "individual_animal_notes", "markings"),
 )
-_DEPLOYMENTS = """
-SELECT deployment, min(timestamp) AS first, max(timestamp) AS last, mode(make) AS make, mode(model) AS model
-FROM media GROUP BY deployment ORDER BY deployment
-"""
 _NAMED = {"blank": "Blank", "human": "Human", "vehicle": "Vehicle", "animal": "Animal", "unknown": "No CV Result"}
 
 
 def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     """Write `projects.csv`, `cameras.csv`, `deployments.csv` and `images.csv`, a row an image and taxon in it."""
     project = {"project_id": options.title, "project_name": options.title, "project_blank_images": "Yes"}
-    deployments = list(run.rows(_DEPLOYMENTS))
+    deployments = list(run.rows(cameras.BY_DEPLOYMENT))
     write_rows(out / "projects.csv", PROJECTS, [project])
     write_rows(out / "cameras.csv", CAMERAS, (_camera(row, options) for row in deployments))
     write_rows(out / "deployments.csv", DEPLOYMENTS, (_deployment(row, options) for row in deployments))
@@ -61,19 +58,21 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
 
 
 def _camera(row: dict[str, Any], options: ExportOptions) -> dict[str, Any]:
-    return {"project_id": options.title, "camera_id": row["deployment"], "make": row["make"], "model": row["model"]}
+    about = {"make": row["make"], "model": row["model"], "serial_number": row["serial"]}
+    return {"project_id": options.title, "camera_id": row["deployment"], **about}
 
 
 def _deployment(row: dict[str, Any], options: ExportOptions) -> dict[str, Any]:
     latitude, longitude = options.places.get(row["deployment"], (None, None))
+    start, end = cameras.span(row, options)
     return {
         "project_id": options.title,
         "deployment_id": row["deployment"],
         "placename": row["deployment"],
         "longitude": longitude,
         "latitude": latitude,
-        "start_date": _time(row["first"]),
-        "end_date": _time(row["last"]),
+        "start_date": _time(start),
+        "end_date": _time(end),
         "camera_id": row["deployment"],
     }
 

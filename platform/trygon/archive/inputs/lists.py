@@ -19,6 +19,7 @@ from trygon.archive.deployments import Deployment, parse_moment, read_deployment
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
+from trygon.taxonomy.delimited import delimiter_of
 
 Row = Mapping[str, str]
 
@@ -34,7 +35,32 @@ class Entry:
     sequence: str | None = None
 
 
-def read_coco(place: str) -> Iterator[Entry]:
+@dataclass
+class Times:
+    """Reads the times of a list, and notes those that are not to be read."""
+
+    num_unread: int = 0
+    example: str = ""
+
+    def read(self, text: str) -> datetime | None:
+        """A time as `parse_moment` knows it; None where there is none, or another spelling."""
+        found = parse_moment(text)
+        if found is None and text.strip():
+            self.num_unread += 1
+            self.example = self.example or text
+        return found
+
+    def notes(self) -> list[str]:
+        """What is to be said of them."""
+        if not self.num_unread:
+            return []
+        return [
+            f"{self.num_unread:,} times of the list cannot be read, such as {self.example!r}: those in the pictures "
+            "count in their place. Write 2024-05-31 18:30:00"
+        ]
+
+
+def read_coco(place: str, times: Times) -> Iterator[Entry]:
     """The images of a COCO Camera Traps JSON; `location` is the deployment."""
     try:
         with open_input(place) as file:
@@ -43,7 +69,7 @@ def read_coco(place: str) -> Iterator[Entry]:
                 num += 1
                 if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
                     raise UserError(f"{place}: image {num} has no file_name; this is no COCO Camera Traps list")
-                time = parse_moment(str(row.get("datetime") or row.get("date_captured") or ""))
+                time = times.read(str(row.get("datetime") or row.get("date_captured") or ""))
                 yield Entry((_clean(row["file_name"]),), _text(row.get("location")), time, _text(row.get("seq_id")))
             if not num:
                 raise UserError(f"{place} has no images; this is no COCO Camera Traps list")
@@ -51,7 +77,7 @@ def read_coco(place: str) -> Iterator[Entry]:
         raise UserError(f"{place} is no JSON: {str(error).splitlines()[0]}") from error
 
 
-def read_csv(place: str) -> Iterator[Entry]:
+def read_csv(place: str, times: Times) -> Iterator[Entry]:
     """The rows of a CSV with a column of paths, such as `path` or Timelapse's `RelativePath` and `File`.
 
     Columns `deployment`, `timestamp` and `sequence` are used where they are there, under their usual names too.
@@ -65,18 +91,18 @@ def read_csv(place: str) -> Iterator[Entry]:
         camera = _first(row, "deployment", "deploymentid", "deployment_id", "camera", "station", "location")
         time = _first(row, "timestamp", "datetime", "date_time")
         sequence = _first(row, "sequence", "sequenceid", "sequence_id", "seq_id")
-        yield Entry(names, camera, parse_moment(time or ""), sequence)
+        yield Entry(names, camera, times.read(time or ""), sequence)
 
 
-def read_camtrap_dp(place: str) -> Iterator[Entry]:
+def read_camtrap_dp(place: str, times: Times) -> Iterator[Entry]:
     """The media of a Camtrap DP package (its folder, or its datapackage.json)."""
     for row in _rows(_resource(place, "media")):
-        time, path = parse_moment(row.get("timestamp", "")), row.get("filepath", "")
+        time, path = times.read(row.get("timestamp", "")), row.get("filepath", "")
         sequence = row.get("sequenceid") or None
         yield Entry((_clean(path),), row.get("deploymentid") or None, time, sequence)
 
 
-def read_wildlife_insights(place: str) -> Iterator[Entry]:
+def read_wildlife_insights(place: str, times: Times) -> Iterator[Entry]:
     """The images of a Wildlife Insights export (the folder with images*.csv, one or more).
 
     `location` is where Wildlife Insights keeps a picture; a copy may have kept that path, with or without the bucket,
@@ -88,7 +114,7 @@ def read_wildlife_insights(place: str) -> Iterator[Entry]:
             kept = re.sub(r"^[a-z0-9+]+://", "", location)
             name = row.get("filename") or kept.rpartition("/")[2]
             names = [kept, kept.partition("/")[2], f"{deployment}/{name}", name, kept.rpartition("/")[2]]
-            time = parse_moment(row.get("timestamp", ""))
+            time = times.read(row.get("timestamp", ""))
             used = tuple(dict.fromkeys(_clean(it) for it in names if it and not it.startswith("/")))
             yield Entry(used or (row.get("image_id", "?"),), deployment or None, time, row.get("sequence_id") or None)
 
@@ -112,7 +138,7 @@ def wildlife_insights_deployments(place: str, zone: str) -> tuple[Deployment, ..
 class ListKind:
     """A kind of list: its files' entries and its deployments."""
 
-    entries: Callable[[str], Iterator[Entry]]
+    entries: Callable[[str, Times], Iterator[Entry]]
     deployments: Callable[[str, str], tuple[Deployment, ...]] = no_deployments
 
 
@@ -166,14 +192,16 @@ def _resource(place: str, name: str) -> str:
 
 
 def _rows(place: str) -> Iterator[dict[str, str]]:
-    """The rows of a CSV, plain or gzip, by column names in lower case."""
+    """The rows of a CSV (comma, semicolon or tab), plain or gzip, by column names in lower case."""
     try:
         with open_input(place) as file:
             packed = gzip.GzipFile(fileobj=file) if place.split("?")[0].endswith(".gz") else file
             with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as text:
-                reader = csv.reader(text)
-                columns = [name.strip().lower() for name in next(reader, [])]
-                for values in reader:
+                header = text.readline()
+                delimiter = delimiter_of(header)
+                names = next(csv.reader([header], delimiter=delimiter), [])
+                columns = [name.strip().lower() for name in names]
+                for values in csv.reader(text, delimiter=delimiter):
                     yield dict(zip(columns, (value.strip() for value in values), strict=False))
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error

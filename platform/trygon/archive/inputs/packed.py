@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from trygon import s3
 from trygon.archive.inputs.folder import is_junk
 from trygon.archive.inputs.tarred import list_tar, list_tar_gz, read_tar, read_tar_gz
 from trygon.archive.inputs.zipped import list_zip, read_zip
@@ -50,7 +51,7 @@ def list_members(place: str, index: str = "") -> Iterator[MediaFile]:
 def opened(files: Iterator[MediaFile], root: str) -> Iterator[MediaFile]:
     """The files of a folder, with those that zip and tar files among them hold in their place.
 
-    A member's path goes on behind that of its container. One that is damaged is a file that cannot be read.
+    A member's path goes on behind that of its container. One that is damaged or denied is a file that cannot be read.
     """
     for file in files:
         if packed_kind(file.path) is None:
@@ -59,5 +60,7 @@ def opened(files: Iterator[MediaFile], root: str) -> Iterator[MediaFile]:
         try:
             for inner in list_members(join(root, file.path)):
                 yield replace(inner, path=f"{file.path}/{inner.path}", member=f"{file.path}@{inner.member}")
+        except s3.DeniedError:
+            yield replace(file, failure="denied")
         except UserError:
             yield replace(file, failure="damaged_archive")

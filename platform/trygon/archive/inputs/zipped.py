@@ -1,7 +1,8 @@
 """Zip files read in place: names from the central directory, entry by entry, and content by ranges.
 
 The format: PKWARE's APPNOTE.TXT. The standard library's reader keeps an object for each entry in memory; this one
-keeps none, and any worker reads an entry by where it lies, without the directory. Nothing is written to disk.
+keeps none, and any worker reads an entry by where it lies, without the directory. The checksum is the directory's: a
+tool that writes as it goes leaves none before the entry. Nothing is written to disk.
 """
 
 import io
@@ -50,20 +51,19 @@ def list_zip(place: str, index: str) -> Iterator[MediaFile]:
 
 
 def read_zip(place: str, member: str, index: str) -> bytes:
-    """The content of an entry by its member text (`OFFSET+BYTES`). Raises `OSError` where it is damaged."""
-    start, _, num_bytes = member.partition("+")
-    offset = int(start)
+    """The content of an entry by its member text (`OFFSET+BYTES+CRC`). Raises `OSError` where it is damaged."""
+    offset, num_bytes, crc = map(int, member.split("+"))
     try:
         (head,) = read_ranges(place, [(offset, offset + _LOCAL.size)])
-        signature, _, flags, method, _, _, crc, _, _, num_name, num_extra = _LOCAL.unpack(head)
+        signature, _, _, method, *_, num_name, num_extra = _LOCAL.unpack(head)
         if signature != b"PK\3\4":
             raise OSError(f"{place} has no entry at {offset}")
         first = offset + _LOCAL.size + num_name + num_extra
-        (packed,) = read_ranges(place, [(first, first + int(num_bytes))])
+        (packed,) = read_ranges(place, [(first, first + num_bytes)])
         data = packed if method == _STORED else _inflate(packed)
     except (struct.error, zlib.error) as error:
         raise OSError(f"{place}: the entry at {offset} is damaged ({error})") from error
-    if not flags & 0x8 and zlib.crc32(data) != crc:
+    if zlib.crc32(data) != crc:
         raise OSError(f"{place}: the entry at {offset} has another checksum than it should")
     return data
 
@@ -130,7 +130,7 @@ def _entry(file: BinaryIO, shift: int) -> MediaFile | None:
     reason = refusal(name, size)
     if reason is None and is_media(name):
         reason = "encrypted" if flags & _ENCRYPTED else None if method in (_STORED, _DEFLATED) else "unsupported"
-    return MediaFile(name, size, crc, f"{offset + shift}+{packed}", reason)
+    return MediaFile(name, size, crc, f"{offset + shift}+{packed}+{crc}", reason)
 
 
 def _old_name(raw: bytes) -> str:

@@ -18,7 +18,10 @@ from trygon.taxonomy.taxon import RANKS
 
 LABELS = "labels.csv"
 _COLUMNS = {"source_id": ("path",)} | RANK_COLUMNS
-_CREDITS = {"common": ("common",), "license": ("license",), "rights_holder": ("author", "rights_holder")}
+_CREDITS = {
+    **{name: (name,) for name in ("common", "license", "source_url")},
+    "rights_holder": ("author", "rights_holder"),
+}
 _HINT = f"It needs the columns path, {', '.join(RANKS)}; common, license and author where they are known."
 
 

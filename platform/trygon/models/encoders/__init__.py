@@ -29,7 +29,9 @@ ENCODERS = {
     "torch": Runtime("torch", on_gpu=True),
     "torch-bf16": Runtime("torch", on_gpu=True),
     "openvino": Runtime("openvino"),
+    "openvino-bf16": Runtime("openvino"),
     "openvino-int8": Runtime("openvino"),
+    "onnx": Runtime("onnx"),
     "triton": Runtime("triton"),
 }
 """The runtimes, by the name that `--encoder` takes."""

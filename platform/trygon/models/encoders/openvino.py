@@ -1,4 +1,7 @@
-"""The image tower as OpenVINO runs it on CPUs, in fp32 or INT8, from the folder that `trygon export-model` wrote."""
+"""The image tower as OpenVINO runs it on CPUs, in fp32, bf16 or INT8, from the folder of `trygon export-model`.
+
+In bf16 runs what was exported as fp32, on CPUs that compute in it.
+"""
 
 from queue import SimpleQueue
 from typing import Any
@@ -7,54 +10,57 @@ import numpy as np
 
 from trygon.errors import UserError
 from trygon.mirror import local_folder
+from trygon.models.encoder_folder import find_exported
 from trygon.models.encoders.choice import EncoderChoice
 from trygon.models.folder import ImageTower
-from trygon.models.openvino_folder import GRAPH, encoder_place, read_card
-from trygon.storage import absolute
 
+GRAPH, WEIGHTS = "encoder.xml", "encoder.bin"
+_BF16 = "-bf16"
 _BATCH = 8
 """Larger ones are not faster, and each size is compiled once: there are at most eight."""
 
 
 def find(name: str, tower: ImageTower, place: str) -> EncoderChoice:
     """The exported encoder beside the model, or in the folder that was named."""
-    folder = absolute(place) if place else encoder_place(tower.ref, name)
-    hint = f"trygon export-model --model {tower.ref} --encoder {name}"
-    if not folder:
-        raise UserError(f"--encoder {name}: say where it lies, {name}:FOLDER; {hint} --out FOLDER makes it")
-    card = read_card(folder)
-    if card is None:
-        raise UserError(f"--encoder {name}: there is none in {folder}; make it: {hint}")
-    if card.encoder != name:
-        raise UserError(f"--encoder {name}: what lies in {folder} is {card.encoder}")
-    if (card.model_digest or card.model) != (tower.digest or tower.ref):
-        raise UserError(f"--encoder {name}: {folder} was made of another model; make it again: {hint}")
+    if name.endswith(_BF16):  # before a long run begins, and before anybody exports for nothing
+        _require_bf16(_runtime().Core())
+    choice = find_exported(name, name.removesuffix(_BF16), tower, place)
     _runtime()
-    return EncoderChoice(name, tower, folder, f"{name}:{card.digest}")
+    return choice
 
 
 def load(choice: EncoderChoice, num_threads: int) -> "OpenVinoEncoder":
     """Compile the graph for this machine."""
-    return OpenVinoEncoder(str(local_folder(choice.place) / GRAPH), num_threads)
+    graph = str(local_folder(choice.place) / GRAPH)
+    return OpenVinoEncoder(graph, num_threads, in_bf16=choice.name.endswith(_BF16))
 
 
 class OpenVinoEncoder:
-    """A compiled graph with a request for each of the threads that call it, each on a CPU of its own."""
+    """A compiled graph with a request for each of the threads that call it.
 
-    def __init__(self, graph: str, num_threads: int) -> None:
+    By default each call runs on a CPU of its own; with fewer streams than threads, on several. `UserError` for bf16
+    where the CPU does not compute in it: it would be slower there than fp32.
+    """
+
+    def __init__(self, graph: str, num_threads: int, num_streams: int = 0, in_bf16: bool = False) -> None:
+        core = _runtime().Core()
+        if in_bf16:
+            _require_bf16(core)
+        num_streams = num_streams or num_threads
         properties = {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": num_threads,
+            "NUM_STREAMS": num_streams,
             "INFERENCE_NUM_THREADS": num_threads,
             # Newer CPUs would compute in bf16 what was exported as fp32.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
             # Several workers of a machine would pin their threads to the same CPUs.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = _runtime().Core().compile_model(graph, "CPU", properties)
+        compiled = core.compile_model(graph, "CPU", properties)
+        self._in_bf16 = in_bf16
         self._dim = compiled.output(0).get_partial_shape()[1].get_length()
         self._requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(num_threads):
+        for _ in range(num_streams):
             self._requests.put(compiled.create_infer_request())
 
     def encode_images(self, image_BCHW: np.ndarray) -> np.ndarray:
@@ -67,7 +73,14 @@ class OpenVinoEncoder:
                 vector_BD[start : start + len(batch)] = request.infer([batch])[0]
         finally:
             self._requests.put(request)
+        if self._in_bf16:  # a length in eight bits is none
+            vector_BD /= np.linalg.norm(vector_BD, axis=1, keepdims=True)
         return vector_BD
+
+
+def _require_bf16(core: Any) -> None:
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UserError("--encoder openvino-bf16: this CPU does not compute in bf16; give openvino or openvino-int8")
 
 
 def _runtime() -> Any:

@@ -9,8 +9,8 @@ from tritonclient.utils import InferenceServerException
 
 from trygon.errors import TrygonError, UserError
 from trygon.models.encoders.choice import EncoderChoice
-from trygon.models.export import ENCODER, INPUT, MAX_BATCH, OUTPUT
 from trygon.models.folder import ImageTower
+from trygon.models.triton_config import ENCODER, INPUT, MAX_BATCH, OUTPUT
 
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),

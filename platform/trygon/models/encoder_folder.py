@@ -1,14 +1,17 @@
-"""The folder of an exported encoder: OpenVINO's graph and weights, and a card that says what they were made of.
+"""The folder of an exported image encoder: its graph in the files of a runtime, and a card that says what it was made
+of.
 
-It lies beside what it was made of, as MODEL/encoders/NAME. Imports neither torch nor OpenVINO.
+It lies beside what it was made of, as MODEL/encoders/NAME. Imports neither torch nor a runtime.
 """
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trygon.errors import UserError
-from trygon.storage import exists, join, read_json
+from trygon.models.encoders.choice import EncoderChoice
+from trygon.models.folder import ImageTower
+from trygon.storage import absolute, exists, join, read_json
 
-GRAPH, WEIGHTS, CARD = "encoder.xml", "encoder.bin", "encoder.json"
+CARD = "encoder.json"
 
 
 class EncoderCard(BaseModel):
@@ -21,7 +24,7 @@ class EncoderCard(BaseModel):
     model_digest: str
     """SHA-256 of the model's weights; blank for a model from the hub."""
     digest: str
-    """SHA-256 over graph and weights."""
+    """SHA-256 over the files of the graph."""
     pictures: str
     """Digest of the pictures that were given."""
     num_fitted: int
@@ -53,3 +56,20 @@ def read_card(place: str) -> EncoderCard | None:
         return EncoderCard.model_validate(read_json(card))
     except ValidationError as error:
         raise UserError(f"{card} was made by another version; remove the folder and export again") from error
+
+
+def find_exported(name: str, exported: str, tower: ImageTower, place: str) -> EncoderChoice:
+    """The encoder `name`, which runs what was exported as `exported`: beside the model, or in the folder that was
+    named. `UserError` where it is not there, or was made of another model."""
+    folder = absolute(place) if place else encoder_place(tower.ref, exported)
+    hint = f"trygon export-model --model {tower.ref} --encoder {exported}"
+    if not folder:
+        raise UserError(f"--encoder {name}: say where it lies, {name}:FOLDER; {hint} --out FOLDER makes it")
+    card = read_card(folder)
+    if card is None:
+        raise UserError(f"--encoder {name}: there is none in {folder}; make it: {hint}")
+    if card.encoder != exported:
+        raise UserError(f"--encoder {name}: what lies in {folder} is {card.encoder}")
+    if (card.model_digest or card.model) != (tower.digest or tower.ref):
+        raise UserError(f"--encoder {name}: {folder} was made of another model; make it again: {hint}")
+    return EncoderChoice(name, tower, folder, f"{name}:{card.digest}")

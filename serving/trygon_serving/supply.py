@@ -1,0 +1,271 @@
+"""How versions come to be served and cease to be: the catalogue is followed, and Triton made to hold what it needs.
+
+A version is taken in once its label sets are read and Triton holds its weights, not before. The one whose place it
+takes serves until then, and ends when the requests that it has are answered.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trygon.errors import TrygonError
+from trygon.labelling.lists import Given
+from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
+from trygon_serving.journal import LOGGER
+from trygon_serving.labels import LabelSets
+from trygon_serving.repository import AwayError, Held, Repository
+from trygon_serving.versions import Version
+
+_PAUSE_S, _START_PAUSE_S, _RETRY_PAUSE_S = 1.0, 0.2, 30.0
+_AWAY_PAUSE_S, _MOST_AWAY_S = 2.0, 300.0
+
+log = logging.getLogger(LOGGER)
+
+Place = tuple[str, str]
+"""A model's name and a version's."""
+
+
+@dataclass
+class Failure:
+    """Why something did not come about, and when to try again."""
+
+    reason: str
+    again_s: float
+
+
+@dataclass
+class Attempt:
+    """A version on its way in: its label sets are read, then Triton has to hold its weights."""
+
+    spec: VersionSpec
+    reading: "asyncio.Task[tuple[Weights, LabelSets]]"
+
+    @property
+    def read(self) -> tuple[Weights, LabelSets] | None:
+        """What was read, once it is."""
+        done = self.reading.done() and not self.reading.cancelled() and self.reading.exception() is None
+        return self.reading.result() if done else None
+
+
+class Supply:
+    """The versions that can answer, of those that are wanted. For one event loop."""
+
+    def __init__(
+        self,
+        wanted: Catalogue | str,
+        repository: Repository,
+        checklists: Mapping[str, Sequence[Given]],
+        unload_after_s: float,
+    ) -> None:
+        """`wanted` may be the path of a file, which is read again when it changes; `UserError` where it is not sound.
+
+        `unload_after_s`: how long weights that are not needed stay in Triton, as another replica may still use them.
+        """
+        self._file = Path(wanted) if isinstance(wanted, str) else None
+        self._state = _state(self._file)
+        self.catalogue: Catalogue = dict(wanted) if isinstance(wanted, dict) else read_catalogue(Path(wanted))
+        self.versions: dict[Place, Version] = {}
+        self._repository, self._checklists, self._unload_after_s = repository, checklists, unload_after_s
+        self._attempts: dict[Place, Attempt] = {}
+        self._failures: dict[Place | str, Failure] = {}
+        """Of versions, and of weights by their key."""
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._times_away: dict[str, int] = {}
+        """How often Triton went away while it loaded weights, by their key."""
+        self.been_ready: set[str] = set()
+        """Models of which a version was served."""
+        self._leaving: list[Version] = []
+        self._unneeded_since_s: dict[str, float] = {}
+
+    def problem(self, place: Place) -> str | None:
+        """Why a version is not served as it is wanted, if it has failed."""
+        attempt, version = self._attempts.get(place), self.versions.get(place)
+        read = attempt.read if attempt else None
+        weights = read[0] if read else version.weights if version and not version.is_held else None
+        failure = self._failures.get(place) or (self._failures.get(weights.key) if weights else None)
+        return failure.reason if failure else None
+
+    def spec(self, place: Place) -> VersionSpec | None:
+        """What is wanted of a version; None where it is only there until another is."""
+        return self.catalogue.get(place[0], {}).get(place[1])
+
+    async def start(self) -> None:
+        """Take in what needs no loading in Triton."""
+        await self.look()
+        if reading := [it.reading for it in self._attempts.values()]:
+            await asyncio.wait(reading)
+        await self.look()
+
+    async def watch(self) -> None:
+        """Look again and again, for ever."""
+        while True:
+            await asyncio.sleep(_START_PAUSE_S if self._attempts.keys() - self._failures.keys() else _PAUSE_S)
+            try:
+                await self.look()
+            except Exception:  # what is served goes on, and the next round tries again
+                log.exception("the models could not be looked at")
+
+    async def look(self) -> None:
+        """Compare what is wanted with what there is, and do the next step towards it. Waits for nothing long."""
+        self._note()
+        await asyncio.to_thread(self._read_again)
+        self._begin()
+        try:
+            held = await self._repository.held()
+        except AwayError:
+            return
+        self._take_in(held)
+        for version in self.versions.values():
+            version.is_held = self._require(version.weights, held)
+            if version.is_held:  # a Triton that was started again may call it otherwise
+                version.encoder.name = held[version.weights.key].name
+        self._give_up()
+        await self._unload(held)
+
+    async def close(self) -> None:
+        """End everything that goes on beside requests."""
+        for task in (*(it.reading for it in self._attempts.values()), *self._loads.values()):
+            task.cancel()
+        for version in (*self.versions.values(), *self._leaving):
+            await version.close()
+        await self._repository.close()
+
+    def _read_again(self) -> None:
+        state = _state(self._file)
+        if self._file is None or state == self._state:
+            return
+        self._state = state
+        try:
+            self.catalogue = read_catalogue(self._file)
+            self._failures.clear()  # who changes the file may have mended what it names, too
+        except TrygonError as error:
+            log.error("the models stay as they were: %s", error)
+
+    def _begin(self) -> None:
+        """Have the labels read of what is wanted and not there."""
+        wanted = {(model, version): spec for model, version, spec in specs(self.catalogue)}
+        for place, attempt in list(self._attempts.items()):
+            if place not in wanted or not wanted[place].is_like(attempt.spec):
+                attempt.reading.cancel()
+                del self._attempts[place]
+                self._failures.pop(place, None)
+        for place, spec in wanted.items():
+            version, attempt = self.versions.get(place), self._attempts.get(place)
+            if version and version.spec.is_like(spec):
+                if attempt:
+                    attempt.reading.cancel()
+                    del self._attempts[place]
+                self._failures.pop(place, None)
+            elif attempt is None or (attempt.reading.done() and not attempt.read and self._is_due(place)):
+                reading = asyncio.create_task(asyncio.to_thread(self._read, spec))
+                self._attempts[place] = Attempt(spec, reading)
+
+    def _read(self, spec: VersionSpec) -> tuple[Weights, LabelSets]:
+        weights = Weights.of(spec.model, spec.encoder if self._repository.is_ours else "torch")
+        return weights, LabelSets(spec.labels, self._checklists, weights)
+
+    def _take_in(self, held: Mapping[str, Held]) -> None:
+        """What is read and held by Triton takes the place of what was there."""
+        for place, attempt in list(self._attempts.items()):
+            read = attempt.read
+            if read is None or not self._require(read[0], held):
+                continue
+            weights, sets = read
+            self._leave(place)
+            address = self._repository.address
+            self.versions[place] = Version(*place, attempt.spec, weights, sets, address, held[weights.key])
+            del self._attempts[place]
+            self.been_ready.add(place[0])
+            log.info("%s is served: digest %s", "/".join(place), weights.digest)
+
+    def _require(self, weights: Weights, held: Mapping[str, Held]) -> bool:
+        """Whether Triton holds weights; it is made to load them otherwise."""
+        if weights.key in held:
+            return True
+        if weights.key not in self._loads and self._is_due(weights.key):
+            self._loads[weights.key] = asyncio.create_task(self._repository.load(weights))
+        return False
+
+    def _note(self) -> None:
+        """Tell what has failed. Where Triton went away while it loaded, the next round tries again."""
+        for place, attempt in self._attempts.items():
+            if attempt.reading.done() and not attempt.read and place not in self._failures:
+                self._fail(place, "/".join(place), attempt.reading.exception())
+        for key, load in list(self._loads.items()):
+            if load.done():
+                del self._loads[key]
+                error = load.exception()
+                if error is None:
+                    self._times_away.pop(key, None)
+                elif isinstance(error, AwayError):
+                    # It may have been the model that ended it, for want of memory: others answer meanwhile.
+                    self._times_away[key] = times = self._times_away.get(key, 0) + 1
+                    self._fail(key, "a model", error, min(_AWAY_PAUSE_S * 2**times, _MOST_AWAY_S))
+                else:
+                    self._fail(key, "a model", error)
+
+    def _give_up(self) -> None:
+        """What is not wanted any more goes, once something else answers for its model."""
+        for place, version in list(self.versions.items()):
+            if self.spec(place) is None and (place[0] not in self.catalogue or self._is_served(place[0])):
+                self._leave(place)
+                log.info("%s is not served any more", "/".join((version.model, version.name)))
+
+    def _is_served(self, model: str) -> bool:
+        """Whether a version that is wanted, and gets requests, could answer."""
+        for place, version in self.versions.items():
+            spec = self.spec(place)
+            if place[0] == model and version.is_held and spec and spec.share:
+                return True
+        return False
+
+    def _leave(self, place: Place) -> None:
+        if place in self.versions:
+            self._leaving.append(self.versions.pop(place))
+
+    async def _unload(self, held: Mapping[str, Held]) -> None:
+        """Let go of what nobody uses."""
+        for version in [it for it in self._leaving if not it.in_use]:
+            self._leaving.remove(version)
+            await version.close()
+        if not self._repository.is_ours:
+            return
+        arriving = [it.read[0] for it in self._attempts.values() if it.read]
+        staying = [it.weights for it in (*self.versions.values(), *self._leaving)]
+        mine = {it.key for it in (*arriving, *staying)} | self._loads.keys()
+        await asyncio.to_thread(self._repository.note, mine)
+        needed = mine | await asyncio.to_thread(self._repository.noted)
+        now_s = time.monotonic()
+        self._unneeded_since_s = {key: self._unneeded_since_s.get(key, now_s) for key in held if key not in needed}
+        for key, since_s in self._unneeded_since_s.items():
+            if now_s - since_s > self._unload_after_s:
+                await self._repository.unload(held[key].name)
+                log.info("Triton lets go of %s", held[key].name)
+
+    def _is_due(self, what: Place | str) -> bool:
+        """Whether it never failed, or long enough ago."""
+        failure = self._failures.get(what)
+        if failure and time.monotonic() > failure.again_s:
+            del self._failures[what]
+            return True
+        return failure is None
+
+    def _fail(
+        self, what: Place | str, name: str, error: BaseException | None, pause_s: float = _RETRY_PAUSE_S
+    ) -> None:
+        reason = str(error) if isinstance(error, TrygonError) else repr(error)
+        self._failures[what] = Failure(reason, time.monotonic() + pause_s)
+        log.warning("%s is not served: %s", name, reason)
+
+
+def _state(file: Path | None) -> tuple[int, int, int] | None:
+    if file is None:
+        return None
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

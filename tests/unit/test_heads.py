@@ -1,0 +1,143 @@
+"""Heads of requests over a real socket, before any application: how large they may be, and how slow."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from trygon.limits import Limits
+from trygon_serving import front
+from trygon_serving.heads import LimitedProtocol
+from trygon_serving.problem import PROBLEM_TYPE
+
+LIMITS = Limits(header_bytes=20_000, header_s=0.5)
+
+
+class _Served:
+    """What came through to the application, and where it is asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.port = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            size += len(message["body"])
+            if not message.get("more_body"):
+                break
+        self.seen.append(size)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def ask(self, *parts: bytes, pause_s: float = 0) -> bytes:
+        """Everything that comes back until the server closes, or is still for two seconds."""
+        with socket.create_connection(("127.0.0.1", self.port)) as asking:
+            asking.settimeout(2)
+            back = b""
+            try:
+                for part in parts:
+                    asking.sendall(part)
+                    time.sleep(pause_s)
+                while data := asking.recv(65_536):
+                    back += data
+            except TimeoutError:
+                return back
+            except OSError:
+                pass  # closed while more was being sent
+            return back + b"<closed>"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Served]:
+    """As Ray Serve starts it: the choice of the protocol is uvicorn's, after the callback was called."""
+    monkeypatch.setenv(front.LIMITS, LIMITS.model_dump_json())
+    monkeypatch.setattr("uvicorn.protocols.http.auto.AutoHTTPProtocol", None)
+    monkeypatch.setattr(LimitedProtocol, "limits", LimitedProtocol.limits)
+    front.middlewares()
+    it = _Served()
+    server = uvicorn.Server(uvicorn.Config(it, port=0, lifespan="off", log_level="critical"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    it.port = server.servers[0].sockets[0].getsockname()[1]
+    yield it
+    server.should_exit = True
+    thread.join(30)
+
+
+POST = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nimage\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        POST + b"X: " + b"x" * 5_000_000,
+        POST + b"X: y\r\n" * 500_000,
+        b"GET /" + b"x" * 5_000_000,
+        b"\r\n" * 2_000_000,
+        CHUNKED + b"X: " + b"x" * 5_000_000,
+        CHUNKED + b"X: y\r\n" * 500_000,
+    ],
+    ids=["one header", "many", "path", "blank lines", "one trailer", "many trailers"],
+)
+def test_what_is_too_much_is_refused_before_all_of_it_came(served: _Served, head: bytes) -> None:
+    back = served.ask(head)
+    assert back.endswith(b"<closed>")
+    assert served.seen == []
+    assert back.startswith(b"HTTP/1.1 431 ") or back == b"<closed>"
+
+
+def test_who_is_refused_is_told_why(served: _Served) -> None:
+    """Where nothing more is on its way: what is sent to a closed connection would take the answer with it."""
+    back = served.ask(POST + b"X: " + b"x" * 37_000)
+    head, _, body = back.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert PROBLEM_TYPE.encode() in head
+    assert b"at most 20000 bytes" in body
+
+
+@pytest.mark.parametrize("dripped", [[b"POST /", b"v1 "], [POST, b"X: y\r\n"], [GET, b"GE"]])
+def test_a_slow_head_is_not_waited_for(served: _Served, dripped: list[bytes]) -> None:
+    back = served.ask(*dripped, pause_s=0.4)
+    assert b"HTTP/1.1 408 " in back
+    assert back.endswith(b"<closed>")
+
+
+def test_who_says_nothing_is_not_waited_for(served: _Served) -> None:
+    assert served.ask() == b"<closed>"
+
+
+@pytest.mark.parametrize(
+    ("parts", "size"),
+    [
+        ([POST + b"X: " + b"x" * 18_000 + b"\r\nContent-Length: 5\r\n\r\nimage"], 5),
+        ([POST + b"Content-Length: 3000000\r\n\r\n", *[b"x" * 1_000_000] * 3], 3_000_000),
+        (
+            [POST + b"Transfer-Encoding: chunked\r\n\r\n", *[b"5\r\nimage\r\n"] * 9000, b"0\r\nX: trailer\r\n\r\n"],
+            45_000,
+        ),
+        ([POST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"], 0),
+    ],
+    ids=["large head", "large body", "many chunks", "no WebSocket"],
+)
+def test_everything_else_passes(served: _Served, parts: list[bytes], size: int) -> None:
+    assert served.ask(*parts).startswith(b"HTTP/1.1 200 ")
+    assert served.seen == [size]
+
+
+def test_a_slow_body_and_a_pause_between_requests_are_no_slow_heads(served: _Served) -> None:
+    back = served.ask(POST + b"Content-Length: 4\r\n\r\n", b"im", b"ag" + GET, GET, pause_s=0.7)
+    assert back.count(b"HTTP/1.1 200 ") == 3

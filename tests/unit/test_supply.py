@@ -1,0 +1,150 @@
+"""What is told of models before any Triton is there, and what a changed file does then."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from trygon.models.folder import describe
+from trygon.models.triton_repository import write_repository
+from trygon.testing.served import Served, write_served
+from trygon.testing.tiny import write_tiny_model
+from trygon_serving.api import make_api
+from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, spec_at, write_catalogue
+from trygon_serving.labels import LabelSets
+from trygon_serving.models import Models
+from trygon_serving.repository import Held, Repository
+from trygon_serving.service import AppArgs, Service
+from trygon_serving.supply import Supply
+from trygon_serving.versions import Version
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return write_served(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture
+def file(served: Served, tmp_path: Path) -> Path:
+    write_catalogue(tmp_path / "models.json", {"a": {"v1": _spec(served)}})
+    return tmp_path / "models.json"
+
+
+@pytest.fixture
+def api(file: Path) -> Iterator[TestClient]:
+    with TestClient(make_api(Service(AppArgs(models=str(file), triton="127.0.0.1:1")))) as client:
+        yield client
+
+
+def _spec(served: Served, **changes: Any) -> VersionSpec:
+    spec = VersionSpec(model=str(served.model_folder), labels={"names": str(served.labels_folder)})
+    return spec.model_copy(update=changes)
+
+
+def _told(api: TestClient) -> dict[str, dict[str, Any]]:
+    return {f"{it['model']['name']}/{it['model']['version']}": it for it in api.get("/v1/models").json()}
+
+
+def _after(api: TestClient, file: Path, catalogue: Catalogue, place: str) -> dict[str, Any]:
+    """What is told of a version once the file holds it and it was looked at."""
+    write_catalogue(file, catalogue)
+    deadline = time.monotonic() + 30
+    while not (card := _told(api).get(place)) or not card["problem"]:
+        assert time.monotonic() < deadline, card
+        time.sleep(0.05)
+    return card
+
+
+def test_nothing_is_ready_without_a_triton(api: TestClient) -> None:
+    card = _told(api)["a/v1"]
+    assert (card["ready"], card["problem"], card["share"], card["label_sets"]) == (False, None, 1, ["names"])
+    response = api.get("/readyz")
+    assert (response.status_code, response.json()["detail"]) == (503, "a is being loaded")
+    assert api.get("/v1/label-sets").json() == {"label_sets": [], "checklists": []}
+    assert api.post("/v1/classify?model=b", content=b"x", headers={"Content-Type": "image/png"}).status_code == 422
+
+
+def test_what_is_not_good_is_told_and_what_follows_is_looked_at(
+    api: TestClient, served: Served, file: Path, tmp_path: Path
+) -> None:
+    other = write_tiny_model(tmp_path / "other", 1)
+    card = _after(api, file, {"b": {"v1": _spec(served, model=str(other))}}, "b/v1")
+    assert "were built with" in card["problem"]
+    assert str(other) in card["problem"]
+    card = _after(api, file, {"c": {"v1": _spec(served, model=str(tmp_path / "none"))}}, "c/v1")
+    assert "no such folder" in card["problem"]
+    card = _after(api, file, {"d": {"v1": _spec(served, labels={"names": str(tmp_path)})}}, "d/v1")
+    assert "not a finished LabelBank" in card["problem"]
+    assert list(_told(api)) == ["d/v1"]
+
+
+def test_a_file_that_is_not_sound_changes_nothing(
+    api: TestClient, served: Served, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text("{")
+    deadline = time.monotonic() + 30
+    while "the models stay as they were" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert list(_told(api)) == ["a/v1"]
+    write_catalogue(file, {"a": {"v1": _spec(served), "v2": _spec(served, share=3.0)}})
+    while "a/v2" not in (told := _told(api)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [it["share"] for it in told.values()] == [0.25, 0.75]
+
+
+def test_a_run_is_searched_with_the_encoder_that_made_it(served: Served) -> None:
+    """Among versions of the same weights, whatever their shares are."""
+    digest, tower = served.model.digest, describe(str(served.model_folder))
+    whole, coarse = Weights("m", digest), Weights("m", digest, "openvino-int8", "openvino-int8 1234")
+    catalogue: Catalogue = {"a": {"v1": _spec(served, share=9.0), "v2": _spec(served, encoder="openvino-int8")}}
+
+    async def versions() -> list[str | None]:
+        supply = Supply(catalogue, Repository("127.0.0.1:1", ""), {}, 1)
+        for name, weights in {"v1": whole, "v2": coarse}.items():
+            spec, held = catalogue["a"][name], Held(name, tower, weights.runs, ())
+            sets = LabelSets(spec.labels, {}, weights)
+            supply.versions["a", name] = Version("a", name, spec, weights, sets, "127.0.0.1:1", held)
+        models = Models(supply, {})
+        asked = [(digest, "torch"), (digest, coarse.runs), (digest, "triton"), ("another", "torch")]
+        found = [models.made_with(*it) for it in asked]
+        await supply.close()
+        return [it and it.name for it in found]
+
+    assert asyncio.run(versions()) == ["v1", "v2", "v1", None]
+
+
+def test_replicas_that_share_a_repository_know_what_others_need(tmp_path: Path) -> None:
+    mine, other = (Repository("127.0.0.1:1", str(tmp_path)) for _ in range(2))
+    mine.note({"a"})
+    other.note({"a", "b"})
+    assert mine.noted() == {"a", "b"}
+    other.note({"b"})
+    mine.note(())
+    assert mine.noted() == other.noted() == {"b"}
+    for note in tmp_path.rglob("*.json"):  # both are long gone
+        os.utime(note, (0, 0))
+    assert mine.noted() == set()
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_weights_by_another_encoder_are_others_and_files_that_are_the_same_stay(tmp_path: Path) -> None:
+    spec = VersionSpec(model="model", labels={"names": "labels"}, encoder="openvino-int8:made")
+    there = spec_at(spec, tmp_path)
+    assert there.encoder == f"openvino-int8:{tmp_path / 'made'}"
+    assert not there.is_like(there.model_copy(update={"encoder": "torch"}))
+    digest = "0123456789abcdef"
+    torch, int8 = Weights("m", digest), Weights("m", digest, there.encoder, "openvino-int8:fedcba")
+    assert torch.key == digest != int8.key
+    assert torch.suffix != int8.suffix
+    model = write_tiny_model(tmp_path / "tiny")
+    write_repository(tmp_path / "repository", str(model))
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "repository").rglob("*.p*")}
+    write_repository(tmp_path / "repository", str(model))
+    assert written == {path: path.stat().st_mtime_ns for path in written}
