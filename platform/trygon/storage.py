@@ -234,8 +234,8 @@ def list_folder(place: str | Path, begin: str = "", suffix: str = "") -> list[Fi
         files = [File(str(path), path.name, path.stat().st_size) for path in paths if path.is_file()]
     else:
         found = s3.list_objects(address, begin=begin, deep=False)
-        listed = (File(str(address.at(each.key)), each.key.rpartition("/")[2], each.bytes, each.etag) for each in found)
-        files = [file for file in listed if is_wanted(file.name)]
+        named = ((each, each.key.rpartition("/")[2]) for each in found)
+        files = [File(str(address.at(it.key)), name, it.bytes, it.etag) for it, name in named if is_wanted(name)]
     return sorted(files, key=lambda file: file.name)
 
 
