@@ -57,7 +57,7 @@ def read_file(archive: Archive, path: str, member: str | None = None) -> bytes:
 
 def require_rights(archive: Archive, files: Sequence[Mapping[str, Any]]) -> None:
     """`UserError` where S3 refuses most of these files, as LISTED rows, and gives none: then the keys lack a right,
-    and no file is the reason. Of each its beginning is asked for, until one is given."""
+    and no file is the reason. Of each its beginning is asked for, until one is given or S3 does not answer."""
     # An empty file is never asked for.
     files = [row for row in files if row["bytes"] and not row["failure"]] if is_remote(archive.root) else []
     refusals = []
@@ -69,8 +69,10 @@ def require_rights(archive: Archive, files: Sequence[Mapping[str, Any]]) -> None
             return
         except s3.DeniedError as error:
             refusals.append(error)
-        except (OSError, TrygonError):
-            continue  # a row will tell; a refusal that is longer than the file is none that can be read
+        except (OSError, TrygonError) as error:
+            if not isinstance(fault(archive, error), BadImage):
+                return  # nothing answers, which is found again with the first file that is read
+            # Else a row will tell; a refusal that is longer than the file is none that can be read.
     if len(refusals) > len(files) / 2:
         told = f"S3 refuses {len(refusals)} of {len(files)} files that were tried, and gave none"
         raise UserError(f"{told}; the last: {refusals[-1]}") from refusals[-1]
