@@ -64,12 +64,15 @@ def using(address: str) -> Iterator[None]:
 def s3_server(*buckets: str) -> Iterator[str]:
     """The address of a server that has these buckets and takes any key; it ends with the block."""
     import boto3
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    # moto's own server takes half a second to end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     client = boto3.client("s3", endpoint_url=address, **keys)
     for bucket in buckets:
@@ -77,7 +80,8 @@ def s3_server(*buckets: str) -> Iterator[str]:
     try:
         yield address
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
 
 
 def bring(folder: Path, to: str) -> str:
