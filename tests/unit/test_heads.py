@@ -16,6 +16,8 @@ from trygon_serving import front
 from trygon_serving.heads import LimitedProtocol
 from trygon_serving.problem import PROBLEM_TYPE
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(header_bytes=20_000, header_s=0.5)
 
 

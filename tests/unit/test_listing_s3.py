@@ -15,6 +15,8 @@ from trygon.lease import Hold
 from trygon.storage import write_bytes
 from trygon.testing.s3 import Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = {
     "season-3/north/100EK113/IMG_0001.JPG": b"first",
     "season-3/north/100EK113/Ünï #2.jpg": b"second",

@@ -40,6 +40,8 @@ from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.tiny import write_tiny_model
 from trygon_jobs import build_labels, evaluate, label, train
 
+pytestmark = pytest.mark.slow
+
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 
 

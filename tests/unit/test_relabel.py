@@ -35,6 +35,8 @@ from trygon_jobs.review import main as review
 from trygon_jobs.search import SearchConfig
 from trygon_jobs.search import main as search
 
+pytestmark = pytest.mark.slow
+
 _CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
 TREE = TaxonTree.from_taxa(
     [

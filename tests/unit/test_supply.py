@@ -23,6 +23,8 @@ from trygon_serving.service import AppArgs, Service
 from trygon_serving.supply import Supply
 from trygon_serving.versions import Version
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:

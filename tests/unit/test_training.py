@@ -89,6 +89,7 @@ def _samples(model: Model) -> dict[str, torch.Tensor]:
     return {"image": image, "tokens": tokens, "clades": torch.tensor([clade_keys(taxon.lineage) for taxon in taxa])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize(
     "changes",
