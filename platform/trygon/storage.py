@@ -197,6 +197,16 @@ def copy_file(path: Path, place: str | Path) -> None:
     return None
 
 
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file on this machine is written anew: its time, its size and which file it is; None where
+    there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def list_files(place: str | Path, suffix: str = "") -> list[str]:
     """All files below a folder whose names end with `suffix`, as whole places, sorted; none where there is no folder.
 

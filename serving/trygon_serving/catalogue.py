@@ -19,7 +19,8 @@ from trygon.storage import digest_texts, is_remote, write_text
 FIRST = "v1"
 """What a version is called where nobody calls it anything."""
 
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+WORD, WORD_LENGTH = r"^[A-Za-z0-9][A-Za-z0-9._-]*$", 64
+Word = Annotated[str, Field(pattern=WORD, max_length=WORD_LENGTH)]
 
 
 class VersionSpec(BaseModel):

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trygon.errors import UserError, report
-from trygon.storage import write_text
+from trygon.storage import stamp_of, write_text
 from trygon_serving.journal import LOGGER
 from trygon_serving.problem import Problem
 
@@ -95,7 +95,7 @@ class Keys:
         self._keys = {key.id: key for key in read_keys(path)}
         if not self._keys:
             raise UserError(f"--keys {path} holds no key; make one: trygon keys {path} --add NAME")
-        self._state, self._looked_s = _state(path), clock()
+        self._state, self._looked_s = stamp_of(path), clock()
         self._allowances: dict[str, Allowance] = {}
 
     def admit(self, authorization: str) -> Key:
@@ -116,7 +116,7 @@ class Keys:
         if now_s - self._looked_s < _LOOK_S:
             return
         self._looked_s = now_s
-        state = _state(self._path)
+        state = stamp_of(self._path)
         if state == self._state:
             return
         try:
@@ -160,14 +160,6 @@ def _write(path: Path, keys: list[Key]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, KeyFile(keys=keys).model_dump_json(indent=2) + "\n")
     path.chmod(0o600)
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def run(command: Command) -> None:

@@ -26,7 +26,7 @@ from trygon_serving.naming import clade_slices, taxa_of_names
 from trygon_serving.problem import Problem
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
-_KEPT_TAXA = 200_000
+_KEPT_PARTS, _KEPT_TAXA = 256, 200_000
 """In parts of a label set that are kept for the next request, beside as many as the set itself has; and in those of
 them that have vectors of their own, as several clades in one request do."""
 
@@ -132,7 +132,7 @@ class Parts:
         """Keep one of a label set's bank, and forget others until all together are not too many."""
         with self._lock:
             self._kept[key] = classifier
-            while len(self._kept) > 1 and self._are_too_many(whole):
+            while len(self._kept) > _KEPT_PARTS or (len(self._kept) > 1 and self._are_too_many(whole)):
                 self._kept.popitem(last=False)
 
     def _are_too_many(self, whole: LabelBank) -> bool:
@@ -164,12 +164,6 @@ class LabelSets:
     def get(self, name: str | None) -> LabelSet:
         """A label set by name, which is there; the first without one."""
         return self._sets[next(iter(self._sets)) if name is None else name]
-
-    def require_checklist(self, name: str | None) -> None:
-        """`Problem` 422 for a name that is not there."""
-        if name is not None and name not in self._checklists:
-            known = f"not one of {', '.join(self._checklists)}" if self._checklists else "there are none"
-            raise Problem(422, "No such checklist", f"{name!r}: {known}")
 
     def cards(self, model: str) -> Sequence[wire.LabelSet]:
         """What there is to choose from with a model of that name."""

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from trygon.errors import UserError, report
 from trygon_serving.catalogue import (
+    WORD,
+    WORD_LENGTH,
     Catalogue,
     VersionSpec,
     read_catalogue,
@@ -18,8 +20,6 @@ from trygon_serving.catalogue import (
     specs,
     write_catalogue,
 )
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Command(BaseModel):
@@ -40,11 +40,11 @@ def add_version(path: Path, target: str, spec: VersionSpec) -> None:
     """Add MODEL/VERSION: the first of a model gets all requests, later ones none yet. `UserError` where it is there,
     or is not sound."""
     model, version = _split(target, "--add")
+    require_sound(spec)  # which takes its time: the file is read after it, so that no change made meanwhile is undone
     catalogue = read_catalogue(path) if path.exists() else {}
     versions = catalogue.setdefault(model, {})
     if version in versions:
         raise UserError(f"--add {target}: {path} has it already; give the new version a name of its own")
-    require_sound(spec)
     spec = spec_at(spec, Path.cwd())  # the file may lie elsewhere
     versions[version] = spec.model_copy(update={"share": 0.0 if versions else 1.0})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,9 +94,13 @@ def _share(text: str, given: str) -> float:
 
 def _split(target: str, flag: str) -> tuple[str, str]:
     model, slash, version = target.partition("/")
-    if not slash or not (_NAME.fullmatch(model) and _NAME.fullmatch(version)):
+    if not slash or not (_is_word(model) and _is_word(version)):
         raise UserError(f"{flag} {target}: give MODEL/VERSION, such as starter/v2, in letters, digits, . _ -")
     return model, version
+
+
+def _is_word(text: str) -> bool:
+    return len(text) <= WORD_LENGTH and re.fullmatch(WORD, text) is not None
 
 
 def _found(catalogue: Catalogue, target: str, flag: str, path: Path) -> tuple[str, str]:
@@ -108,7 +112,11 @@ def _found(catalogue: Catalogue, target: str, flag: str, path: Path) -> tuple[st
 
 
 def run(command: Command) -> None:
-    """Change the file or list it, and say so."""
+    """Change the file or list it, and say so. `UserError` where it is told to do two things at once."""
+    if sum(map(bool, (command.add, command.remove, command.share))) > 1:
+        raise UserError("--add, --remove and --share are a command each: give them one after the other")
+    if (command.model or command.labels) and not command.add:
+        raise UserError("--model and --labels say what a new version is: name it with --add MODEL/VERSION")
     if command.add:
         if not command.model or not command.labels:
             raise UserError(f"--add {command.add}: say what it is, with --model FOLDER and --labels FOLDER")

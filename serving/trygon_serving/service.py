@@ -92,9 +92,10 @@ class Stopwatch:
 
 
 _UNLOAD_AFTER_S = 2.0
+"""Beyond the time that a request may take: a replica that has not yet seen the newer file is done by then."""
+
 _LATE = 0.9
 """Of the time for an answer: reading the body is not part of it, waiting for names is."""
-"""Beyond the time that a request may take: a replica that has not yet seen the newer file is done by then."""
 
 
 class Service:

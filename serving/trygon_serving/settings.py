@@ -84,10 +84,12 @@ def require_searchable(settings: Settings, catalogue: Catalogue) -> None:
     for folder in settings.galleries.values():
         card = Gallery(folder).card
         found.append(("--gallery", folder, card.model_ref, card.model))
+    if settings.models is not None:
+        return
     weights = [Weights.of(spec.model) for _, _, spec in specs(catalogue)]
     served = {it.digest or it.ref for it in weights}
     for option, folder, ref, model in found:
-        if model not in served and settings.models is None:
+        if model not in served:
             raise UserError(
                 f"{option} {folder} holds vectors of the model {ref}, which is not served: make it again with --model "
                 f"{weights[0].ref}, or serve that one"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trygon.errors import TrygonError
 from trygon.labelling.lists import Given
+from trygon.storage import stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
 from trygon_serving.journal import LOGGER
 from trygon_serving.labels import LabelSets
@@ -65,7 +66,7 @@ class Supply:
         `unload_after_s`: how long weights that are not needed stay in Triton, as another replica may still use them.
         """
         self._file = Path(wanted) if isinstance(wanted, str) else None
-        self._state = _state(self._file)
+        self._state = stamp_of(self._file) if self._file else None
         self.catalogue: Catalogue = dict(wanted) if isinstance(wanted, dict) else read_catalogue(Path(wanted))
         self.versions: dict[Place, Version] = {}
         self._repository, self._checklists, self._unload_after_s = repository, checklists, unload_after_s
@@ -102,7 +103,8 @@ class Supply:
     async def watch(self) -> None:
         """Look again and again, for ever."""
         while True:
-            await asyncio.sleep(_START_PAUSE_S if self._attempts.keys() - self._failures.keys() else _PAUSE_S)
+            is_arriving = any(self.problem(place) is None for place in self._attempts)
+            await asyncio.sleep(_START_PAUSE_S if is_arriving else _PAUSE_S)
             try:
                 await self.look()
             except Exception:  # what is served goes on, and the next round tries again
@@ -134,8 +136,7 @@ class Supply:
         await self._repository.close()
 
     def _read_again(self) -> None:
-        state = _state(self._file)
-        if self._file is None or state == self._state:
+        if self._file is None or (state := stamp_of(self._file)) == self._state:
             return
         self._state = state
         try:
@@ -259,13 +260,3 @@ class Supply:
         reason = str(error) if isinstance(error, TrygonError) else repr(error)
         self._failures[what] = Failure(reason, time.monotonic() + pause_s)
         log.warning("%s is not served: %s", name, reason)
-
-
-def _state(file: Path | None) -> tuple[int, int, int] | None:
-    if file is None:
-        return None
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

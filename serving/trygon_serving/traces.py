@@ -72,8 +72,12 @@ class Traces:
 
 def require_endpoint(endpoint: str) -> None:
     """`UserError` for what is no address, or where the libraries are missing."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    try:
+        parts = urlsplit(endpoint)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise UserError(f"--traces {endpoint}: give the address of an OTLP receiver, like http://127.0.0.1:4318")
     _libraries()
 

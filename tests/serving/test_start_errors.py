@@ -5,12 +5,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trygon.errors import UserError
 from trygon.testing.processes import quiet_environment
 from trygon.testing.served import write_served
+from trygon_serving.catalogue import VersionSpec, write_catalogue
 from trygon_serving.settings import Settings, check
 
 # Without the check that comes before: seconds lie between that and Serve's own bind.
@@ -37,6 +39,19 @@ def _settings(model: Path, labels: Path, port: int) -> str:
 def _run(*words: str) -> subprocess.CompletedProcess[str]:
     command, environment = [sys.executable, *words], quiet_environment()
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_a_version_that_gets_no_requests_keeps_no_other_from_being_served(tmp_path: Path) -> None:
+    tiny = write_served(tmp_path / "served")
+    good = VersionSpec(model=str(tiny.model_folder), labels={"names": str(tiny.labels_folder)})
+    gone = good.model_copy(update={"model": str(tmp_path / "gone"), "share": 0.0})
+    file = tmp_path / "models.json"
+    write_catalogue(file, {"tiny": {"v1": gone, "v2": good}})
+    settings: dict[str, Any] = {"checklists": {}, "host": "127.0.0.1", "port": 0, "triton": "127.0.0.1:9"}
+    assert list(check(Settings(models=str(file), **settings))["tiny"]) == ["v1", "v2"]
+    write_catalogue(file, {"tiny": {"v1": gone.model_copy(update={"share": 3.0}), "v2": good}})
+    with pytest.raises(UserError, match="no such folder"):
+        check(Settings(models=str(file), **settings))
 
 
 def test_what_nobody_foresaw_is_one_line_too() -> None:

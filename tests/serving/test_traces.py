@@ -70,7 +70,13 @@ def test_what_fails_is_an_error_and_a_receiver_that_is_not_there_is_no_problem(a
     assert api.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:4318", "ftp://host", "http://", "http://host?key=1", ""])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1:4318", "ftp://host", "http://", "http://host?key=1", ""),
+        *("http://[::1", "http://host:99999", "http://host:port", "http://host:0"),
+    ],
+)
 def test_what_is_no_address_is_told(address: str) -> None:
     with pytest.raises(UserError, match=r"--traces .*give the address of an OTLP receiver"):
         require_endpoint(address)

@@ -165,6 +165,42 @@ def test_image_of_another_size_is_a_problem_and_not_a_crash(triton: Embedded) ->
         asyncio.run(_encode_all(triton.grpc, np.zeros((1, 3, 8, 8), np.uint8)))
 
 
+def test_what_nobody_waits_for_any_more_is_not_encoded(triton: Embedded) -> None:
+    """How long an answer may take is set for the server that asks; Triton has no limit of its own."""
+
+    def encoded() -> int:
+        (about,) = server.get_inference_statistics(model).model_stats
+        return about.inference_stats.success.count
+
+    async def ask(seconds: float) -> list[object]:
+        client = TritonEncoder(triton.grpc)
+        image_BCHW = np.zeros((1, 3, 32, 32), np.uint8)
+        try:
+            return await asyncio.gather(
+                *(client.encode(image_BCHW, seconds) for _ in range(8)), return_exceptions=True
+            )
+        finally:
+            await client.close()
+
+    server: Any = triton_client.InferenceServerClient(triton.grpc)
+    model = TritonEncoder(triton.grpc).name
+    asyncio.run(ask(30))
+    stubs = [it for it in family(triton.guard.pid) if "stub" in it.name()]
+    assert stubs, [it.name() for it in family(triton.guard.pid)]
+    before = encoded()
+    for stub in stubs:
+        stub.suspend()
+    try:
+        first = asyncio.run(ask(0.5))
+        assert {isinstance(it, Problem) and it.status for it in first} == {504}
+    finally:
+        for stub in stubs:
+            stub.resume()
+    assert not any(isinstance(it, Exception) for it in asyncio.run(ask(30)))
+    assert 8 <= encoded() - before < 16
+    server.close()
+
+
 def test_nobody_there_is_503() -> None:
     with pytest.raises(Problem) as caught:
         asyncio.run(_encode_all("127.0.0.1:1", np.zeros((1, 3, 8, 8), np.uint8)))

@@ -86,6 +86,14 @@ def test_shares_stay_a_whole(changes: list[tuple[str, float]]) -> None:
         ({"share": "starter/v1=2"}, "from 0 to 1"),
         ({"share": "starter/v1=nan"}, "from 0 to 1"),
         ({"share": "starter/v1=0"}, "no version of starter has a share"),
+        (
+            {"add": "starter/v2", "model": "MODEL", "labels": {"names": "LABELS"}, "share": "starter/v1=1"},
+            "a command each",
+        ),
+        ({"remove": "starter/v1", "share": "starter/v1=1"}, "a command each"),
+        ({"model": "MODEL"}, "name it with --add"),
+        ({"labels": {"names": "LABELS"}, "share": "starter/v1=1"}, "name it with --add"),
+        ({"add": "starter/v2\n", "model": "MODEL", "labels": {"names": "LABELS"}}, "give MODEL/VERSION"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_changes_nothing(

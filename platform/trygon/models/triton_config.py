@@ -22,8 +22,6 @@ MAX_BATCH = 32
 MAX_TEXT_BYTES = 1024
 
 _MAX_QUEUED = 256
-_QUEUE_TIMEOUT_US = 10_000_000
-"""A request that waited this long has nobody waiting for it any more."""
 
 
 def image_encoder(tower: ImageTower, python_path: Sequence[Path], encoder: EncoderChoice) -> pb.ModelConfig:  # pyright: ignore[reportAttributeAccessIssue]
@@ -90,9 +88,8 @@ def _config(
     config.input.add(name=input_name, data_type=pb.TYPE_UINT8, dims=dims)  # pyright: ignore[reportAttributeAccessIssue]
     config.output.add(name=OUTPUT, data_type=pb.TYPE_FP32, dims=[tower.dim])  # pyright: ignore[reportAttributeAccessIssue]
     config.instance_group.add(count=1)
-    queue = config.dynamic_batching.default_queue_policy
-    queue.max_queue_size = _MAX_QUEUED
-    queue.default_timeout_microseconds = _QUEUE_TIMEOUT_US
+    # No time limit: Triton leaves out what its client has given up, and how long that waits is the client's to say.
+    config.dynamic_batching.default_queue_policy.max_queue_size = _MAX_QUEUED
     _add(config, ref=tower.ref, digest=tower.digest, side=str(tower.side), resize_mode=str(tower.resize_mode))
     _add(config, encoder=encoder)
     return config
