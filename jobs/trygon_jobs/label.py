@@ -31,7 +31,7 @@ _COMPARING = (
 
 
 _TRIED = 64
-"""Files that S3 has to refuse, all of them, before the keys are the reason."""
+"""Files that S3 is asked for before a run: the keys are the reason where it refuses most and gives none."""
 
 
 def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
