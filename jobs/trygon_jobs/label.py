@@ -98,7 +98,9 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
         write_table(join(config.out, "deployments.parquet"), known)
         kept = ("num_ignored", "num_removed", "archive", "model", "encoder", "detector")
         about = {name: run.summary[name] for name in kept}
-        state = digest_texts([*map(str, run.media["media_id"].to_pylist()), str(known.to_pylist())])
+        # Files that were done again are the same ones: the stamp of that run tells of them.
+        ids = map(str, run.media["media_id"].to_pylist())
+        state = digest_texts([*ids, str(known.to_pylist()), run.summary.get("stamp", "")])
         return config, _finish(config, choice, run.media, state, about, hold)
 
 

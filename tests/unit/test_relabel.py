@@ -166,6 +166,23 @@ def test_vectors_are_shared_and_reviews_are_brought(place: Path, capsys: pytest.
         assert [row["type"] for row in csv.DictReader(file)].count("human") == 1
 
 
+def test_what_the_run_did_again_is_named_anew(place: Path) -> None:
+    config = _config(from_run=str(place / "run"), out=str(place / "new"))
+    main(config)
+    assert _names(place / "new")[3] is None
+    parts = Parts(place / "run")
+    (frame,) = parts.media().slice(3).to_pylist()
+    (box,) = next(parts.detections()).slice(1).to_pylist()
+    parts.commit(2, [frame | {"detections": [box | {"detection_id": 103, "media_id": 3}]}])
+    parts.settle()
+    before = Run.open(place / "run").summary
+    run = finish(place / "run", parts.media(), Naming(Classifier(BANK)), {}, Hold())
+    write_json(place / "run/summary.json", before | run.summary | {"stamp": "another"})
+    main(config)
+    assert _names(place / "new") == _names(place / "run")
+    assert _names(place / "new")[3] == _names(place / "new")[1]
+
+
 def test_boxes_have_to_be_surer_than_the_run_asked_for(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raised = _config(from_run=str(place / "run"), out=str(place / "new"), animal_threshold=0.6, person_threshold=0.1)
     main(raised)
