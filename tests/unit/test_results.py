@@ -83,6 +83,9 @@ def _of_a_disk(*folders: str) -> dict[str, Any]:
     [
         (("season 2/", "season 3/"), "/archives/season 3", 2),
         (("season 2/", "season 3/"), "s3://archives/season 2/", 1),
+        (("season 2/", "season 3/"), "s3://archives/season 2/?region=eu-west-1", 1),
+        (("season 2/", "season 3/"), "/archives/season 3.ZIP", 2),
+        (("season 2/", "season 3/"), "s3://archives/season 3.tar.gz?scheme=http&region=eu-west-1", 2),
         (("old/season 3/", "new/season 3/", "season 3/"), "/disk/new/season 3", 2),
     ],
 )

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from trygon.archive.detection import Box, Thresholds
+from trygon.archive.inputs.names import ARCHIVE_SUFFIXES
 from trygon.errors import UserError
-from trygon.storage import digest_file, open_input, stable_id
+from trygon.storage import address_of, digest_file, open_input, stable_id
 
 _CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
 """What MegaDetector and SpeciesNet number so; a file's own `detection_categories` go first."""
@@ -281,8 +282,12 @@ def _fronts(path: str) -> Iterator[str]:
 
 
 def _called_as(place: str, root: str, begins: Sequence[str]) -> str:
-    """The one whose last folders are those of the archive's path."""
-    ends = {begin: _num_alike(begin, root) for begin in begins}
+    """The one whose last folders are those of the archive's path; a packed file is called as its folder was."""
+    address = address_of(root)
+    root = address.path if address else root
+    suffix = next(filter(root.lower().endswith, ARCHIVE_SUFFIXES), "")
+    names = (root, root[: len(root) - len(suffix)])
+    ends = {begin: max(_num_alike(begin, name) for name in names) for begin in begins}
     best = max(ends, key=lambda begin: ends[begin])
     if list(ends.values()).count(ends[best]) > 1:
         raise UserError(
