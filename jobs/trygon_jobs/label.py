@@ -29,9 +29,8 @@ _COMPARING = (
     "note: files were written to or copied since they were done: they are read to see whether they are still the same"
 )
 
-
 _TRIED = 64
-"""Files that S3 has to refuse, all of them, before the keys are the reason."""
+"""Files that S3 is asked for before a run: the keys are the reason where it refuses most and gives none."""
 
 
 def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
@@ -79,7 +78,7 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
         raise UserError(f"--out {config.out} is the run itself: give the command that made it, or another --out")
     run = Run.open(config.from_run)
     taken = {name: run.config[name] for name in OF_THE_RUN if name not in config.model_fields_set}
-    deployments = taken.get("deployments")
+    deployments, given = taken.get("deployments"), config.deployments
     taken |= {"deployments": Path(deployments)} if deployments else {}
     config = config.model_copy(update=taken)
     bank = LabelBank.load(config.labels, verify=True)
@@ -94,11 +93,13 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
         require_all(config.from_run, run.media["media_id"].to_numpy(), parts)
         parts.settle()
         write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
-        known = deployments_of(config.from_run, config.deployments, config.time_zone)
+        known = deployments_of(config.from_run, given, config.time_zone)  # that run has its own table in it
         write_table(join(config.out, "deployments.parquet"), known)
         kept = ("num_ignored", "num_removed", "archive", "model", "encoder", "detector")
         about = {name: run.summary[name] for name in kept}
-        state = digest_texts([*map(str, run.media["media_id"].to_pylist()), str(known.to_pylist())])
+        # Files that were done again are the same ones: the stamp of that run tells of them.
+        ids = map(str, run.media["media_id"].to_pylist())
+        state = digest_texts([*ids, str(known.to_pylist()), run.summary.get("stamp", "")])
         return config, _finish(config, choice, run.media, state, about, hold)
 
 

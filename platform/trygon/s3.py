@@ -36,6 +36,10 @@ class DeniedError(UserError):
     """The server knows the keys, and does not let them at this object (HTTP 403: rights, or Glacier)."""
 
 
+class KeysError(UserError):
+    """The server does not take the keys, whatever is asked for."""
+
+
 _ADDRESS = re.compile(
     r"s3://(?P<bucket>[^/?]+)/*(?P<key>.*?)(?P<query>\?(?:(?:endpoint_override|scheme|region)=[^&?]*&?)+)?", re.DOTALL
 )
@@ -234,9 +238,11 @@ def _explained(error: Exception, code: str, status: int, address: Address) -> Ex
         return UserError(f"{address}: no bucket {address.bucket} (NO_SUCH_BUCKET); create it or mend the name")
     if code == "NoSuchKey":
         return FileNotFoundError(errno.ENOENT, "does not exist", str(address))
+    if code in _BARE:
+        code = _refusal_of_keys(address) or code
     text = " ".join(str(error).split())
     if code in _WRONG_KEYS or "Unable to locate credentials" in text:
-        return UserError(f"{address}: the server does not take the keys ({code}); set {_KEYS}")
+        return KeysError(f"{address}: the server does not take the keys ({code}); set {_KEYS}")
     if code in _DENIED or status == 403:
         return DeniedError(f"{address}: access denied; give your keys the right to it, or set others: {_KEYS}")
     if code in _UNREACHABLE:
@@ -258,10 +264,25 @@ def _bucket_is_missing(address: Address) -> bool:
     return False
 
 
+def _refusal_of_keys(address: Address) -> str:
+    """The code that says so where the server does not take the keys, else blank. The answer to a HEAD has no body: 403
+    is all that it says, of wrong keys as of an object that these do not open."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client(address).list_objects_v2(Bucket=address.bucket, Prefix=address.key, MaxKeys=1)
+    except (ClientError, BotoCoreError) as error:
+        code, _ = _code_of(error)
+        return code if code in _WRONG_KEYS else ""
+    return ""
+
+
 # What boto3 and pyarrow call the same.
 _MISSING = {"NoSuchKey", "NO_SUCH_KEY", "NotFound", "404", "RESOURCE_NOT_FOUND"}
 _NO_BUCKET = {"NoSuchBucket", "NO_SUCH_BUCKET"}
 _DENIED = {"AccessDenied", "ACCESS_DENIED", "AllAccessDisabled", "Forbidden", "403"}
+_BARE = {"ACCESS_DENIED", "403"}
+"""What pyarrow and boto3 call a 403 without a body, pyarrow also some with one."""
 _WRONG_KEYS = {
     *("InvalidAccessKeyId", "INVALID_ACCESS_KEY_ID", "SignatureDoesNotMatch", "SIGNATURE_DOES_NOT_MATCH"),
     *("InvalidToken", "INVALID_CLIENT_TOKEN_ID", "ExpiredToken", "NoCredentialsError", "PartialCredentialsError"),

@@ -110,7 +110,7 @@ FAILURES = {
     "not_an_image": "is no picture or video, whatever it is called",
     "unsupported": "is a picture of a format that is not read here, such as HEIC, or packed in such a way; or a link",
     "too_large": "claims more than 200 megapixels, or 512 MB within a zip or tar",
-    "undecodable": "is a picture that the decoder gives up on",
+    "undecodable": "is a picture that the decoder gives up on, or a detector",
     "unreadable": "cannot be read from the disk",
     "vanished": "was listed, and gone when it was to be read",
     "denied": "S3 refuses this object: no right to it, or it lies in Glacier",

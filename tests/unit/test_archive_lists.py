@@ -56,7 +56,13 @@ def test_coco_camera_traps_gives_times_locations_and_sequences(tmp_path: Path) -
     assert num_ignored == 3  # the list itself and the files that it does not name
 
 
-@pytest.mark.parametrize("text", ["path;deployment\na,1.jpg;7\n", "path\tdeployment\na,1.jpg\t7\n", "path\na,1.jpg\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("path;deployment\na,1.jpg;7\n", "path\tdeployment\na,1.jpg\t7\n", "path\na,1.jpg\n"),
+        'path,"notes\r\n(of the day)",deployment\r\n"a,1.jpg",,7\r\n',
+    ],
+)
 def test_list_of_a_spreadsheet_and_names_with_commas_are_read(text: str, tmp_path: Path) -> None:
     _write(tmp_path / "in", {"list.csv": text, "a,1.jpg": b"x"})
     rows, _ = _rows(Archive(str(tmp_path / "in/list.csv")), tmp_path)

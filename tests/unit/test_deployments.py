@@ -52,6 +52,15 @@ def test_table_may_be_one_of_a_european_spreadsheet(tmp_path: Path) -> None:
     assert second == Deployment("b")
 
 
+def test_names_of_columns_may_have_line_breaks_and_errors_name_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text('deployment,"notes\nof the day",latitude,longitude\na,,1.5,-2\n')
+    assert read_deployments(path) == (Deployment("a", 1.5, -2.0),)
+    path.write_text(path.read_text() + "b,,north,2\n")
+    with pytest.raises(UserError, match="line 4: latitude and longitude"):
+        read_deployments(path)
+
+
 def test_paths_of_windows_are_understood_and_those_that_lead_nowhere_are_told(tmp_path: Path) -> None:
     path = tmp_path / "places.csv"
     path.write_text(

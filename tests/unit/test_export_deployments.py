@@ -48,6 +48,7 @@ def test_deployments_go_by_dates_that_can_be_right_and_have_the_cameras_number(n
         Shot("b/2.jpg", None, about={"serial": "H502"}),
         Shot("c/1.jpg", None),
         Shot("d/1.jpg", datetime(2024, 4, 1), about={"clock": "outside_deployment"}),
+        Shot("d/2.jpg", None, []),
         Shot("e/1.jpg", NOON, about={"clock": "outside_deployment"}),
     ]
     spans: dict[str, Span] = {
@@ -65,6 +66,7 @@ def test_deployments_go_by_dates_that_can_be_right_and_have_the_cameras_number(n
         assert [row["cameraID"] for row in rows] == ["H500", "", "", "", ""]
         times = {row["filePath"]: row["timestamp"] for row in _csv(tmp_path / "media.csv")}
         assert times["c/1.jpg"] == "2024-05-01T00:00:00+00:00"
+        assert times["d/2.jpg"] == "2024-05-02T00:00:00+00:00"
         covers = json.loads((tmp_path / "datapackage.json").read_text())["temporal"]
         assert covers == {"start": "2024-05-01", "end": "2098-01-01"}
     else:

@@ -1,15 +1,19 @@
 """From files to vectors without Ray: what the tasks read and the workers find, and how many workers there are."""
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from trygon.archive.detection import DetectorFile
 from trygon.archive.finder import Finder
 from trygon.archive.listing import Archive
+from trygon.archive.megadetector import find
 from trygon.archive.pipeline import READ, Workers, frames_of
 from trygon.archive.work import Work
 from trygon.data.images import preprocess
@@ -17,7 +21,7 @@ from trygon.models.encoders import find_encoder
 from trygon.models.folder import describe
 from trygon.models.model import load_model
 from trygon.testing.archives import frame_jpeg
-from trygon.testing.detectors import write_tiny_detector
+from trygon.testing.detectors import write_tiny_detector, write_weights
 from trygon.testing.tiny import write_tiny_model
 
 
@@ -62,6 +66,28 @@ def test_animals_become_boxes_with_vectors(root: Path) -> None:
     boxes = [box for row in rows for box in row["detections"]]
     assert len({box["detection_id"] for box in boxes}) == 3
     assert all(abs(np.linalg.norm(box["vector"]) - 1) < 1e-2 for box in boxes)
+
+
+def test_frame_that_megadetector_cannot_prepare_is_a_row(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As YOLOv5's code, of which most versions are made, does not with what is so flat that its height becomes 0."""
+    (tmp_path / "archive").mkdir()
+    for name, height in (("a.png", 300), ("b.png", 1), ("c.png", 300)):
+        Image.new("RGB", (3000, height), "red").save(tmp_path / "archive" / name)
+    weights = find(write_weights(tmp_path / "weights.pt"))
+    work = Work(Archive(str(tmp_path / "archive")), find_encoder("torch", describe(str(root / "model"))), weights)
+    finder, package = Finder(work, 1), import_module("megadetector.detection.pytorch_detector")
+    theirs = package.letterbox
+
+    def letterbox(image: np.ndarray, new_shape: int, **options: Any) -> Any:
+        size = [round(side * new_shape / max(image.shape)) for side in image.shape[1::-1]]
+        return theirs(package.cv2.resize(image, size), new_shape=new_shape, **options)
+
+    monkeypatch.setattr(package, "letterbox", letterbox)
+    rows = finder(_frames(work, tmp_path)).to_pylist()
+    assert [row["failure"] for row in rows] == [None, "undecodable", None]
+    assert [len(row["detections"]) for row in rows] == [1, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,17 @@ def test_linked_folders_are_listed_once_and_lead_round_no_circle(tmp_path: Path)
     assert Archive(str(root)).read("cam 2/100EK113/1.jpg") == b"x"
 
 
+def test_link_around_what_another_one_leads_to_brings_the_rest(tmp_path: Path) -> None:
+    root = _touch(tmp_path / "in", "a/1.jpg")
+    _touch(tmp_path, "nas/season/cam1/1.jpg", "nas/season/cam2/2.jpg", "nas/season/cam3/3.jpg")
+    (root / "latest").symlink_to(tmp_path / "nas/season/cam3")
+    (root / "season").symlink_to(tmp_path / "nas/season")
+    (root / "up").symlink_to(tmp_path)
+    (tmp_path / "nas/season/cam1/0").symlink_to(tmp_path / "nas")
+    paths = ["a/1.jpg", "latest/3.jpg", "season/cam1/1.jpg", "season/cam2/2.jpg"]
+    assert _paths(_list(root, tmp_path / "out")) == paths
+
+
 @pytest.mark.parametrize(
     ("path", "deployment"),
     [

@@ -306,3 +306,13 @@ def test_commit_without_its_detections_is_done_again(root: str) -> None:
         list(parts.detections())
     assert parts.clean() == 1
     assert _paths(_plan(root, FILES[:2])) == [["a/1.jpg"]]
+
+
+def test_parts_none_of_which_has_its_detections_are_left_alone(root: str) -> None:
+    parts = Parts(root)
+    for number in (0, 1):
+        parts.commit(number, [_row(FILES[number])])
+        remove_file(parts.vectors_place(number))
+    with pytest.raises(UserError, match=r"vectors is missing or has none of the run's 2 parts: bring it back"):
+        parts.clean()
+    assert parts.numbers() == [0, 1]

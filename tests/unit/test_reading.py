@@ -14,14 +14,16 @@ from PIL import Image
 
 from trygon import s3
 from trygon.archive.frames import Frames
+from trygon.archive.inputs.packed import opened
 from trygon.archive.listing import Archive
+from trygon.archive.media import MediaFile
 from trygon.archive.pictures import People, output_picture
-from trygon.archive.reading import Reading, fault, require_rights, within
+from trygon.archive.reading import Reading, read_file, require_rights, within
 from trygon.data.images import BadImage
 from trygon.errors import TrygonError, UserError
 from trygon.schemas import FAILURES
 from trygon.storage import write_bytes
-from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.s3 import Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
 
 GRID = np.random.default_rng(0).integers(40, 215, (6, 8, 3), np.uint8)
 PHOTO = Image.fromarray(GRID).resize((320, 240), Image.Resampling.BICUBIC)
@@ -199,10 +201,21 @@ def test_object_that_s3_gives_an_error_for_is_a_row_while_the_server_answers(
         assert _read("s3://objects/a", "IMG.JPG")["frame_width"] == 320
 
 
-def test_wrong_keys_are_no_reason_of_a_file() -> None:
-    wrong = UserError("s3://objects/a: the server does not take the keys")
-    assert fault(Archive("s3://objects/a"), wrong) is wrong
-    assert not isinstance(wrong, BadImage)
+def test_keys_that_are_refused_end_the_run_and_an_unlucky_question_for_them_does_not(server: str) -> None:
+    write_bytes("s3://objects/keys/card.zip", b"PK")
+    archive = Archive("s3://objects/keys")
+    assert archive.root == "s3://objects/keys"  # asked for before the keys are gone
+    with asking_for_keys(server):
+        for path in ("IMG.JPG", "card.zip"):
+            with pytest.raises(UserError, match="does not take the keys"):
+                read_file(archive, path)
+        with pytest.raises(UserError, match="does not take the keys"):
+            list(opened(iter([MediaFile("card.zip", 2)]), archive.root))
+    denied, busy = Fault(Kind.DENY, 1, ("HEAD",), r"IMG\.JPG$"), Fault(Kind.SLOW_DOWN, 1, ("GET",), "objects/?$")
+    with FaultyS3(server, [denied, busy]) as proxy, using(proxy.address):
+        with pytest.raises(BadImage, match="access denied"):
+            read_file(archive, "IMG.JPG")
+        assert proxy.met[Kind.SLOW_DOWN] > 0
 
 
 def test_keys_without_a_right_are_told_once_and_one_refused_file_is_a_row(server: str, tmp_path: Path) -> None:

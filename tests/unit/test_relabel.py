@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -164,6 +165,38 @@ def test_vectors_are_shared_and_reviews_are_brought(place: Path, capsys: pytest.
     assert "all of it stood here already" not in capsys.readouterr().out
     with (place / "new/observations.csv").open() as file:
         assert [row["type"] for row in csv.DictReader(file)].count("human") == 1
+
+
+def test_what_the_run_did_again_is_named_anew(place: Path) -> None:
+    config = _config(from_run=str(place / "run"), out=str(place / "new"))
+    main(config)
+    assert _names(place / "new")[3] is None
+    parts = Parts(place / "run")
+    (frame,) = parts.media().slice(3).to_pylist()
+    (box,) = next(parts.detections()).slice(1).to_pylist()
+    parts.commit(2, [frame | {"detections": [box | {"detection_id": 103, "media_id": 3}]}])
+    parts.settle()
+    before = Run.open(place / "run").summary
+    run = finish(place / "run", parts.media(), Naming(Classifier(BANK)), {}, Hold())
+    write_json(place / "run/summary.json", before | run.summary | {"stamp": "another"})
+    main(config)
+    assert _names(place / "new") == _names(place / "run")
+    assert _names(place / "new")[3] == _names(place / "new")[1]
+
+
+def test_table_of_deployments_that_the_run_took_in_is_not_needed_again(place: Path) -> None:
+    known = {"deployment": "a", "latitude": 1.5, "longitude": -2.0, "start": None, "end": None}
+    write_table(place / "run/deployments.parquet", pa.Table.from_pylist([known], DEPLOYMENT))
+    config = json.loads((place / "run/config.json").read_text())
+    write_json(place / "run/config.json", config | {"deployments": str(place / "gone.csv")})
+    main(_config(from_run=str(place / "run"), out=str(place / "new")))
+    assert pq.read_table(place / "new/deployments.parquet").to_pylist() == [known]
+    (place / "moved.csv").write_text("deployment,latitude,longitude\na,3,4\n")
+    moved = _config(from_run=str(place / "new"), out=str(place / "next"), deployments=str(place / "moved.csv"))
+    main(moved)
+    assert pq.read_table(place / "next/deployments.parquet")["latitude"].to_pylist() == [3]
+    with pytest.raises(UserError, match=r"gone\.csv cannot be read"):
+        main(moved.model_copy(update={"deployments": place / "gone.csv"}))
 
 
 def test_boxes_have_to_be_surer_than_the_run_asked_for(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,9 @@ def _of_a_disk(*folders: str) -> dict[str, Any]:
     [
         (("season 2/", "season 3/"), "/archives/season 3", 2),
         (("season 2/", "season 3/"), "s3://archives/season 2/", 1),
+        (("season 2/", "season 3/"), "s3://archives/season 2/?region=eu-west-1", 1),
+        (("season 2/", "season 3/"), "/archives/season 3.ZIP", 2),
+        (("season 2/", "season 3/"), "s3://archives/season 3.tar.gz?scheme=http&region=eu-west-1", 2),
         (("old/season 3/", "new/season 3/", "season 3/"), "/disk/new/season 3", 2),
     ],
 )
@@ -108,6 +111,22 @@ def test_folders_that_the_archive_may_all_be_are_told(tmp_path: Path) -> None:
         UserError, match="such as 'season 2/' and 'season 3/', and the archive's own path does not say"
     ):
         read_results(place, "/archives/today", PATHS)
+
+
+def test_merged_files_of_several_disks_serve_an_archive_that_has_both(tmp_path: Path) -> None:
+    ours = {"D:\\cards\\batch1\\": ["cam1/1.jpg", "cam1/2.jpg", "cam1/3.jpg"], "E:\\batch2\\": ["cam2/1.jpg"]}
+    images = [{"file": f"{begin}{path}", "detections": [_box(0.9)]} for begin, paths in ours.items() for path in paths]
+    by_chance = [{"file": f"F:/other/{path}", "detections": []} for path in ("cam2/2.jpg", "cam7/1.jpg", "cam8/1.jpg")]
+    paths = [*(path for paths in ours.values() for path in paths), "cam2/2.jpg"]
+    results = read_results(_write(tmp_path, {"images": images + by_chance}), "/archives/today", paths)
+    assert [bool(results.of(path)) for path in paths] == [True, True, True, True, False]
+    rival = [{"file": "F:/old/cam2/1.jpg", "detections": []}]
+    place = _write(tmp_path, {"images": images + rival})
+    with pytest.raises(UserError, match="such as 'F:/old/' and 'E:/batch2/'"):
+        read_results(place, "/archives/today", paths)
+    found = read_results(place, "/archives/old", paths).of("cam2/1.jpg")
+    assert found is not None
+    assert not found.boxes
 
 
 def test_names_that_repeat_on_another_level_lead_nowhere_else(tmp_path: Path) -> None:

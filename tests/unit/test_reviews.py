@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trygon.archive import database, rows
 from trygon.archive.counts import count_rows
+from trygon.archive.database import open_database
 from trygon.archive.reviews import ReviewLog, apply, read_reviews
 from trygon.errors import TrygonError
 from trygon.lease import Hold
-from trygon.schemas import OBSERVATION, REVIEW
+from trygon.schemas import OBSERVATION, REPOOLED, REVIEW
 from trygon.storage import list_files
 from trygon.testing.s3 import s3_server, using
+from trygon.testing.shots import Seen, Shot, write_run
 
 NOON = datetime(2026, 5, 31, 12, tzinfo=UTC)
 FOX = {"type": "animal", "rank": "genus", "family": "Canidae", "genus": "Vulpes", "scientific": "Vulpes"}
@@ -150,6 +154,24 @@ def test_count_of_a_person_stands_before_the_largest_number_in_a_frame() -> None
     counted = {row["scientific"]: row for row in count_rows(apply(seen, said).to_pylist())}
     assert (counted["Vulpes"]["count"], counted["Vulpes"]["reviewed_by"]) == (4, "Ana")
     assert (counted["Felidae"]["count"], counted["Felidae"]["reviewed_by"]) == (1, None)
+
+
+def test_many_reviewed_events_are_counted_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    num, day = 4000, datetime(2024, 5, 31)
+    shots = [Shot(f"a/{number}.jpg", day + timedelta(hours=number), [Seen()]) for number in range(num)]
+    run = write_run(tmp_path, shots)
+    ids = run.predictions["observation_id"].to_pylist()
+    reviews = pa.Table.from_pylist([_said(1, *ids, **FOX)], REVIEW)
+    for module in (database, rows):
+        monkeypatch.setattr(module, "_BATCH", 100)
+    tracemalloc.start()
+    try:
+        told = open_database(tmp_path, reviews, REPOOLED.empty_table())
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert told.sql("SELECT scientific, count(*) FROM event_taxa GROUP BY ALL").fetchall() == [("Vulpes", num)]
+    assert most_bytes < 500 * num
 
 
 @given(st.lists(st.tuples(st.lists(st.integers(0, 6), max_size=4), st.sampled_from(["human", "vehicle"])), max_size=8))

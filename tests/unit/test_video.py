@@ -104,10 +104,13 @@ def _row(media_id: int, number: int | None, num_rows: int | None, failure: str |
 
 def test_frames_that_come_in_any_order_become_one_row_a_file() -> None:
     rows = [_row(1, 20, 3), _row(2, None, 1), _row(3, 5, None), _row(1, 0, None), _row(3, None, 2, "truncated")]
+    rows += [_row(4, 0, None, "undecodable"), _row(4, 5, 2)]
     came = list(gathered([*rows, _row(1, 10, None)]))
+    assert [row["failure"] for row in came] == [None, "truncated", "undecodable", None]
     assert [(row["media_id"], [it["frame_number"] for it in row["detections"]]) for row in came] == [
         (2, [None]),
         (3, []),
+        (4, []),
         (1, [0, 10, 20]),
     ]
 

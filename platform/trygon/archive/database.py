@@ -8,9 +8,8 @@ import glob
 import tempfile
 import uuid
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,12 +18,16 @@ from pyarrow.dataset import field
 from trygon.archive.counts import count_rows
 from trygon.archive.repooling import under_standing_names
 from trygon.archive.reviews import apply, standing
+from trygon.archive.rows import rows_of
 from trygon.schemas import EVENT_TAXON, OBSERVATION, REVIEWED
 
 TABLES = ("media", "detections", "observations", "events", "failures")
 """Each is a Parquet file of its name in the run folder, with the columns of `trygon.schemas`."""
 
 _MEMORY = "2GB"
+_BATCH = 10_000
+_LISTS = [it.name for it in OBSERVATION if pa.types.is_list(it.type)]
+"""Columns that no count asks for, and that take the most room."""
 _TOUCHED = """
 FROM predictions WHERE event_id IN (
     SELECT event_id FROM predictions WHERE observation_id IN (SELECT unnest(observation_ids) FROM reviews)
@@ -83,8 +86,9 @@ def open_database(folder: Path, reviews: pa.Table, repooled: pa.Table) -> duckdb
     _keep(database, "judged", apply(touched, reviews))
     database.execute(_OBSERVATIONS)
     taxa = database.sql("SELECT taxa FROM events WHERE event_id IN (SELECT event_id FROM judged)").to_arrow_table()
-    named = apply(under_standing_names(touched, taxa["taxa"], reviews, repooled), reviews)
-    _keep(database, "counted", pa.Table.from_pylist(_counted(named), _COUNTED))
+    slim = touched.drop_columns(_LISTS)
+    named = apply(under_standing_names(slim, taxa["taxa"], reviews, repooled), reviews)
+    _keep(database, "counted", _counted(named))
     database.execute(_EVENT_TAXA)
     database.execute(_SIGHTINGS)
     return database
@@ -96,13 +100,16 @@ def _keep(database: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> No
     database.unregister("given")
 
 
-def _counted(observations: pa.Table) -> list[dict[str, Any]]:
+def _counted(observations: pa.Table) -> pa.Table:
     """What the events held of which a person said something: their pooled taxa do not know of it. What nobody named
-    counts as what its event calls it."""
+    counts as what its event calls it. Rows become Python's some at a time: these take far more memory than a table."""
     order = [("event_id", "ascending"), ("observation_id", "ascending")]
-    rows = observations.filter(field("set_aside").is_null()).sort_by(order).to_pylist()
-    return [
+    rows = rows_of(observations.filter(field("set_aside").is_null()).sort_by(order))
+    counted = (
         taxon | {"event_id": event_id, "number": number}
         for event_id, group in groupby(rows, key=lambda row: row["event_id"])
         for number, taxon in enumerate(count_rows(list(group)))
-    ]
+    )
+    some = iter(lambda: list(islice(counted, _BATCH)), [])
+    tables = (pa.Table.from_pylist(taxa, _COUNTED) for taxa in some)
+    return pa.concat_tables([_COUNTED.empty_table(), *tables])

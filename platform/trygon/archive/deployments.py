@@ -21,7 +21,7 @@ from trygon.archive.zones import local
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import join, open_input
-from trygon.taxonomy.delimited import delimiter_of
+from trygon.taxonomy.delimited import delimited
 
 _NAMES = ("deployment", "deploymentid", "deployment_id")
 _STARTS = ("start", "deploymentstart", "start_date")
@@ -147,14 +147,13 @@ def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--dep
     """
     try:
         with open_input(place) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            header = text.readline()
-            delimiter = delimiter_of(header)
-            reader = csv.DictReader(text, next(csv.reader([header], delimiter=delimiter), []), delimiter=delimiter)
+            lines, delimiter = delimited(text)
+            reader = csv.DictReader(lines, delimiter=delimiter)
             columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
             if not columns.keys() & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
             where = f"{what} {place}, line"
-            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num + 1}") for row in reader)
+            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in reader)
     except OSError as error:
         raise UserError(f"{what} {place} cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:

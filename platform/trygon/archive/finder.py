@@ -1,6 +1,6 @@
 """What holds the networks in a worker: decoded frames in, detections with their vectors out. Knows nothing of Ray."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,10 @@ class Finder:
         rows = batch.to_pylist()
         readable = [row for row in rows if row["frame"] is not None]
         images = [Image.frombuffer("RGB", (row["frame_width"], row["frame_height"]), row["frame"]) for row in readable]
-        found = self._find(readable, images)
+        found = []
+        for row, boxes in zip(readable, self._find(readable, images), strict=True):
+            row["failure"] = "undecodable" if boxes is None else row["failure"]
+            found.append(boxes or [])
         crops = [
             to_array(square(crop(image, box), self._tower.side, self._tower.resize_mode))
             for image, boxes in zip(images, found, strict=True)
@@ -55,7 +58,8 @@ class Finder:
         rows = [{"detections": []} | row for row in rows]
         return pa.Table.from_pylist(rows, FOUND)
 
-    def _find(self, rows: list[dict[str, Any]], images: list[Image.Image]) -> list[list[Box]]:
+    def _find(self, rows: list[dict[str, Any]], images: list[Image.Image]) -> Sequence[list[Box] | None]:
+        """The boxes of each frame; None where the detector cannot take it."""
         if all(row["boxes"] is not None for row in rows):
             return [[Box(**box) for box in row["boxes"]] for row in rows]
         if self._detector is None:

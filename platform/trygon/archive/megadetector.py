@@ -115,9 +115,10 @@ class MegaDetector:
         self._idle: list[Any] = []
         self._mutex = threading.Lock()
 
-    def detect(self, images: Sequence[Image.Image]) -> list[list[Box]]:
-        """The boxes of upright RGB frames, best first. Those of one size are taken at once, a few at a time; where
-        that fails, as for want of memory, each by itself. `TrygonError` where that fails too."""
+    def detect(self, images: Sequence[Image.Image]) -> list[list[Box] | None]:
+        """The boxes of upright RGB frames, best first; None for one that the package cannot prepare. Those of one size
+        are taken at once, a few at a time; where that fails, as for want of memory, each by itself. `TrygonError`
+        where the network fails then, too."""
         found = []
         for start in range(0, len(images), _BATCH):
             some = list(images[start : start + _BATCH])
@@ -153,7 +154,9 @@ class MegaDetector:
         detector.model = copy.deepcopy(detector.model, {id(tensor): tensor for tensor in learned})
         return detector
 
-    def _boxes(self, result: dict[str, Any]) -> list[Box]:
+    def _boxes(self, result: dict[str, Any]) -> list[Box] | None:
+        if result.get("failure") == import_module("megadetector.detection.run_detector").FAILURE_IMAGE_OPEN:
+            return None  # as for one so flat that nothing is left of its height
         if result.get("failure"):
             raise TrygonError(f"{self.card.name} failed on a frame ({result['failure']}): is there memory enough?")
         boxes = []

@@ -69,25 +69,30 @@ class Parts:
 
     def clean(self) -> int:
         """Remove what was not committed, and commits that cannot be read: a disk that was damaged has such. How many
-        these were."""
-        broken = self._broken()
+        these were. `UserError` where no part has its detections: a disk that is not mounted looks so."""
+        numbers, vectors = self.numbers(), join(self.folder, "vectors")
+        there = set(_numbers(vectors))
+        if numbers and not there:
+            raise UserError(
+                f"{vectors} is missing or has none of the run's {len(numbers)} parts: bring it back, or give another "
+                f"--out; to have all of it done again, remove {join(self.folder, 'parts')} too"
+            )
+        broken = self._broken(numbers, there)
         self.remove(broken)
         committed = set(self.numbers())
-        self.remove([number for number in _numbers(join(self.folder, "vectors")) if number not in committed])
+        self.remove([number for number in _numbers(vectors) if number not in committed])
         for name in () if is_remote(self.folder) else ("parts", "vectors"):
             for unfinished in Path(self.folder, name).glob(".part-*"):
                 unfinished.unlink()
         return len(broken)
 
-    def _broken(self) -> list[int]:
+    def _broken(self, numbers: list[int], vectors: set[int]) -> list[int]:
         """Commits one of whose files is missing or does not end as it should.
 
         On S3, where each file would be a request, only missing ones are found: what is there was written whole.
         """
-        numbers = self.numbers()
         if is_remote(self.folder):
-            there = set(_numbers(join(self.folder, "vectors")))
-            return [number for number in numbers if number not in there]
+            return [number for number in numbers if number not in vectors]
         with ThreadPoolExecutor(_READERS) as pool:
             return [
                 number for number, whole in zip(numbers, pool.map(self._is_whole, numbers), strict=True) if not whole

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from trygon.archive.detection import Box, Thresholds
+from trygon.archive.inputs.names import ARCHIVE_SUFFIXES
 from trygon.errors import UserError
-from trygon.storage import digest_file, open_input, stable_id
+from trygon.storage import address_of, digest_file, open_input, stable_id
 
 _CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
 """What MegaDetector and SpeciesNet number so; a file's own `detection_categories` go first."""
@@ -74,16 +75,17 @@ def _frame(number: int) -> int | None:
 def read_results(place: str, root: str, paths: Iterable[str], thresholds: Thresholds | None = None) -> Results:
     """The boxes of a result file for the files of an archive at `root` with these paths.
 
-    Its paths may have folders in front of the archive's, and it may tell of more than the archive: what lies in
-    other folders is left out. A category without a threshold takes the one that the file says is typical, else 0.2.
-    Raises `UserError` where it is no result file, has nothing to do with the archive, or leaves open which of its
-    folders the archive is.
+    Its paths may have folders in front of the archive's, of several kinds where files were merged, and it may tell of
+    more than the archive: what lies in other folders is left out. A category without a threshold takes the one that
+    the file says is typical, else 0.2. Raises `UserError` where it is no result file, has nothing to do with the
+    archive, or leaves open which of its folders the archive is.
     """
-    begin = _begin(place, root, np.sort(np.fromiter(map(_key, paths), np.int64)))
+    begins = _begins(place, root, np.sort(np.fromiter(map(_key, paths), np.int64)))
     names = _categories(place)
     columns = _Columns(names, read_thresholds(place, names.values(), thresholds))
     for entry in _entries(place):
-        if entry.path.startswith(begin):
+        begin = next(filter(entry.path.startswith, begins), None)
+        if begin is not None:
             columns.add(_key(entry.path.removeprefix(begin)), entry)
     return columns.results(digest_file(place))
 
@@ -228,37 +230,64 @@ def _stream(place: str, prefix: str) -> Iterator[Any]:
         raise UserError(f"--detections {place} is no whole JSON file: {error}") from error
 
 
-def _begin(place: str, root: str, known: np.ndarray) -> str:
-    """What stands in front of the archive's own paths: folders, each ended by a slash."""
-    hits: Counter[str] = Counter()
+def _begins(place: str, root: str, known: np.ndarray) -> list[str]:
+    """What stands in front of the archive's own paths, each with its own files: folders, each ended by a slash."""
+    found: dict[str, array[int]] = {}
+    sizes: Counter[str] = Counter()
     example = ""
     for entry in _entries(place):
         example = example or entry.path
-        for begin in _begins(entry.path):
+        for begin in _fronts(entry.path):
+            sizes[begin] += 1
             key = _key(entry.path.removeprefix(begin))
             at = np.searchsorted(known, key)
             if at < len(known) and known[at] == key:
-                hits[begin] += 1
-    if not hits:
+                found.setdefault(begin, array("q")).append(int(at))
+    if not found:
         raise UserError(f"--detections {place} speaks of no file of the archive; its first one is {example!r}")
-    best = max(hits, key=lambda begin: (hits[begin], -len(begin)))
-    # A folder with few hits has them by chance, and so has one within the best one or around it: names repeat.
-    found = [
-        it for it in hits
-        if hits[it] == hits[best] or (2 * hits[it] > hits[best] and not (it.startswith(best) or best.startswith(it)))
-    ]  # fmt: skip
-    return best if len(found) == 1 else _called_as(place, root, sorted(found, key=lambda begin: -hits[begin]))
+    num = {begin: len(files) for begin, files in found.items()}
+    rest = sorted(num, key=lambda begin: (-num[begin], len(begin)))
+    begins: list[str] = []
+    while rest:
+        best = rest[0]
+        same = _sharing(found, rest, best, len(known))
+        # A folder with few hits has them by chance, and so has one within the best one or around it: names repeat.
+        rivals = [
+            it for it in rest
+            if (num[it] == num[best] and (it in same or _nested(it, best)))
+            or (2 * num[it] > num[best] and it in same and not _nested(it, best))
+        ]  # fmt: skip
+        begins.append(best if len(rivals) == 1 else _called_as(place, root, rivals))
+        same |= _sharing(found, rest, begins[-1], len(known))
+        # Others are of merged files: most of what lies there is of the archive, and no file that has its boxes.
+        rest = [it for it in rest if it not in same and not _nested(it, begins[-1]) and 2 * num[it] > sizes[it]]
+    return begins
 
 
-def _begins(path: str) -> Iterator[str]:
+def _sharing(found: Mapping[str, "array[int]"], begins: Sequence[str], one: str, num_known: int) -> set[str]:
+    """Those that lead to files of the archive that `one` leads to as well."""
+    is_of_one = np.zeros(num_known, bool)
+    is_of_one[found[one]] = True
+    return {begin for begin in begins if is_of_one[found[begin]].any()}
+
+
+def _nested(begin: str, other: str) -> bool:
+    return begin.startswith(other) or other.startswith(begin)
+
+
+def _fronts(path: str) -> Iterator[str]:
     """All that a path may have in front, nothing at first."""
     folders = path.split("/")[:-1]
     return ("".join(f"{folder}/" for folder in folders[:num]) for num in range(min(_MOST_FOLDERS, len(folders)) + 1))
 
 
 def _called_as(place: str, root: str, begins: Sequence[str]) -> str:
-    """The one whose last folders are those of the archive's path."""
-    ends = {begin: _num_alike(begin, root) for begin in begins}
+    """The one whose last folders are those of the archive's path; a packed file is called as its folder was."""
+    address = address_of(root)
+    root = address.path if address else root
+    suffix = next(filter(root.lower().endswith, ARCHIVE_SUFFIXES), "")
+    names = (root, root[: len(root) - len(suffix)])
+    ends = {begin: max(_num_alike(begin, name) for name in names) for begin in begins}
     best = max(ends, key=lambda begin: ends[begin])
     if list(ends.values()).count(ends[best]) > 1:
         raise UserError(

@@ -1,8 +1,9 @@
 """Delimited text (CSV, TSV) to Arrow columns of texts. Knows nothing of what the columns mean."""
 
 import csv
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO
 
 import pyarrow as pa
@@ -26,6 +27,13 @@ class Dialect:
 def delimiter_of(header: str) -> str:
     """Tab, semicolon or comma: what a line with the names of columns has most of."""
     return max("\t;,", key=header.count)
+
+
+def delimited(text: Iterator[str]) -> tuple[Iterator[str], str]:
+    """All lines of a text, for Python's `csv`, and its delimiter by the first one: only `csv` knows where the names of
+    the columns end, for one in quotes may go on in the next line."""
+    first = next(text, "")
+    return chain([first], text), delimiter_of(first)
 
 
 def sniff(file: IO[bytes]) -> Dialect:

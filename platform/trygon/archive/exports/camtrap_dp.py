@@ -80,8 +80,8 @@ class _Package:
 
     def start(self, deployment: str) -> datetime:
         """What stands for the date of a frame without one."""
-        given, _ = self.options.spans.get(deployment, (None, None))
-        return self.cameras[deployment]["first"] or given or _NO_DATE
+        start, _ = span(self.cameras[deployment], self.options)
+        return start or _NO_DATE
 
     def deployments(self) -> Iterator[dict[str, Any]]:
         for name, camera in self.cameras.items():
@@ -90,17 +90,17 @@ class _Package:
             if name not in self.options.places:
                 comments.append("coordinates unknown: 0, 0 stands for anywhere on Earth")
             if camera["dateless"]:
-                comments.append("some files have no date: the first date of the deployment stands in")
+                comments.append("some files have no date: the start of the deployment stands in")
             if camera["is_wrong"]:
                 comments.append("the clock was wrong for some files: their comments say how")
-            start, end = span(camera, self.options)
+            _, end = span(camera, self.options)
             yield {
                 "deploymentID": name,
                 "locationName": name,
                 "latitude": latitude,
                 "longitude": longitude,
                 "coordinateUncertainty": None if name in self.options.places else _ANYWHERE_M,
-                "deploymentStart": self.options.iso(start or _NO_DATE),
+                "deploymentStart": self.options.iso(self.start(name)),
                 "deploymentEnd": self.options.iso(end or _NO_DATE),
                 "cameraID": camera["serial"],
                 "cameraModel": "-".join(part for part in (camera["make"], camera["model"]) if part),

@@ -19,9 +19,9 @@ _JUNK = {"$recycle.bin", "system volume information", "__macosx"}
 def walk(uri: str, skip: str | Path | None) -> Iterator[MediaFile]:
     """All files, without hidden ones, junk and `skip`, a folder of ours within.
 
-    Links to folders elsewhere are followed, each folder once: a frame has one path. Raises `UserError` for a missing
-    or unreadable folder: frames are never left out in silence. Earlier runs within are passed over on disk; on S3 they
-    are known when all is listed, by `RunFolders`.
+    Links to folders elsewhere are followed, each folder once: a frame has one path. One to a folder that the archive
+    lies in is not. Raises `UserError` for a missing or unreadable folder: frames are never left out in silence.
+    Earlier runs within are passed over on disk; on S3 they are known when all is listed, by `RunFolders`.
     """
     return _walk_remote(uri, skip) if is_remote(uri) else _walk_local(Path(uri).absolute(), skip)
 
@@ -30,12 +30,13 @@ def _walk_local(root: Path, skip: str | Path | None) -> Iterator[MediaFile]:
     if not root.is_dir():
         raise UserError(f"the archive {root} is not a folder; give the folder that holds the cameras' files")
     skipped = os.path.realpath(skip) if skip and not is_remote(skip) else None
-    yield from _walk_folder(str(root), "", skipped, {os.path.realpath(root)})
+    yield from _walk_folder(str(root), "", skipped, [os.path.realpath(root)])
 
 
-def _walk_folder(folder: str, prefix: str, skipped: str | None, walked: set[str]) -> Iterator[MediaFile]:
+def _walk_folder(folder: str, prefix: str, skipped: str | None, walked: list[str]) -> Iterator[MediaFile]:
     """`walked` are the real paths of the archive and of what links lead to."""
-    if os.path.realpath(folder) == skipped:
+    real = os.path.realpath(folder)
+    if real == skipped:
         return
     for name, is_folder, entry in _entries(folder):
         if is_junk(name):
@@ -43,16 +44,20 @@ def _walk_folder(folder: str, prefix: str, skipped: str | None, walked: set[str]
         if not is_folder:
             size, mark = _size_and_time(entry)
             yield MediaFile(prefix + _as_text(name), size, mark)
-        elif not is_run_folder(Path(entry.path)) and (not entry.is_symlink() or _leads_elsewhere(entry.path, walked)):
+        elif not is_run_folder(Path(entry.path)) and _is_due(entry, real, walked):
             yield from _walk_folder(entry.path, f"{prefix}{_as_text(name)}/", skipped, walked)
 
 
-def _leads_elsewhere(link: str, walked: set[str]) -> bool:
-    """Whether a link leads to a folder that is neither within what is walked nor around it; from now on it is."""
-    target = os.path.realpath(link)
-    if any(os.path.commonpath([target, it]) in (target, it) for it in walked):
+def _is_due(entry: "os.DirEntry[str]", parent: str, walked: list[str]) -> bool:
+    """Whether a folder is to be walked. One within what is walked has its own path there; a link that leads round the
+    archive itself would bring all that lies beside it. What a followed link leads to is walked from now on."""
+    if not entry.is_symlink():
+        return os.path.join(parent, entry.name) not in walked
+    target = os.path.realpath(entry.path)
+    is_within = any(os.path.commonpath([target, it]) == it for it in walked)
+    if is_within or os.path.commonpath([target, walked[0]]) == target:
         return False
-    walked.add(target)
+    walked.append(target)
     return True
 
 

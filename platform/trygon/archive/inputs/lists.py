@@ -19,7 +19,7 @@ from trygon.archive.deployments import Deployment, parse_moment, read_deployment
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
-from trygon.taxonomy.delimited import delimiter_of
+from trygon.taxonomy.delimited import delimited
 
 Row = Mapping[str, str]
 
@@ -197,11 +197,10 @@ def _rows(place: str) -> Iterator[dict[str, str]]:
         with open_input(place) as file:
             packed = gzip.GzipFile(fileobj=file) if place.split("?")[0].endswith(".gz") else file
             with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as text:
-                header = text.readline()
-                delimiter = delimiter_of(header)
-                names = next(csv.reader([header], delimiter=delimiter), [])
-                columns = [name.strip().lower() for name in names]
-                for values in csv.reader(text, delimiter=delimiter):
+                lines, delimiter = delimited(text)
+                reader = csv.reader(lines, delimiter=delimiter)
+                columns = [name.strip().lower() for name in next(reader, [])]
+                for values in reader:
                     yield dict(zip(columns, (value.strip() for value in values), strict=False))
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error

@@ -60,6 +60,8 @@ def opened(files: Iterator[MediaFile], root: str) -> Iterator[MediaFile]:
         try:
             for inner in list_members(join(root, file.path)):
                 yield replace(inner, path=f"{file.path}/{inner.path}", member=f"{file.path}@{inner.member}")
+        except s3.KeysError:
+            raise
         except s3.DeniedError:
             yield replace(file, failure="denied")
         except UserError:
