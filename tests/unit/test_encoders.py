@@ -142,6 +142,45 @@ def _compare(name: str, least: float, tower: ImageTower, model: Model, pictures:
             np.testing.assert_allclose(vector_BD, alone_BD, atol=1e-5)
 
 
+_FIRST_AT_ONCE = """
+import sys
+import threading
+
+import numpy as np
+
+from trygon.models.encoders import find_encoder, load_encoder
+from trygon.models.folder import describe
+
+sys.setswitchinterval(1e-6)
+name, model = sys.argv[1:]
+tower = describe(model)
+encoder = load_encoder(find_encoder(name, tower), num_threads=4)
+barrier = threading.Barrier(4)
+
+
+def encode():
+    barrier.wait()
+    encoder.encode_images(np.zeros((2, 3, tower.side, tower.side), np.uint8))
+
+
+threads = [threading.Thread(target=encode) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torch", "openvino", "onnx"])
+def test_several_threads_may_be_the_first_to_call(name: str, exported: Path) -> None:
+    """As a worker's are, in a process that has encoded nothing yet: OpenVINO's module has a lock that it must not hold
+    while it waits for the interpreter's."""
+    words = [sys.executable, "-c", _FIRST_AT_ONCE, name, str(exported)]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.slow
 def test_export_says_what_it_is_made_of_and_stands(
     exported: Path, pictures: Path, model: Model, capsys: pytest.CaptureFixture[str]

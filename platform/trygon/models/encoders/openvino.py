@@ -62,6 +62,9 @@ class OpenVinoEncoder:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(num_streams):
             self._requests.put(compiled.create_infer_request())
+        # The first pictures go through alone: two threads that are the first at once wait for each other for ever, one
+        # with the interpreter's lock, the other with that of a constant in OpenVINO's Python module.
+        self.encode_images(np.zeros((_BATCH, *compiled.input(0).get_partial_shape().get_max_shape()[1:]), np.uint8))
 
     def encode_images(self, image_BCHW: np.ndarray) -> np.ndarray:
         """uint8 images to unit vectors."""
