@@ -71,6 +71,8 @@ def test_higher_ranks_settle_which_is_meant() -> None:
         ("\ufeffscientificName;region\nPanthera leo;north\nLynx lynx;south\n", ["Panthera leo", "Lynx lynx"]),
         ("Common Name,count\nlion,3\nraven,4\n", ["lion", "raven"]),
         ("kingdom,genus,species\nAnimalia,Panthera,leo\nPlantae,Oenanthe,\n", ["Panthera leo", "Oenanthe"]),
+        ('count,"notes\n(optional)",scientific\n3,,Panthera leo\n', ["Panthera leo"]),
+        ('"lion\nraven\n' + "fox\n" * 50_000, ["lion", "raven", *["fox"] * 50_000]),
     ],
 )
 def test_list_is_read_in_the_ways_people_write_it(tmp_path: Path, text: str, names: list[str]) -> None:

@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +20,15 @@ import pyarrow.compute as pc
 
 from trygon.errors import UserError
 from trygon.storage import name_of, read_bytes
-from trygon.taxonomy.delimited import delimiter_of
+from trygon.taxonomy.delimited import delimited
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambiguous", "unmatched"
 
@@ -86,11 +90,14 @@ def _of_text(place: str | Path, flag: str) -> list[Given]:
         text = read_bytes(place).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flag} {place} is not a text file in UTF-8: {error}") from error
-    lines = text.splitlines()
-    delimiter = delimiter_of(lines[0]) if lines else ","
-    header = [_plain(cell) for cell in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+    rows, delimiter = delimited(io.StringIO(text, newline=""))
+    reader = csv.reader(rows, delimiter=delimiter)
+    try:
+        header = [_plain(cell) for cell in next(reader, [])]
+    except csv.Error:  # a lone quote in front of a long list
+        header = []
     known = {*_SCIENTIFIC, *_COMMON, *RANKS}
-    return list(_of_table(text, delimiter, header) if known & set(header) else _of_lines(lines))
+    return list(_of_table(reader, header) if known & set(header) else _of_lines(text.splitlines()))
 
 
 def _plain(cell: str) -> str:
@@ -104,9 +111,7 @@ def _of_lines(lines: Sequence[str]) -> Iterator[Given]:
             yield Given(number, name)
 
 
-def _of_table(text: str, delimiter: str, header: list[str]) -> Iterator[Given]:
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    next(reader)
+def _of_table(reader: "Reader", header: list[str]) -> Iterator[Given]:
     for cells in reader:
         row = {column: cell.strip() for column, cell in zip(header, cells, strict=False)}
         lineage = tuple(row.get(rank, "") for rank in RANKS)
