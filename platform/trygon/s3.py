@@ -238,7 +238,7 @@ def _explained(error: Exception, code: str, status: int, address: Address) -> Ex
         return UserError(f"{address}: no bucket {address.bucket} (NO_SUCH_BUCKET); create it or mend the name")
     if code == "NoSuchKey":
         return FileNotFoundError(errno.ENOENT, "does not exist", str(address))
-    if code in _BARE:
+    if code in _BARE or status == 400:
         code = _refusal_of_keys(address) or code
     text = " ".join(str(error).split())
     if code in _WRONG_KEYS or "Unable to locate credentials" in text:
@@ -266,7 +266,7 @@ def _bucket_is_missing(address: Address) -> bool:
 
 def _refusal_of_keys(address: Address) -> str:
     """The code that says so where the server does not take the keys, else blank. The answer to a HEAD has no body: 403
-    is all that it says, of wrong keys as of an object that these do not open."""
+    is all that it says, of wrong keys as of an object that these do not open, and 400 of a token that is over."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -211,6 +211,9 @@ def test_keys_that_are_refused_end_the_run_and_an_unlucky_question_for_them_does
                 read_file(archive, path)
         with pytest.raises(UserError, match="does not take the keys"):
             list(opened(iter([MediaFile("card.zip", 2)]), archive.root))
+    expired = pytest.raises(UserError, match=r"does not take the keys \(ExpiredToken\)")
+    with FaultyS3(server, [Fault(Kind.EXPIRE, 1)]) as proxy, using(proxy.address), expired:
+        read_file(archive, "IMG.JPG")
     denied, busy = Fault(Kind.DENY, 1, ("HEAD",), r"IMG\.JPG$"), Fault(Kind.SLOW_DOWN, 1, ("GET",), "objects/?$")
     with FaultyS3(server, [denied, busy]) as proxy, using(proxy.address):
         with pytest.raises(BadImage, match="access denied"):

@@ -25,6 +25,8 @@ _SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
 _ACCESS_DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
+_EXPIRED = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"""
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server", "expect"}
 _UNKNOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NotImplemented</Code><Message>A header implies functionality that is not implemented.</Message></Error>"""
@@ -111,6 +113,7 @@ class Kind(StrEnum):
 
     SLOW_DOWN = "slow_down"  # 503, nothing is done
     DENY = "deny"  # 403, nothing is done
+    EXPIRE = "expire"  # 400, as to a token whose time is over; nothing is done
     HOLD = "hold"  # it is taken whole, nothing is done, and no answer comes
     DROP_REQUEST = "drop_request"  # the connection is reset in the middle of the request's body, nothing is done
     DROP_ANSWER = "drop_answer"  # it is reset in the middle of the answer's body
@@ -193,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        kinds = [Kind.SLOW_DOWN, Kind.DENY, Kind.HOLD, *([Kind.DROP_REQUEST] if length > 1 else [])]
+        kinds = [Kind.SLOW_DOWN, Kind.DENY, Kind.EXPIRE, Kind.HOLD, *([Kind.DROP_REQUEST] if length > 1 else [])]
         if _CONDITIONS & {name.lower() for name in self.headers}:
             kinds += [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS]
         fault = self.owner.takes(kinds, self.command, self.path.partition("?")[0])
@@ -208,6 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, len(_SLOW_DOWN))
         if fault is Kind.DENY:
             return self._answer(403, [("Content-Type", "application/xml")], _ACCESS_DENIED, len(_ACCESS_DENIED))
+        if fault is Kind.EXPIRE:
+            return self._answer(400, [("Content-Type", "application/xml")], _EXPIRED, len(_EXPIRED))
         if fault is Kind.NO_CONDITIONS:
             return self._answer(501, [("Content-Type", "application/xml")], _UNKNOWN, len(_UNKNOWN))
         address = urlsplit(self.owner.upstream)
