@@ -25,6 +25,10 @@ from trygon_serving.problem import FULL, Problem
 VARIABLE, CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "trygon_serving.front.middlewares"
 """The environment variable by which Serve's proxy finds `middlewares`."""
 
+LOOKED_AFTER = "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1"
+"""The environment variable for how often Serve looks whether its proxy lives, in seconds. It starts another one after
+three times that it does not: with Serve's own ten seconds nobody would listen for half a minute."""
+
 MOST = "TRYGON_MOST_IN_WORK"
 """The environment variable that says how many requests may be in work, of all replicas; without it, any number."""
 

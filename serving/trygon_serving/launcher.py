@@ -61,6 +61,7 @@ def _embedded(catalogue: Catalogue) -> Iterator[Embedded]:
 def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
     """The application on Ray Serve: on a Ray of its own, or on the cluster that this process belongs to."""
     os.environ.setdefault(front.VARIABLE, front.CALLBACK)
+    os.environ.setdefault(*front.LOOKED_AFTER)
     os.environ.setdefault(front.MOST, str(settings.replicas[1] * settings.limits.waiting_images))
     os.environ[front.LIMITS] = settings.limits.model_dump_json()
     start_ray()
