@@ -213,6 +213,14 @@ def test_examples_stand_below_the_answer_with_author_and_licence(
     chrome.find_element(By.ID, "file").send_keys(str(tmp_path / "fox.jpg"))
     until(lambda: texts(".examples figcaption"))
     assert len(texts(".examples figure")) in (3, 4)  # of a species, or of the family
+    # While the server has no time for them, they can be asked for again.
+    chrome.execute_script(
+        "hideExamples(); window.realFetch = window.fetch; window.fetch = (path, options) =>"
+        " path.startsWith('/v1/similar') ? Promise.resolve(new Response('', {status: 503})) : realFetch(path, options)"
+    )
+    press("Red Fox")
+    until(lambda: texts("#examples p") == ["They cannot be shown now. Try again in a moment."])
+    chrome.execute_script("window.fetch = window.realFetch")
     press("Red Fox")
     until(lambda: len(texts(".examples figcaption")) == 3 and texts("#examples h2") == ["EXAMPLES OF Vulpes vulpes"])
     assert texts(".examples figcaption")[0] == "Red Fox Vulpes vulpes\nthe author, CC-BY-4.0"
