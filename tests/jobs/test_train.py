@@ -145,12 +145,12 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path, undi
             copy_file(path, join(root, path.parent.name, path.name))
         command = _command(join(root, "shards"), join(root, "tiny"), out)
         faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
-        with FaultyS3(server, faults) as faulty:
+        # From the second checkpoint on none arrives, so that the run cannot end before it is killed.
+        held = Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/leg-(?!000001/).*\.pt$")
+        with FaultyS3(server, [held, *faults]) as faulty:
             environment = os.environ | environment_of(faulty.address)
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
             _wait_for_a_checkpoint(process, out)
-            # Killed while the next one is on its way there.
-            faulty.faults = [Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/.*\.pt$")]
             _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
             kill_family(process)
             faulty.faults = faults
