@@ -162,8 +162,8 @@ def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> Non
     from trygon.models.model import load_model
     from trygon.training.learner import Learner
     from trygon.training.plan import Plan
+    from trygon.training.reading import preparation_of
     from trygon.training.settings import TrainSettings
-    from trygon.training.worker import preparation_of
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if workers > 1:

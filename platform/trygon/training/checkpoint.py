@@ -11,17 +11,13 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from trygon.errors import LastingError, TrygonError
-from trygon.storage import copy_file, digest_file, is_remote, join, read_bytes
+from trygon.errors import TrygonError
+from trygon.storage import copy_file, digest_file, is_remote, join
+from trygon.training.checkpoints import SEAL, STATE, BrokenError, is_whole
 from trygon.training.learner import Learner
 from trygon.training.towers import with_bias
 
-_STATE, _SEAL = "state.pt", "seal.json"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-
-
-class BrokenError(LastingError):
-    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,9 @@ def state_of(learner: Learner, position: Position) -> dict[str, Any]:
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write a state and, once it can be loaded, the seal that says what it must be."""
-    torch.save(state, folder / _STATE)
+    torch.save(state, folder / STATE)
     _load(folder)
-    (folder / _SEAL).write_text(json.dumps({"digest": digest_file(folder / _STATE)}))
+    (folder / SEAL).write_text(json.dumps({"digest": digest_file(folder / STATE)}))
 
 
 def put_state(place: str, state: dict[str, Any], scratch: Path) -> None:
@@ -59,22 +55,13 @@ def put_state(place: str, state: dict[str, Any], scratch: Path) -> None:
     `TrygonError` where it does not arrive whole."""
     if is_remote(place):
         save_state(scratch, state)
-        for name in (_STATE, _SEAL):
+        for name in (STATE, SEAL):
             copy_file(scratch / name, join(place, name))
     else:
         Path(place).mkdir(parents=True, exist_ok=True)
         save_state(Path(place), state)
     if not is_whole(place):
         raise TrygonError(f"the checkpoint {place} did not arrive whole")
-
-
-def is_whole(place: str | Path) -> bool:
-    """Whether the state in a folder is the one that was written."""
-    try:
-        sealed = json.loads(read_bytes(join(place, _SEAL)))["digest"]
-        return digest_file(join(place, _STATE)) == sealed
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -84,7 +71,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _load(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / _STATE, map_location="cpu", weights_only=True, mmap=True)
+    return torch.load(folder / STATE, map_location="cpu", weights_only=True, mmap=True)
 
 
 def load_state(folder: Path, learner: Learner) -> Position:

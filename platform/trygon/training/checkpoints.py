@@ -1,16 +1,44 @@
-"""The checkpoints of a run in their place, and Ray Train's own list of them. Knows nothing of what they hold."""
+"""The checkpoints of a run in their place, whether they are whole, and Ray Train's own list of them. Knows nothing of
+what they hold."""
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from trygon.errors import UserError
-from trygon.storage import address_of, exists, join, list_files, name_of, read_json, remove_tree, write_text
+from trygon.errors import LastingError, UserError
+from trygon.storage import (
+    address_of,
+    digest_file,
+    exists,
+    join,
+    list_files,
+    name_of,
+    read_bytes,
+    read_json,
+    remove_tree,
+    write_text,
+)
 
 RUN = "run"
 """The folder of a run's checkpoints, in `checkpoints` of its model folder."""
+STATE, SEAL = "state.pt", "seal.json"
+"""What a checkpoint holds: a training state, and what that must be."""
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's list: it goes on from what this says."""
+
+
+class BrokenError(LastingError):
+    """A checkpoint is not what was written."""
+
+
+def is_whole(place: str | Path) -> bool:
+    """Whether the state in a folder is the one that was written."""
+    try:
+        sealed = json.loads(read_bytes(join(place, SEAL)))["digest"]
+        return digest_file(join(place, STATE)) == sealed
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _snapshot(place: str) -> dict[str, Any] | None:

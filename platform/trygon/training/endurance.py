@@ -10,8 +10,7 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
 from trygon.errors import TrygonError, lasts, origin
-from trygon.training.checkpoint import BrokenError
-from trygon.training.checkpoints import saved_step
+from trygon.training.checkpoints import BrokenError, saved_step
 from trygon.training.interruptions import Interruptions, cause_of, reason
 
 

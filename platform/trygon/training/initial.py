@@ -19,8 +19,8 @@ from trygon.models.model import encode_text, load_model, save_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors, start_text_tower
 from trygon.models.towers import build_network, classifier_weights, load_pretrained, read_architecture
 from trygon.storage import exists, join, read_json
-from trygon.training.checkpoint import is_whole, put_weights
-from trygon.training.checkpoints import RUN, found_checkpoints
+from trygon.training.checkpoint import put_weights
+from trygon.training.checkpoints import RUN, found_checkpoints, is_whole
 
 Stage = Callable[[str, int], Callable[[int], None]]
 """Begins a stage of a title and a number of things to do; what it returns is told how many more are done."""

@@ -23,13 +23,14 @@ from trygon.errors import LastingError, TrygonError, UserError
 from trygon.lease import Hold, LostError
 from trygon.mirror import local_folder
 from trygon.storage import is_remote, join, open_input
-from trygon.training.checkpoint import BrokenError, is_whole, load_weights
 from trygon.training.checkpoints import (
     RUN,
+    BrokenError,
     forget_latest,
     found_checkpoints,
     has_list,
     is_listed,
+    is_whole,
     latest_checkpoint,
     list_alone,
     remove_orphans,
@@ -38,9 +39,9 @@ from trygon.training.endurance import Endurance
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
 from trygon.training.measurements import Measurements, Told
+from trygon.training.reading import plan_of
 from trygon.training.settings import TrainSettings
 from trygon.training.validation import validate
-from trygon.training.worker import plan_of, train_worker
 
 _POLL_S = 0.5
 _POLL_REMOTE_S = 5.0
@@ -131,7 +132,7 @@ def _attempt(
     measured = Told(Measurements(settings.validation))
     num_failures = _FAILURES if least == most else _ELASTIC_FAILURES
     trainer = _Trainer(
-        train_worker,
+        _train,
         endurance=Endurance(join(storage, RUN), interruptions, num_failures, settings.wait_for_room_s),
         train_loop_config=settings.as_dict(),
         torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
@@ -176,6 +177,14 @@ class _Trainer(TorchTrainer):
         return super()._initialize_and_run_controller(**options | {"failure_policy": self._endurance})
 
 
+def _train(config: dict[str, Any]) -> str:
+    """Each worker's loop. What that needs takes seconds to import: the controller, which hands it over, does without,
+    and so does this process."""
+    from trygon.training.worker import train_worker
+
+    return train_worker(config)
+
+
 def mend_list(place: str, tell: Callable[[str], None]) -> None:
     """Where a kill left half of Ray Train's list, or a copy of the run came without, put the last whole checkpoint on
     a new one."""
@@ -186,6 +195,8 @@ def mend_list(place: str, tell: Callable[[str], None]) -> None:
         return
     if whole is None:
         raise LastingError(f"there is no whole checkpoint in {place}: remove it to train from the beginning")
+    from trygon.training.checkpoint import load_weights
+
     _, position = load_weights(local_folder(whole))
     list_alone(whole, place, position.leg, position.step)
     tell(f"the list of checkpoints was not whole; training goes on from {whole}")

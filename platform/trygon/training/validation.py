@@ -6,10 +6,7 @@ import ray.train
 
 from trygon.cluster.tasks import apart
 from trygon.errors import origin
-from trygon.evaluation.zero_shot import evaluate, seen_task
-from trygon.models.model import load_model
 from trygon.taxonomy.captions import TextType
-from trygon.training.checkpoint import put_weights
 from trygon.training.measurements import Measurements
 from trygon.training.settings import TrainSettings
 
@@ -38,7 +35,11 @@ def validate(checkpoint: ray.train.Checkpoint, settings: TrainSettings, step: in
 
 
 def _accuracy(checkpoint: ray.train.Checkpoint, settings: TrainSettings) -> dict[str, float]:
-    """Empty where there is nothing to measure on."""
+    """Empty where there is nothing to measure on. The imports take seconds, which the controller spares."""
+    from trygon.evaluation.zero_shot import evaluate, seen_task
+    from trygon.models.model import load_model
+    from trygon.training.checkpoint import put_weights
+
     task = seen_task(settings.validation_shards, settings.validation_samples, _MAX_CANDIDATES)
     if not task.images:
         return {}

@@ -1,11 +1,9 @@
 """The loop that each Ray Train worker runs: legs of steps, and checkpoints between them."""
 
 import os
-import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trygon.data.ingest import Preparation, draw_step_text_type, stream
-from trygon.data.mixing import Samples, ahead, mixed_batches
-from trygon.data.row_groups import kept_row_groups
+from trygon.data.ingest import draw_step_text_type
+from trygon.data.mixing import ahead
 from trygon.errors import LastingError, UserError
-from trygon.models.model import Model, load_model
+from trygon.models.model import load_model
 from trygon.storage import stable_id
 from trygon.training.checkpoint import Position, load_state
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import gather, loss_of_guessing
-from trygon.training.plan import Leg, Plan, shares
+from trygon.training.plan import Leg, Plan
+from trygon.training.reading import batches_of, plan_of, preparation_of
 from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
 
@@ -82,53 +80,6 @@ def memory_told() -> Iterator[None]:
             "a GPU's memory does not hold a step: give --micro-batch, --loss-tile, --gradient-checkpointing, "
             f"--sharded or --precision bf16 ({str(error).splitlines()[0]})"
         ) from error
-
-
-def plan_of(settings: TrainSettings) -> Plan:
-    """What this run reads; the same on every worker and on the driver."""
-    groups = kept_row_groups(settings.row_groups, settings.shards)
-    return Plan.of(groups, settings.epochs, settings.steps_per_leg, settings.batch_size, settings.seed)
-
-
-def replay_plan(plan: Plan, settings: TrainSettings) -> Plan:
-    """What is replayed in the steps of a plan: the pairs of general pictures and texts, again and again."""
-    groups = kept_row_groups(settings.replay_row_groups, settings.replay)
-    epochs = -(-plan.num_steps * settings.replay_batch_size // sum(group.num_rows for group in groups))
-    return Plan.of(groups, epochs, settings.steps_per_leg, settings.replay_batch_size, settings.seed)
-
-
-def preparation_of(model: Model, settings: TrainSettings) -> Preparation:
-    """How rows become what this model reads."""
-    return Preparation(
-        model.ref, model.side, model.resize_mode, settings.text_types, settings.seed,
-        template=settings.template, text_draw=settings.text_draw, sources=settings.sources,
-    )  # fmt: skip
-
-
-def batches_of(
-    plan: Plan, settings: TrainSettings, preparation: Preparation, first_leg: int, rank: int, world_size: int
-) -> Iterator[dict[str, Tensor]]:
-    """A worker's batches from a leg to the end of the plan; what is replayed beside the taxa as `replay_…`."""
-    legs = [plan.leg(index) for index in range(first_leg, plan.num_legs)]
-    batches = _mixed(plan, legs, settings, preparation, rank, world_size)
-    if not settings.replay:
-        yield from batches
-        return
-    pairs = replay_plan(plan, settings)
-    plain = replace(preparation, text_draw="sample", sources=None)
-    for batch, replayed in zip(batches, _mixed(pairs, legs, settings, plain, rank, world_size), strict=True):
-        yield batch | {f"replay_{name}": column for name, column in replayed.items() if name != "clades"}
-
-
-def _mixed(
-    plan: Plan, legs: Sequence[Leg], settings: TrainSettings, preparation: Preparation, rank: int, world_size: int
-) -> Iterator[dict[str, Tensor]]:
-    visits = (visit for leg in legs for visit in plan.visits(leg, rank, world_size))
-    samples = Samples(stream(visits, preparation, settings.readers))
-    for leg in legs:
-        rng = random.Random(f"{settings.seed}/{leg.index}/{rank}/mix")
-        size = shares(plan.batch_size, world_size)[rank]
-        yield from mixed_batches(samples, leg.num_steps, size, settings.shuffle_rows, rng)
 
 
 def _run(
