@@ -8,6 +8,7 @@ from pydantic import Field
 from trygon.errors import UserError
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of
 from trygon.storage import absolute, digest_file, exists, is_remote, join
+from trygon.training.checkpoints import unfinished_run
 from trygon_jobs.config import JobConfig
 from trygon_jobs.progress import bars
 
@@ -45,8 +46,6 @@ class InitialConfig(JobConfig):
 
 def _unfinished(ref: str) -> str | None:
     """The checkpoint to start from where a name is that of a run without a model yet."""
-    from trygon.training.initial import unfinished_run
-
     return None if ref.startswith("hf-hub:") else unfinished_run(absolute_ref(ref))
 
 

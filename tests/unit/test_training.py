@@ -33,8 +33,9 @@ from trygon.training.checkpoint import (
     save_state,
     state_of,
 )
+from trygon.training.checkpoints import unfinished_run
 from trygon.training.curriculum import caption_curriculum
-from trygon.training.initial import unfinished_run, write_checkpoint_model
+from trygon.training.initial import write_checkpoint_model
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import flops_per_sample
 from trygon.training.objective import OBJECTIVES

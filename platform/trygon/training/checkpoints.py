@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trygon.errors import LastingError, UserError
+from trygon.models.folder import WEIGHTS_NAME
 from trygon.storage import (
     address_of,
     digest_file,
@@ -64,6 +65,17 @@ def found_checkpoints(place: str) -> list[str]:
     begin = len(_path(place)) + 1
     names = {_path(file)[begin:].split("/")[0] for file in list_files(place)} - {_SNAPSHOT}
     return [join(place, name) for name in sorted(names, reverse=True)]
+
+
+def unfinished_run(place: str) -> str | None:
+    """The last whole checkpoint of a model folder that holds a run and no model yet; None for any other folder.
+    `LastingError` where a run's checkpoints are all broken."""
+    if exists(join(place, WEIGHTS_NAME)) or not (kept := found_checkpoints(join(place, "checkpoints", RUN))):
+        return None
+    whole = next(filter(is_whole, kept), None)
+    if whole is None:
+        raise LastingError(f"--initial.model {place}: none of the checkpoints of this run is whole")
+    return whole
 
 
 def _path(place: str) -> str:

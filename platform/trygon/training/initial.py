@@ -10,17 +10,16 @@ import torch
 from open_clip import SimpleTokenizer
 from open_clip.tokenizer import HFTokenizer
 
-from trygon.errors import LastingError, UserError
+from trygon.errors import UserError
 from trygon.mirror import local_folder
 from trygon.models.classifier_start import imagenet_names, name_vectors, start_head
 from trygon.models.distillation import distil, teach
-from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, read_config
+from trygon.models.folder import CONFIG_NAME, read_config
 from trygon.models.model import encode_text, load_model, save_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors, start_text_tower
 from trygon.models.towers import build_network, classifier_weights, load_pretrained, read_architecture
 from trygon.storage import exists, join, read_json
 from trygon.training.checkpoint import put_weights
-from trygon.training.checkpoints import RUN, found_checkpoints, is_whole
 
 Stage = Callable[[str, int], Callable[[int], None]]
 """Begins a stage of a title and a number of things to do; what it returns is told how many more are done."""
@@ -65,17 +64,6 @@ def write_initial(
         start_head(network.visual.head.mlp, *classifier_weights(image_weights), vector_CD)  # pyright: ignore[reportAttributeAccessIssue]
     save_model(folder, network, config, tokenizer)
     return cosine
-
-
-def unfinished_run(place: str) -> str | None:
-    """The last whole checkpoint of a model folder that holds a run and no model yet; None for any other folder.
-    `LastingError` where a run's checkpoints are all broken."""
-    if exists(join(place, WEIGHTS_NAME)) or not (kept := found_checkpoints(join(place, "checkpoints", RUN))):
-        return None
-    whole = next(filter(is_whole, kept), None)
-    if whole is None:
-        raise LastingError(f"--initial.model {place}: none of the checkpoints of this run is whole")
-    return whole
 
 
 def write_checkpoint_model(folder: Path, place: str, checkpoint: str) -> int:
