@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from trygon.errors import TrygonError
-from trygon.storage import copy_file, digest_file, is_remote, join
-from trygon.training.checkpoints import SEAL, STATE, BrokenError, is_whole
+from trygon.storage import copy_file, is_remote, join
+from trygon.training.checkpoints import SEAL, STATE, BrokenError, checksum, is_whole
 from trygon.training.learner import Learner
 from trygon.training.towers import with_bias
 
@@ -47,7 +47,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write a state and, once it can be loaded, the seal that says what it must be."""
     torch.save(state, folder / STATE)
     _load(folder)
-    (folder / SEAL).write_text(json.dumps({"digest": digest_file(folder / STATE)}))
+    (folder / SEAL).write_text(json.dumps({"xxh3_128": checksum(folder)}))
 
 
 def put_state(place: str, state: dict[str, Any], scratch: Path) -> None:

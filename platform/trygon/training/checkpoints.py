@@ -1,20 +1,23 @@
 """The checkpoints of a run in their place, whether they are whole, and Ray Train's own list of them. Knows nothing of
 what they hold."""
 
+import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from trygon.errors import LastingError, UserError
 from trygon.models.folder import WEIGHTS_NAME
 from trygon.storage import (
     address_of,
-    digest_file,
     exists,
     join,
     list_files,
     name_of,
+    open_input,
     read_bytes,
     read_json,
     remove_tree,
@@ -33,11 +36,17 @@ class BrokenError(LastingError):
     """A checkpoint is not what was written."""
 
 
+def checksum(place: str | Path) -> str:
+    """Of the state in a folder, as hex: XXH3, which takes a fifth of SHA-256's time from the steps beside it."""
+    with open_input(join(place, STATE)) as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
 def is_whole(place: str | Path) -> bool:
     """Whether the state in a folder is the one that was written."""
     try:
-        sealed = json.loads(read_bytes(join(place, SEAL)))["digest"]
-        return digest_file(join(place, STATE)) == sealed
+        sealed = json.loads(read_bytes(join(place, SEAL)))["xxh3_128"]
+        return checksum(place) == sealed
     except (OSError, ValueError, KeyError):
         return False
 
