@@ -1,5 +1,6 @@
 """Zip and tar files as archives: read in place, and what in them is refused, as rows with reasons."""
 
+import gzip
 import io
 import random
 import tarfile
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trygon.archive.inputs import zipped
+from trygon.archive.inputs import tarred, zipped
 from trygon.archive.inputs.packed import list_members
 from trygon.archive.listing import Archive
 from trygon.archive.media import MediaFile
@@ -135,6 +136,35 @@ def test_file_that_breaks_off_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="copy it again, or unpack it") as caught:
         list(list_members(str(tmp_path / name)))
     assert "\n" not in str(caught.value)
+
+
+def _list_tar(data: bytes, name: str) -> list[MediaFile]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tarred, "open_input", lambda place: io.BytesIO(gzip.compress(data, 1) if ".gz" in name else data))
+        return list(list_members(name))
+
+
+@given(st.integers(0, 20), st.sampled_from(["a.tar", "a.tar.gz"]))
+@example(8, "a.tar")  # 4 files of 2 blocks, and none of the zeros behind them
+@example(9, "a.tar.gz")
+def test_tar_is_whole_where_it_ends_with_zeros_and_else_refused(num_blocks: int, name: str) -> None:
+    files = {f"{n}.jpg": b"frame" for n in range(4)}
+    data = _pack("a.tar", files)
+    assert len(_list_tar(data[: 9 * 512], name)) == len(files)
+    if num_blocks > 8:
+        assert len(_list_tar(data[: num_blocks * 512], name)) == len(files)
+    else:
+        with pytest.raises(UserError, match="no whole tar file"):
+            _list_tar(data[: num_blocks * 512], name)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("damage", [b"other", bytes(512)])
+def test_tar_with_a_damaged_header_loses_no_file_in_silence(name: str, damage: bytes) -> None:
+    data = bytearray(_pack("a.tar", {f"{n}.jpg": b"frame" for n in range(4)}))
+    data[4 * 512 : 4 * 512 + len(damage)] = damage
+    with pytest.raises(UserError, match="neither a file nor its end stands at 2,048"):
+        _list_tar(bytes(data), name)
 
 
 def test_missing_file_is_one_line(root: str) -> None:
