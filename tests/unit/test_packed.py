@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -205,6 +206,34 @@ def test_zip_is_read_as_the_standard_library_reads_it(files: dict[str, bytes], b
         for file in zipped.list_zip("a.zip", ""):
             found[file.path] = zipped.read_zip("a.zip", file.member or "", "")
     assert found == files
+
+
+def _many(num: int, said: int) -> bytes:
+    """A zip with the entry of one file again and again, without zip64."""
+    data = _pack("a.zip", {"1.jpg": b"frame"})
+    start, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
+    entries = data[start:end] * num
+    last = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, said & 0xFFFF, said & 0xFFFF, len(entries), start, 0)
+    return data[:start] + entries + last
+
+
+def test_zip_has_the_entries_of_its_directory_though_their_count_has_only_16_bits(tmp_path: Path) -> None:
+    place = tmp_path / "a.zip"
+    place.write_bytes(_many(65_540, 65_540))
+    assert sum(1 for _ in list_members(str(place))) == 65_540
+    for said in (2, 4):
+        place.write_bytes(_many(3, said))
+        with pytest.raises(UserError, match=f"directory has 3 entries and says {said}[)]"):
+            list(list_members(str(place)))
+
+
+def test_zip_beyond_4_gib_without_zip64_is_refused_in_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "a.zip"
+    with place.open("wb") as file:
+        file.seek(1 << 32)  # nothing is written there: the disk keeps a hole
+        file.write(_pack("a.zip", CONTENT))
+    with pytest.raises(UserError, match=r"over 4 GiB, and was written without zip64.*unpack it"):
+        list(list_members(str(place)))
 
 
 @given(st.binary(max_size=300), st.integers(0, 2000), st.integers(1, 50))
