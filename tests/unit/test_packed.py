@@ -91,6 +91,34 @@ def test_bomb_and_encrypted_entries_are_not_unpacked(tmp_path: Path, monkeypatch
     assert {it.path: it.failure for it in list_members(str(tmp_path / "a.zip"))}["2.jpg"] == "too_large"
 
 
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (20, 1 << 31, "too_large"),  # what it has packed
+        (20, 6, "damaged_archive"),  # of a stored entry of 5 bytes
+        (42, 1 << 31, "damaged_archive"),  # where it lies
+    ],
+)
+def test_entry_that_cannot_be_is_a_row_with_a_reason(tmp_path: Path, at: int, value: int, reason: str) -> None:
+    data = bytearray(_pack("a.zip", {"1.jpg": b"frame", "2.jpg": b"whole"}))
+    struct.pack_into("<L", data, data.index(b"PK\1\2") + at, value)
+    (tmp_path / "a.zip").write_bytes(data)
+    assert [file.failure for file in list_members(str(tmp_path / "a.zip"))] == [reason, None]
+
+
+def test_entry_beyond_what_a_disk_can_have_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    wide = struct.pack("<2HQ", 1, 8, 1 << 63)
+    data = _pack("a.zip", {"1.jpg": b"frame"})
+    start, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
+    entry = bytearray(data[start:end])
+    struct.pack_into("<H", entry, 30, len(wide))
+    struct.pack_into("<L", entry, 42, 0xFFFFFFFF)
+    last = bytearray(data[end:])
+    struct.pack_into("<L", last, 12, len(entry) + len(wide))
+    (tmp_path / "a.zip").write_bytes(data[:start] + entry + wide + last)
+    assert [file.failure for file in list_members(str(tmp_path / "a.zip"))] == ["damaged_archive"]
+
+
 class _Pipe(io.BytesIO):
     """What a zip is written to as it goes: the sizes and checksums of its entries stand in the directory alone."""
 

@@ -49,7 +49,7 @@ def list_zip(place: str, index: str) -> Iterator[MediaFile]:
             num, end = 0, directory.start + directory.num_bytes
             while file.tell() < end:
                 num += 1
-                entry = _entry(file, directory.shift)
+                entry = _entry(file, directory)
                 if entry is not None:
                     yield entry
             if file.tell() != end or (num - directory.num) % _COUNTED:
@@ -126,7 +126,7 @@ def _find_end(tail: bytes) -> int:
     raise ValueError("it has no directory, or something behind it")
 
 
-def _entry(file: BinaryIO, shift: int) -> MediaFile | None:
+def _entry(file: BinaryIO, directory: _Directory) -> MediaFile | None:
     head = file.read(_ENTRY.size)
     values = _ENTRY.unpack(head)
     if values[0] != b"PK\1\2":
@@ -140,10 +140,16 @@ def _entry(file: BinaryIO, shift: int) -> MediaFile | None:
     name = name.replace("\\", "/")
     if name.endswith("/"):
         return None
-    reason = refusal(name, size)
+    offset += directory.shift
+    reason = refusal(name, max(size, packed))
     if reason is None and is_media(name):
-        reason = "encrypted" if flags & _ENCRYPTED else None if method in (_STORED, _DEFLATED) else "unsupported"
-    return MediaFile(name, size, crc, f"{offset + shift}+{packed}+{crc}", reason)
+        if flags & _ENCRYPTED:
+            reason = "encrypted"
+        elif method not in (_STORED, _DEFLATED):
+            reason = "unsupported"
+        elif offset + packed > directory.start or (method == _STORED and packed != size):
+            reason = "damaged_archive"
+    return MediaFile(name, size, crc, f"{offset}+{packed}+{crc}", reason)
 
 
 def _old_name(raw: bytes) -> str:
