@@ -169,7 +169,9 @@ def test_file_that_breaks_off_is_one_line(tmp_path: Path, name: str) -> None:
 
 def _list_tar(data: bytes, name: str) -> list[MediaFile]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tarred, "open_input", lambda place: io.BytesIO(gzip.compress(data, 1) if ".gz" in name else data))
+        patch.setattr(
+            tarred, "open_input", lambda place: io.BytesIO(gzip.compress(data, 1) if ".gz" in name else data)
+        )
         return list(list_members(name))
 
 
