@@ -121,7 +121,7 @@ FAILURES = {
     "outside": "has a path in a list, zip or tar that leads out of the archive",
     "nested": "is a zip or tar within another one",
     "encrypted": "is locked with a password in a zip",
-    "damaged_archive": "is a zip or tar that is not whole, or no such file, or an entry that a zip contradicts itself about",
+    "damaged_archive": "is a zip or tar that is not whole, or no such file; or a zip's entry that cannot be so",
     "timeout": "took longer to read or decode than --file-timeout",
 }
 """Why a file of an archive has no frame, in words that tables count."""
