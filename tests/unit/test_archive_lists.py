@@ -89,6 +89,7 @@ def test_camtrap_dp_gives_deployments_and_times_in_the_zone_of_the_project(tmp_p
         assert rows.keys() == {"media/1.jpg"}
         assert rows["media/1.jpg"]["deployment"] == "north"
         assert rows["media/1.jpg"]["timestamp"] == datetime(2024, 5, 31, 15)
+        assert write_listing(archive, tmp_path / "run", Hold()).num_moved == 1
         (place,) = archive.deployments("Africa/Nairobi")
         assert (place.latitude, place.longitude, place.start) == (-1.5, 36.25, datetime(2024, 5, 1, 3))
 

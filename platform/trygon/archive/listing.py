@@ -116,6 +116,8 @@ class Listing:
     """Another one when a file is added, removed, or another size, deployment or time is listed."""
     notes: tuple[str, ...] = ()
     """What somebody should hear of the list and the table of deployments."""
+    num_moved: int = 0
+    """Times of a list that had an offset, and were moved into the zone of the run."""
 
     def numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Media ids, sizes and marks: three (N,) int64, in the listing's order."""
@@ -172,7 +174,7 @@ def write_listing(
         hold.check()
         copy_file(second, place)
     notes = (*times.notes(), *deployments.notes())
-    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes)
+    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes, times.num_with_offset)
 
 
 def _batches(

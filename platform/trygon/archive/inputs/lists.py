@@ -37,9 +37,10 @@ class Entry:
 
 @dataclass
 class Times:
-    """Reads the times of a list, and notes those that are not to be read."""
+    """Reads the times of a list, and notes those that are not to be read, and those with an offset."""
 
     num_unread: int = 0
+    num_with_offset: int = 0
     example: str = ""
 
     def read(self, text: str) -> datetime | None:
@@ -48,6 +49,7 @@ class Times:
         if found is None and text.strip():
             self.num_unread += 1
             self.example = self.example or text
+        self.num_with_offset += found is not None and found.tzinfo is not None
         return found
 
     def notes(self) -> list[str]:
