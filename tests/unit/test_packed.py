@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trygon.archive.inputs import tarred, zipped
-from trygon.archive.inputs.packed import list_members
+from trygon.archive.inputs.packed import index_of, list_members
 from trygon.archive.listing import Archive
 from trygon.archive.media import MediaFile
 from trygon.errors import UserError
-from trygon.storage import write_bytes
+from trygon.storage import exists, write_bytes
 from trygon.testing.s3 import s3_server, using
 
 CONTENT = {f"cam {n % 3}/100EK113/IMG_{n:04d}.JPG": random.Random(n).randbytes(3000 + n) for n in range(40)}
@@ -215,6 +215,19 @@ def test_cards_packed_one_by_one_lie_in_a_folder(tmp_path: Path) -> None:
     for path, data in CONTENT.items():
         file = files[f"north/card 1.zip/{path}"]
         assert archive.read(file.path, file.member) == data
+
+
+def test_each_gzip_of_a_folder_has_its_index(root: str) -> None:
+    for number in range(2):
+        write_bytes(f"{root}/cards/{number}/a.tar.gz", _pack("a.tar.gz", CONTENT | {"1.jpg": bytes([number])}))
+    archive = Archive(f"{root}/cards", index=f"{root}/run/index")
+    files = {file.path: file for file in archive.files() if file.path.endswith("gz/1.jpg")}
+    indices = [index_of(archive.index, f"{number}/a.tar.gz") for number in range(2)]
+    assert all(map(exists, indices))
+    assert len({index_of(archive.index, ""), *indices}) == 3
+    for number in range(2):
+        file = files[f"{number}/a.tar.gz/1.jpg"]
+        assert archive.read(file.path, file.member) == bytes([number])
 
 
 _NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0\\"), min_size=1, max_size=20)
