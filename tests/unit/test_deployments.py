@@ -1,5 +1,6 @@
 """Which deployment a file belongs to, where and when deployments stood, and clocks that are wrong."""
 
+import gzip
 import random
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -94,6 +95,14 @@ def test_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "places.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_deployments(tmp_path / "places.csv")
+
+
+def test_packed_table_that_is_damaged_is_one_line(tmp_path: Path) -> None:
+    packed = gzip.compress(b"deployment,latitude,longitude\n" + b"".join(b"%d,1,2\n" % n for n in range(999)))
+    for number, data in enumerate((packed[:-50], b"deployment\na\n", packed[:50] + bytes(50) + packed[100:])):
+        (tmp_path / f"{number}.csv.gz").write_bytes(data)
+        with pytest.raises(UserError, match=rf"{number}\.csv\.gz is not a CSV file"):
+            read_deployments(tmp_path / f"{number}.csv.gz")
 
 
 @pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("a(.)", "no group of that name")])
