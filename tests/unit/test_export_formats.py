@@ -297,6 +297,20 @@ def test_readers_of_boxes_are_told_from_what_confidence_on_they_count(tmp_path: 
     assert read_thresholds(str(tmp_path / "megadetector.json"))["animal"] == 0.05
 
 
+def test_speciesnet_says_where_a_name_comes_from_in_its_own_words(tmp_path: Path) -> None:
+    seen = [
+        *(Seen("animal", CATS, decided_by=word) for word in ("rollup", "geofence")),
+        *(Seen("animal", None, decided_by=word) for word in ("geofence", "detector")),
+        Seen("animal", LION, decided_by="few_shot"),
+    ]
+    EXPORTS["speciesnet"](write_run(tmp_path / "run", [Shot("a/1.jpg", NOON, seen)]), tmp_path, ExportOptions())
+    (row,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
+    assert {found["prediction_source"] for found in row["detections"]} == {
+        *("classifier+rollup_to_family", "classifier+geofence+rollup_to_family", "classifier+geofence+rollup_failed"),
+        *("detector", "classifier"),
+    }
+
+
 def test_export_keeps_out_of_folders_that_hold_something_else(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [Shot("a/1.jpg", NOON)])
     write_run(tmp_path / "other", [Shot("a/1.jpg", NOON)])
