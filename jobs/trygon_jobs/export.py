@@ -44,7 +44,7 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
         raise UserError(f"--out {config.out} is the run itself, whose files it would replace: give another --out")
     _require_own(config)
     run = Run.open(config.run)
-    zone = config.time_zone or run.config["time_zone"]
+    zone = run.zone(config.time_zone)
     options = ExportOptions.of(
         deployments_of(config.run, config.deployments, zone),
         zone,

@@ -48,8 +48,7 @@ def main(config: Annotated[LabelConfig, Parameter(name="*")]) -> None:
             last = _label_missing(config, work, listing, hold)
             media, num_removed = _media(config.out, listing, deployments.table(), hold)
             about = {
-                "num_ignored": listing.num_ignored,
-                "num_removed": num_removed,
+                **{"num_ignored": listing.num_ignored, "num_moved": listing.num_moved, "num_removed": num_removed},
                 "archive": config.archive,
                 "model": config.model,
                 "encoder": work.encoder.name,
@@ -81,6 +80,7 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
     deployments, given = taken.get("deployments"), config.deployments
     taken |= {"deployments": Path(deployments)} if deployments else {}
     config = config.model_copy(update=taken)
+    run.zone(config.time_zone)
     bank = LabelBank.load(config.labels, verify=True)
     require_labels(config.from_run, bank)
     require_thresholds(config.from_run, config.thresholds())
@@ -96,7 +96,7 @@ def _relabel(config: LabelConfig) -> tuple[LabelConfig, bool]:
         known = deployments_of(config.from_run, given, config.time_zone)  # that run has its own table in it
         write_table(join(config.out, "deployments.parquet"), known)
         kept = ("num_ignored", "num_removed", "archive", "model", "encoder", "detector")
-        about = {name: run.summary[name] for name in kept}
+        about = {name: run.summary[name] for name in kept} | {"num_moved": run.summary.get("num_moved", 0)}
         # Files that were done again are the same ones: the stamp of that run tells of them.
         ids = map(str, run.media["media_id"].to_pylist())
         state = digest_texts([*ids, str(known.to_pylist()), run.summary.get("stamp", "")])

@@ -109,7 +109,7 @@ FAILURES = {
     "truncated": "was cut off; the share that was decoded stands beside it",
     "not_an_image": "is no picture or video, whatever it is called",
     "unsupported": "is a picture of a format that is not read here, such as HEIC, or packed in such a way; or a link",
-    "too_large": "claims more than 200 megapixels, or 512 MB within a zip or tar",
+    "too_large": "claims more than 200 megapixels, or is a picture, or a file within a zip or tar, of over 512 MB",
     "undecodable": "is a picture that the decoder gives up on, or a detector",
     "unreadable": "cannot be read from the disk",
     "vanished": "was listed, and gone when it was to be read",
@@ -121,7 +121,7 @@ FAILURES = {
     "outside": "has a path in a list, zip or tar that leads out of the archive",
     "nested": "is a zip or tar within another one",
     "encrypted": "is locked with a password in a zip",
-    "damaged_archive": "is a zip or tar that is not whole, or no such file",
+    "damaged_archive": "is a zip or tar that is not whole, or no such file; or a zip's entry that cannot be so",
     "timeout": "took longer to read or decode than --file-timeout",
 }
 """Why a file of an archive has no frame, in words that tables count."""

@@ -77,18 +77,20 @@ def test_a_list_of_files_that_are_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_camtrap_dp_gives_deployments_and_times_in_the_zone_of_the_project(tmp_path: Path) -> None:
-    resources = [{"name": "media", "path": "media.csv.gz"}, {"name": "deployments", "path": "deployments.csv"}]
+    resources = [{"name": "media", "path": "media.csv.gz"}, {"name": "deployments", "path": "deployments.csv.gz"}]
     media = "mediaID,deploymentID,timestamp,filePath\nm1,north,2024-05-31T12:00:00+0000,media/1.jpg\n"
     places = "deploymentID,latitude,longitude,deploymentStart,deploymentEnd\n"
     places += "north,-1.5,36.25,2024-05-01T00:00:00Z,2024-06-01T00:00:00Z\n"
-    files = {"datapackage.json": json.dumps({"resources": resources}), "deployments.csv": places}
-    _write(tmp_path / "in", files | {"media.csv.gz": gzip.compress(media.encode()), "media/1.jpg": b"x"})
+    files = {"datapackage.json": json.dumps({"resources": resources}), "media/1.jpg": b"x"}
+    packed = {"media.csv.gz": gzip.compress(media.encode()), "deployments.csv.gz": gzip.compress(places.encode())}
+    _write(tmp_path / "in", files | packed)
     for uri in (tmp_path / "in", tmp_path / "in/datapackage.json"):
         archive = Archive(str(uri))
         rows, _ = _rows(archive, tmp_path, "Africa/Nairobi")
         assert rows.keys() == {"media/1.jpg"}
         assert rows["media/1.jpg"]["deployment"] == "north"
         assert rows["media/1.jpg"]["timestamp"] == datetime(2024, 5, 31, 15)
+        assert write_listing(archive, tmp_path / "run", Hold()).num_moved == 1
         (place,) = archive.deployments("Africa/Nairobi")
         assert (place.latitude, place.longitude, place.start) == (-1.5, 36.25, datetime(2024, 5, 1, 3))
 

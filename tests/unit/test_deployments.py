@@ -1,7 +1,10 @@
 """Which deployment a file belongs to, where and when deployments stood, and clocks that are wrong."""
 
+import gzip
+import random
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -94,6 +97,14 @@ def test_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> Non
         read_deployments(tmp_path / "places.csv")
 
 
+def test_packed_table_that_is_damaged_is_one_line(tmp_path: Path) -> None:
+    packed = gzip.compress(b"deployment,latitude,longitude\n" + b"".join(b"%d,1,2\n" % n for n in range(999)))
+    for number, data in enumerate((packed[:-50], b"deployment\na\n", packed[:50] + bytes(50) + packed[100:])):
+        (tmp_path / f"{number}.csv.gz").write_bytes(data)
+        with pytest.raises(UserError, match=rf"{number}\.csv\.gz is not a CSV file"):
+            read_deployments(tmp_path / f"{number}.csv.gz")
+
+
 @pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("a(.)", "no group of that name")])
 def test_wrong_pattern_is_one_line(pattern: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -141,6 +152,11 @@ def test_wrong_clocks_are_told_and_only_what_is_no_time_is_taken_away() -> None:
     assert check_clocks(MEDIA.empty_table(), DEPLOYMENT.empty_table(), NOW).num_rows == 0
 
 
+def _clocks(names: list[str], hours: list[int]) -> list[str | None]:
+    media = _media(*((name, NOON + timedelta(hours=hour)) for name, hour in zip(names, hours, strict=True)))
+    return check_clocks(media, DEPLOYMENT.empty_table(), datetime(2030, 1, 1))["clock"].to_pylist()
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 10_000)), max_size=30))
 def test_backward_is_earlier_than_something_before_in_the_folder(rows: list[tuple[str, int]]) -> None:
     rows.sort(key=lambda row: row[0])
@@ -148,4 +164,32 @@ def test_backward_is_earlier_than_something_before_in_the_folder(rows: list[tupl
     found = check_clocks(media, DEPLOYMENT.empty_table(), NOW)["clock"].to_pylist()
     for n, (folder, second) in enumerate(rows):
         before = [other for it, other in rows[:n] if it == folder]
-        assert (found[n] == "backward") == bool(before and second < max(before) - 60)
+        assert found[n] is None or (before and second < max(before) - 60)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(32 * 24, 24 * 365 * 10), st.sampled_from(["{}", "{:04}"]))
+def test_clock_that_lost_its_time_is_told_from_there_on(first: int, then: int, back: int, number: str) -> None:
+    names = [f"a/IMG_{number.format(n)}.JPG" for n in range(1, first + then + 1)]
+    found = _clocks(names, [*range(first), *(n - back - then for n in range(then))])
+    assert found == [None] * first + ["backward"] * then
+
+
+def test_names_that_are_in_no_order_of_time_say_nothing_of_the_clock() -> None:
+    draw = random.Random(0)
+    hours = list(range(300))
+    for names in (
+        [f"a/{UUID(int=draw.getrandbits(128))}.jpg" for _ in hours],
+        [f"a/{draw.random()}.jpg" for _ in hours],
+    ):
+        assert _clocks(names, hours) == [None] * 300
+
+
+@given(st.integers(1, 1200), st.integers(1, 1200))
+def test_numbers_without_zeros_that_began_again_say_nothing_of_the_clock(num: int, first: int) -> None:
+    numbers = [(n + first) % 1000 for n in range(min(num, 1000))]
+    assert not any(_clocks([f"a/IMG_{n}.JPG" for n in numbers], list(range(len(numbers)))))
+
+
+def test_films_stills_and_other_cards_of_a_folder_are_numbered_apart() -> None:
+    names = [f"a/{kind}{n:03}.{suffix}" for kind, suffix in (("IMG_", "JPG"), ("VID_", "MP4")) for n in range(9)]
+    assert not any(_clocks(names, [*range(9), *range(9)]))

@@ -67,13 +67,37 @@ def test_bursts_that_a_list_names_are_events_whatever_the_pause() -> None:
     media = _media(("a", 0), ("a", 500), ("a", 501), ("a", 502), ("a", None), ("a", None), ("b", 0))
     names = pa.array(["s", "s", "t", None, "u", "u", "s"])
     media = media.set_column(MEDIA.get_field_index("sequence"), "sequence", names)
-    assert _groups(media) == [{0, 1}, {2, 3}, {4, 5}, {6}]
+    assert _groups(media) == [{0, 1}, {2}, {3}, {4, 5}, {6}]
 
 
 def test_bursts_of_cameras_that_stand_side_by_side_stay_whole() -> None:
     media = _media(("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 0), ("b", 1))
     media = media.set_column(MEDIA.get_field_index("sequence"), "sequence", pa.array(["s", "t", "s", "t", "s", None]))
-    assert _groups(media) == [{0, 2}, {1, 3}, {4, 5}]
+    assert _groups(media) == [{0, 2}, {1, 3}, {4}, {5}]
+
+
+_SECONDS = st.none() | st.integers(0, 1000)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), _SECONDS, st.sampled_from([None, "s", "t"])), min_size=1, max_size=30)
+)
+def test_bursts_stay_whole_and_among_themselves_and_events_end_after_they_begin(
+    frames: list[tuple[str, int | None, str | None]],
+) -> None:
+    media = _media(*(frame[:2] for frame in frames))
+    names = pa.array([burst for _, _, burst in frames], pa.string())
+    media = media.set_column(MEDIA.get_field_index("sequence"), "sequence", names)
+    groups, bursts = _groups(media), []
+    for group in groups:
+        ((deployment, burst),) = {(frames[number][0], frames[number][2]) for number in group}
+        bursts += [(deployment, burst)] if burst else []
+    assert len(bursts) == len(set(bursts))
+    events = find_events(media, 60)
+    for number, row in enumerate(events.table.to_pylist()):
+        seconds = [frames[it][1] for it in events.media_F[events.event_F == number]]
+        times = [NOON + timedelta(seconds=it) for it in seconds if it is not None]
+        assert (row["start"], row["end"]) == ((min(times), max(times)) if times else (None, None))
 
 
 def test_files_that_could_not_be_read_are_in_no_event() -> None:
@@ -90,6 +114,33 @@ def test_event_spans_its_frames_whatever_their_order() -> None:
         "end": NOON + timedelta(seconds=40),
         "num_media": 3,
     }
+
+
+def _lasting(media: pa.Table, *durations: float | None) -> pa.Table:
+    return media.set_column(MEDIA.get_field_index("duration"), "duration", pa.array(durations, pa.float32()))
+
+
+def test_pause_after_a_video_begins_with_its_end() -> None:
+    media = _media(("a", 0), ("a", 20), ("a", 150), ("a", 211), ("b", 100))
+    assert _groups(media) == [{0, 1}, {2}, {3}, {4}]
+    filmed = _lasting(media, 90.4, None, 1, None, 10)  # the second was taken while the first went on
+    assert _groups(filmed) == [{0, 1, 2, 3}, {4}]
+    seconds = [(row["end"] - NOON).total_seconds() for row in find_events(filmed, 60).table.to_pylist()]
+    assert seconds == [211, 110]
+    assert _groups(_lasting(media, -5, float("nan"), None, None, 1e12)) == [{0, 1}, {2}, {3}, {4}]
+
+
+@given(st.lists(st.tuples(_SECONDS, st.integers(0, 300)), min_size=1, max_size=30), st.integers(0, 200))
+def test_frames_are_together_where_no_pause_of_all_files_lies_between(
+    files: list[tuple[int | None, int]], gap_s: int
+) -> None:
+    media = _lasting(_media(*(("a", second) for second, _ in files)), *(length for _, length in files))
+    groups = _groups(media, gap_s)
+    dated = sorted((second, number) for number, (second, _) in enumerate(files) if second is not None)
+    for place, (second, number) in enumerate(dated[1:], 1):
+        ended = max(before + files[it][1] for before, it in dated[:place])
+        group = next(group for group in groups if number in group)
+        assert (dated[place - 1][1] in group) == (second - ended <= gap_s)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | st.integers(0, 1000)), max_size=30), st.integers(0, 200))

@@ -297,6 +297,31 @@ def test_readers_of_boxes_are_told_from_what_confidence_on_they_count(tmp_path: 
     assert read_thresholds(str(tmp_path / "megadetector.json"))["animal"] == 0.05
 
 
+def test_flat_table_says_which_frame_of_a_video_and_what_decided(tmp_path: Path) -> None:
+    seen = [Seen("animal", LION, decided_by="few_shot", frame_number=30), Seen("human", decided_by="detector")]
+    run = write_run(tmp_path / "run", [Shot("a/1.mp4", NOON, seen), Shot("a/2.jpg", failure="truncated")])
+    EXPORTS["csv"](run, tmp_path, ExportOptions())
+    *rows, failed = _csv(tmp_path / "observations.csv")
+    ids = {str(it) for it in run.observations["observation_id"].to_pylist()}
+    assert {row["observation_id"] for row in rows} == ids
+    assert {(row["frame_number"], row["decided_by"]) for row in rows} == {("30", "few_shot"), ("", "detector")}
+    assert (failed["failure"], failed["observation_id"], failed["decided_by"]) == ("truncated", "", "")
+
+
+def test_speciesnet_says_where_a_name_comes_from_in_its_own_words(tmp_path: Path) -> None:
+    seen = [
+        *(Seen("animal", CATS, decided_by=word) for word in ("rollup", "geofence")),
+        *(Seen("animal", None, decided_by=word) for word in ("geofence", "detector")),
+        Seen("animal", LION, decided_by="few_shot"),
+    ]
+    EXPORTS["speciesnet"](write_run(tmp_path / "run", [Shot("a/1.jpg", NOON, seen)]), tmp_path, ExportOptions())
+    (row,) = json.loads((tmp_path / "predictions.json").read_text())["predictions"]
+    assert {found["prediction_source"] for found in row["detections"]} == {
+        *("classifier+rollup_to_family", "classifier+geofence+rollup_to_family", "classifier+geofence+rollup_failed"),
+        *("detector", "classifier"),
+    }
+
+
 def test_export_keeps_out_of_folders_that_hold_something_else(tmp_path: Path) -> None:
     write_run(tmp_path / "run", [Shot("a/1.jpg", NOON)])
     write_run(tmp_path / "other", [Shot("a/1.jpg", NOON)])

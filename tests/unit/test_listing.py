@@ -75,6 +75,11 @@ def test_link_around_what_another_one_leads_to_brings_the_rest(tmp_path: Path) -
         ("park/cam 3/100RECNX/RCNX1.JPG", "park/cam 3"),
         ("park/cam 3/102_BTCF/1.JPG", "park/cam 3"),
         ("DCIM/100DSCIM/1.JPG", "."),
+        ("north/DCIM/100CANON/1.JPG", "north"),
+        ("north/dcim/101_PANA/1.JPG", "north"),
+        ("DCIM/100BTCF/1.JPG", "."),
+        ("north/100CANON/1.JPG", "north/100CANON"),  # what else may be called so
+        ("DCIM/cam 100/1.JPG", "DCIM/cam 100"),
         ("1.JPG", "."),
         ("MEDIA/100/1.JPG", "MEDIA/100"),
     ],

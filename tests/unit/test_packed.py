@@ -1,7 +1,9 @@
 """Zip and tar files as archives: read in place, and what in them is refused, as rows with reasons."""
 
+import gzip
 import io
 import random
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -11,12 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trygon.archive.inputs import zipped
-from trygon.archive.inputs.packed import list_members
+from trygon.archive.inputs import tarred, zipped
+from trygon.archive.inputs.packed import index_of, list_members
 from trygon.archive.listing import Archive
 from trygon.archive.media import MediaFile
 from trygon.errors import UserError
-from trygon.storage import write_bytes
+from trygon.storage import exists, write_bytes
 from trygon.testing.s3 import s3_server, using
 
 CONTENT = {f"cam {n % 3}/100EK113/IMG_{n:04d}.JPG": random.Random(n).randbytes(3000 + n) for n in range(40)}
@@ -89,6 +91,34 @@ def test_bomb_and_encrypted_entries_are_not_unpacked(tmp_path: Path, monkeypatch
     assert {it.path: it.failure for it in list_members(str(tmp_path / "a.zip"))}["2.jpg"] == "too_large"
 
 
+@pytest.mark.parametrize(
+    ("at", "value", "reason"),
+    [
+        (20, 1 << 31, "too_large"),  # what it has packed
+        (20, 6, "damaged_archive"),  # of a stored entry of 5 bytes
+        (42, 1 << 31, "damaged_archive"),  # where it lies
+    ],
+)
+def test_entry_that_cannot_be_is_a_row_with_a_reason(tmp_path: Path, at: int, value: int, reason: str) -> None:
+    data = bytearray(_pack("a.zip", {"1.jpg": b"frame", "2.jpg": b"whole"}))
+    struct.pack_into("<L", data, data.index(b"PK\1\2") + at, value)
+    (tmp_path / "a.zip").write_bytes(data)
+    assert [file.failure for file in list_members(str(tmp_path / "a.zip"))] == [reason, None]
+
+
+def test_entry_beyond_what_a_disk_can_have_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    wide = struct.pack("<2HQ", 1, 8, 1 << 63)
+    data = _pack("a.zip", {"1.jpg": b"frame"})
+    start, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
+    entry = bytearray(data[start:end])
+    struct.pack_into("<H", entry, 30, len(wide))
+    struct.pack_into("<L", entry, 42, 0xFFFFFFFF)
+    last = bytearray(data[end:])
+    struct.pack_into("<L", last, 12, len(entry) + len(wide))
+    (tmp_path / "a.zip").write_bytes(data[:start] + entry + wide + last)
+    assert [file.failure for file in list_members(str(tmp_path / "a.zip"))] == ["damaged_archive"]
+
+
 class _Pipe(io.BytesIO):
     """What a zip is written to as it goes: the sizes and checksums of its entries stand in the directory alone."""
 
@@ -137,6 +167,37 @@ def test_file_that_breaks_off_is_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def _list_tar(data: bytes, name: str) -> list[MediaFile]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            tarred, "open_input", lambda place: io.BytesIO(gzip.compress(data, 1) if ".gz" in name else data)
+        )
+        return list(list_members(name))
+
+
+@given(st.integers(0, 20), st.sampled_from(["a.tar", "a.tar.gz"]))
+@example(8, "a.tar")  # 4 files of 2 blocks, and none of the zeros behind them
+@example(9, "a.tar.gz")
+def test_tar_is_whole_where_it_ends_with_zeros_and_else_refused(num_blocks: int, name: str) -> None:
+    files = {f"{n}.jpg": b"frame" for n in range(4)}
+    data = _pack("a.tar", files)
+    assert len(_list_tar(data[: 9 * 512], name)) == len(files)
+    if num_blocks > 8:
+        assert len(_list_tar(data[: num_blocks * 512], name)) == len(files)
+    else:
+        with pytest.raises(UserError, match="no whole tar file"):
+            _list_tar(data[: num_blocks * 512], name)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("damage", [b"other", bytes(512)])
+def test_tar_with_a_damaged_header_loses_no_file_in_silence(name: str, damage: bytes) -> None:
+    data = bytearray(_pack("a.tar", {f"{n}.jpg": b"frame" for n in range(4)}))
+    data[4 * 512 : 4 * 512 + len(damage)] = damage
+    with pytest.raises(UserError, match="neither a file nor its end stands at 2,048"):
+        _list_tar(bytes(data), name)
+
+
 def test_missing_file_is_one_line(root: str) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         list(list_members(f"{root}/no.zip"))
@@ -154,6 +215,19 @@ def test_cards_packed_one_by_one_lie_in_a_folder(tmp_path: Path) -> None:
     for path, data in CONTENT.items():
         file = files[f"north/card 1.zip/{path}"]
         assert archive.read(file.path, file.member) == data
+
+
+def test_each_gzip_of_a_folder_has_its_index(root: str) -> None:
+    for number in range(2):
+        write_bytes(f"{root}/cards/{number}/a.tar.gz", _pack("a.tar.gz", CONTENT | {"1.jpg": bytes([number])}))
+    archive = Archive(f"{root}/cards", index=f"{root}/run/index")
+    files = {file.path: file for file in archive.files() if file.path.endswith("gz/1.jpg")}
+    indices = [index_of(archive.index, f"{number}/a.tar.gz") for number in range(2)]
+    assert all(map(exists, indices))
+    assert len({index_of(archive.index, ""), *indices}) == 3
+    for number in range(2):
+        file = files[f"{number}/a.tar.gz/1.jpg"]
+        assert archive.read(file.path, file.member) == bytes([number])
 
 
 _NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0\\"), min_size=1, max_size=20)
@@ -175,6 +249,34 @@ def test_zip_is_read_as_the_standard_library_reads_it(files: dict[str, bytes], b
         for file in zipped.list_zip("a.zip", ""):
             found[file.path] = zipped.read_zip("a.zip", file.member or "", "")
     assert found == files
+
+
+def _many(num: int, said: int) -> bytes:
+    """A zip with the entry of one file again and again, without zip64."""
+    data = _pack("a.zip", {"1.jpg": b"frame"})
+    start, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
+    entries = data[start:end] * num
+    last = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, said & 0xFFFF, said & 0xFFFF, len(entries), start, 0)
+    return data[:start] + entries + last
+
+
+def test_zip_has_the_entries_of_its_directory_though_their_count_has_only_16_bits(tmp_path: Path) -> None:
+    place = tmp_path / "a.zip"
+    place.write_bytes(_many(65_540, 65_540))
+    assert sum(1 for _ in list_members(str(place))) == 65_540
+    for said in (2, 4):
+        place.write_bytes(_many(3, said))
+        with pytest.raises(UserError, match=f"directory has 3 entries and says {said}[)]"):
+            list(list_members(str(place)))
+
+
+def test_zip_beyond_4_gib_without_zip64_is_refused_in_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "a.zip"
+    with place.open("wb") as file:
+        file.seek(1 << 32)  # nothing is written there: the disk keeps a hole
+        file.write(_pack("a.zip", CONTENT))
+    with pytest.raises(UserError, match=r"over 4 GiB, and was written without zip64.*unpack it"):
+        list(list_members(str(place)))
 
 
 @given(st.binary(max_size=300), st.integers(0, 2000), st.integers(1, 50))

@@ -112,6 +112,14 @@ BROKEN = {
 }
 
 
+def test_picture_of_more_bytes_than_one_has_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "disk.tif").open("wb") as file:
+        file.truncate(30 << 30)  # a hole: to read it would fill the memory
+    file = next(Archive(str(tmp_path)).files())
+    (row,) = Frames(Archive(str(tmp_path)), 64).rows({"path": file.path, "bytes": file.bytes})
+    assert (row["failure"], row["num_rows"], row.get("digest")) == ("too_large", 1, None)
+
+
 @pytest.mark.parametrize("reason", BROKEN)
 def test_every_kind_of_broken_file_has_its_reason(reason: str, tmp_path: Path) -> None:
     (tmp_path / "IMG.JPG").write_bytes(BROKEN[reason])

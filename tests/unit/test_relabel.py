@@ -24,7 +24,7 @@ from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.schemas import DEPLOYMENT
-from trygon.storage import write_json
+from trygon.storage import read_json, write_json
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
@@ -217,6 +217,23 @@ def test_boxes_have_to_be_surer_than_the_run_asked_for(place: Path, capsys: pyte
     with pytest.raises(UserError, match=r"--animal-threshold 0\.2: .*run kept no animal's box below 0\.25; give that"):
         main(_config(from_run=str(place / "run"), out=str(place / "low"), animal_threshold=0.2))
     assert not (place / "low").exists()
+
+
+def test_times_that_had_an_offset_stay_in_the_zone_that_they_were_moved_into(place: Path) -> None:
+    run, summary = str(place / "run"), place / "run/summary.json"
+    nairobi = "Africa/Nairobi"
+    export(ExportConfig(run=run, out=str(place / "before"), format="csv", time_zone=nairobi))
+    write_json(summary, read_json(summary) | {"num_moved": 4})
+    refused = r"--time-zone Africa/Nairobi: 4 times of the list of .*run had an offset .* into \+00:00; leave"
+    with pytest.raises(UserError, match=refused):
+        export(ExportConfig(run=run, out=str(place / "after"), format="csv", time_zone=nairobi))
+    with pytest.raises(UserError, match=refused):
+        main(_config(from_run=run, out=str(place / "new"), time_zone=nairobi))
+    assert not (place / "after").exists()
+    assert not (place / "new").exists()
+    main(_config(from_run=run, out=str(place / "new"), time_zone="UTC"))
+    with pytest.raises(UserError, match=r"list of .*new had"):
+        export(ExportConfig(run=str(place / "new"), out=str(place / "after"), format="csv", time_zone=nairobi))
 
 
 def test_what_cannot_be_named_anew_is_one_line(place: Path) -> None:

@@ -1,6 +1,7 @@
 """Videos as cameras write them, whole and broken, become the frames that are looked at."""
 
 import io
+import struct
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_frames_lie_a_second_apart(kind: str, tmp_path: Path) -> None:
     assert about["frame_rate"] == 10
     assert about["timestamp"] == datetime.fromisoformat(TIME)
     assert len(about["digest"]) == 64
+
+
+def _turned(data: bytes, cosine: int, sine: int) -> bytes:
+    """An MP4 that says that its pictures are to be turned so before they are shown."""
+    at = data.index(b"tkhd") + 44
+    sides = [cosine, sine, 0, -sine, cosine, 0]
+    return data[:at] + struct.pack(">9l", *(it << 16 for it in sides), 0, 0, 1 << 30) + data[at + 36 :]
+
+
+@pytest.mark.parametrize(("cosine", "sine"), [(1, 0), (0, 1), (-1, 0), (0, -1)])
+def test_sides_of_a_video_are_those_of_its_upright_pictures(cosine: int, sine: int, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(_turned(write_video("mp4", 2), cosine, sine))
+    *_, row = rows = _rows(tmp_path, "a.mp4")
+    assert (row["width"], row["height"]) == (SIZE if cosine else SIZE[::-1])
+    assert {(it["frame_width"], it["frame_height"]) for it in rows} == {(row["width"], row["height"])}
 
 
 def test_long_video_has_no_more_frames_than_asked_for_over_all_its_length(tmp_path: Path) -> None:

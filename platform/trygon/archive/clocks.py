@@ -3,10 +3,14 @@
 A wrong clock is told and not mended: nobody but its owner knows by how much.
 """
 
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+# pyright: reportAttributeAccessIssue=false
+
 from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trygon.schemas import MEDIA
 
@@ -19,13 +23,24 @@ _AHEAD = timedelta(days=1)
 _BACK_S = 60
 """Files of one burst may be written in another order than they were taken."""
 
+_FEW = 10
+"""Where a clock goes back more often than once in so many files, the names are in no order that tells of time."""
+
+_SEAM_S = 31 * 86_400
+"""The longest pause between the last file of a counter and the first after it began again. A clock that lost its time
+goes back by more: to the year that it was made for."""
+
+_DIGITS = 20
+"""Longer numbers are told apart by their last ones."""
+
 
 def check_clocks(media: pa.Table, deployments: pa.Table, now: datetime) -> pa.Table:
     """The MEDIA rows, in any order, with `clock`: the first that holds of before_2001, future, outside_deployment,
     backward; null where nothing is wrong, and where there is no time.
 
     A time before 2001 is taken away: it is no time. The other times stay as they are. `backward` marks the files of a
-    folder whose clock stands earlier than that of a file before them, by name.
+    folder whose clock stands earlier than that of a file before them by the numbers in their names, where these are in
+    the order of time elsewhere.
     """
     time = media["timestamp"].cast(pa.int64()).combine_chunks()
     has_time = time.is_valid().to_numpy(zero_copy_only=False)
@@ -47,29 +62,46 @@ def _seconds(time: datetime) -> int:
 
 
 def _backward(media: pa.Table, seconds: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Whether a file's clock stands earlier than that of one before it in its folder: (N,) bool."""
-    rows = pa.table({"path": media["path"], "row": np.arange(media.num_rows)})
-    by_name = rows.sort_by("path")["row"].to_numpy()
-    at = by_name[counts[by_name]]
+    """Whether a file's clock stands earlier than that of one before it in its series: (N,) bool."""
     found = np.zeros(len(seconds), bool)
+    series, numbered = _series(media)
+    order = pa.table({"series": series, "name": numbered, "row": np.arange(media.num_rows)})
+    by_name = order.sort_by([("series", "ascending"), ("name", "ascending")])["row"].to_numpy()
+    at = by_name[counts[by_name]]
     if not len(at):
         return found
-    folder = _folders(media)[at]
-    # In every folder the latest time so far: folders are kept apart by a step larger than any difference of times.
-    order = np.cumsum(np.append(0, folder[1:] != folder[:-1])) * (1 << 40)
-    latest = np.maximum.accumulate(seconds[at] + order)
-    found[at] = seconds[at] + order < latest - _BACK_S
+    starts = np.flatnonzero(np.append(True, series[at][1:] != series[at][:-1]))
+    which = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(at))))
+    # In every series the latest time so far: they are kept apart by a step larger than any difference of times.
+    time = seconds[at] + which * (1 << 40)
+    found[at] = (time < np.maximum.accumulate(time) - _BACK_S) & _in_order(seconds[at], starts)[which]
     return found
 
 
-def _folders(media: pa.Table) -> np.ndarray:
-    """The folder of each file, as a number: (N,)."""
-    names: dict[tuple[str, str], int] = {}
-    numbers = []
-    for batch in media.select(["path", "deployment"]).to_batches():
-        for path, deployment in zip(batch["path"].to_pylist(), batch["deployment"].to_pylist(), strict=True):
-            numbers.append(names.setdefault((deployment, path.rpartition("/")[0]), len(names)))
-    return np.asarray(numbers, np.int64)
+def _in_order(seconds: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of each series, whether its names are in the order of time but for few places, and are not those of a counter
+    that began again: (S,) bool."""
+    ends = np.append(starts[1:], len(seconds))
+    back = np.append(False, np.diff(seconds) < -_BACK_S)
+    back[starts] = False
+    num_back = np.add.reduceat(back.astype(np.int64), starts)
+    # The last by name was then taken shortly before the first.
+    seam_s = seconds[starts] - seconds[ends - 1]
+    began_again = (num_back == 1) & (seam_s >= 0) & (seam_s <= _SEAM_S)
+    return (num_back <= np.maximum(1, (ends - starts) // _FEW)) & ~began_again
+
+
+def _series(media: pa.Table) -> tuple[np.ndarray, pa.Array]:
+    """Of each file the number of its series, whose names in one folder differ in their digits alone, and its name with
+    digits that sort as numbers: (N,) both. A camera's films and stills, or the cards of two, are two series."""
+    path = media["path"].combine_chunks()
+    folder = pc.replace_substring_regex(path, r"[^/]*$", "")
+    stem = pc.replace_substring_regex(pc.replace_substring_regex(path, r"^.*/", ""), r"\.[^.]*$", "")
+    padded = pc.replace_substring_regex(stem, r"\d+", "0" * _DIGITS + r"\0")
+    numbered = pc.replace_substring_regex(padded, rf"\d*(\d{{{_DIGITS}}})", r"\1")
+    kind = pc.replace_substring_regex(stem, r"\d+", "0")
+    key = pc.binary_join_element_wise(media["deployment"].combine_chunks(), folder, kind, "\0")
+    return key.dictionary_encode().indices.to_numpy(), numbered
 
 
 def _outside(media: pa.Table, seconds: np.ndarray, deployments: pa.Table) -> np.ndarray:

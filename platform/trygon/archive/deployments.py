@@ -5,7 +5,6 @@ Reads tables of people (`--deployments`), of Camtrap DP and of Wildlife Insights
 
 import csv
 import fnmatch
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from trygon.archive.parts import read_table
 from trygon.archive.zones import local
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT
-from trygon.storage import join, open_input
-from trygon.taxonomy.delimited import delimited
+from trygon.storage import join
+from trygon.taxonomy.delimited import NOT_DELIMITED, open_delimited
 
 _NAMES = ("deployment", "deploymentid", "deployment_id")
 _STARTS = ("start", "deploymentstart", "start_date")
@@ -141,23 +140,23 @@ def spans_of(table: pa.Table) -> dict[str, Span]:
 
 
 def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--deployments") -> tuple[Deployment, ...]:
-    """A CSV (comma, semicolon or tab) with a column `deployment`, and any of latitude, longitude, path, start and end.
+    """A CSV (comma, semicolon or tab; plain or gzip) with a column `deployment`, and any of latitude, longitude, path,
+    start and end.
 
     `UserError` names the line that is wrong. Times with an offset are moved into the zone.
     """
     try:
-        with open_input(place) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            lines, delimiter = delimited(text)
+        with open_delimited(place) as (lines, delimiter):
             reader = csv.DictReader(lines, delimiter=delimiter)
             columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
             if not columns.keys() & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
             where = f"{what} {place}, line"
             return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in reader)
+    except NOT_DELIMITED as error:
+        raise UserError(f"{what} {place} is not a CSV file in UTF-8: {error}") from error
     except OSError as error:
         raise UserError(f"{what} {place} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{what} {place} is not a CSV file in UTF-8: {error}") from error
 
 
 def _deployment(row: Mapping[str, str | None], columns: Mapping[str, str], zone: str, where: str) -> Deployment:

@@ -14,6 +14,9 @@ from pyarrow.dataset import field
 from trygon.schemas import EVENT
 from trygon.storage import stable_id
 
+_LONGEST_S = 86_400
+"""No camera films for longer: what a header says beyond that is wrong."""
+
 _COLUMNS = [name for name in EVENT.names if name != "taxa"]
 
 
@@ -56,11 +59,12 @@ class Events:
 def find_events(media: pa.Table, gap_s: float) -> Events:
     """The events of MEDIA rows; `gap_s` is the longest pause within one.
 
-    Where a list named bursts, these are the events, whatever the pause. A frame without a date is an event of its own
-    else; a file that could not be read is in none. An event is named after its first frame, so that frames added to
-    the archive later leave the other events' ids alone.
+    The pause after a video begins with its end. Where a list named bursts, these are the events, whatever the pause,
+    and frames of none are in none of them. A frame without a date is an event of its own else; a file that could not
+    be read is in none. An event is named after its first frame, so that frames added to the archive later leave the
+    other events' ids alone.
     """
-    used = ["media_id", "deployment", "timestamp", "path", "sequence", "digest"]
+    used = ["media_id", "deployment", "timestamp", "path", "duration", "sequence", "digest"]
     frames = media.filter(field("failure").is_null()).select(used)
     frames = frames.sort_by([("deployment", "ascending"), ("timestamp", "ascending"), ("path", "ascending")])
     schema = pa.schema([EVENT.field(name) for name in _COLUMNS])
@@ -69,20 +73,31 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
         return Events(schema.empty_table(), none, none, none, none)
     frames = frames.take(pa.array(_together(frames)))
     deployment_F = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
-    time, sequence = (frames[name].combine_chunks() for name in ("timestamp", "sequence"))
-    starts = np.flatnonzero(_begins(deployment_F, time, sequence, gap_s))
+    burst_F = frames["sequence"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    dateless_F = frames["timestamp"].is_null().to_numpy()
+    second_F = frames["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()
+    until_F = second_F + _lengths(frames["duration"])
+    starts = np.flatnonzero(_begins(deployment_F, burst_F, dateless_F, second_F, until_F, gap_s))
     media_F = frames["media_id"].to_numpy()
     lengths = np.diff(np.append(starts, len(media_F)))
+    dateless_E = np.logical_and.reduceat(dateless_F, starts)
+    first_E = np.minimum.reduceat(np.where(dateless_F, np.iinfo(np.int64).max, second_F), starts)
+    last_E = np.maximum.reduceat(np.where(dateless_F, np.iinfo(np.int64).min, until_F), starts)
     columns = [
         pa.array([stable_id("event", str(first)) for first in media_F[starts].tolist()], pa.int64()),
         frames["deployment"].take(pa.array(starts)),
-        frames["timestamp"].take(pa.array(starts)),
-        frames["timestamp"].take(pa.array(starts + lengths - 1)),
+        *(pa.array(it, pa.timestamp("s"), mask=dateless_E) for it in (first_E, last_E)),
         pa.array(lengths, pa.int32()),
     ]
     event_F = np.repeat(np.arange(len(starts)), lengths)
     blank_F = media_F ^ _numbers(frames["digest"])
     return Events(pa.table(columns, schema=schema), media_F, event_F, deployment_F, blank_F)
+
+
+def _lengths(duration: pa.ChunkedArray) -> np.ndarray:
+    """Whole seconds that a file lasts, 0 for a still picture: (F,) int64."""
+    seconds = np.nan_to_num(duration.fill_null(0).to_numpy())
+    return np.rint(np.clip(seconds, 0, _LONGEST_S)).astype(np.int64)
 
 
 def _numbers(digest: pa.ChunkedArray) -> np.ndarray:
@@ -105,12 +120,21 @@ def _together(frames: pa.Table) -> np.ndarray:
     return np.argsort(place_F, kind="stable")
 
 
-def _begins(deployment_F: np.ndarray, time: pa.Array, sequence: pa.Array, gap_s: float) -> np.ndarray:
-    """Whether a frame, in order of deployment and time, begins an event: (F,) bool."""
-    dateless = time.is_null().to_numpy(zero_copy_only=False)
-    seconds = time.cast(pa.int64()).fill_null(0).to_numpy()
-    other, paused = np.diff(deployment_F) != 0, np.diff(seconds) > gap_s
-    burst_F = sequence.dictionary_encode().indices.fill_null(-1).to_numpy()
-    in_bursts = (burst_F[1:] >= 0) & (burst_F[:-1] >= 0)
-    begins = other | np.where(in_bursts, np.diff(burst_F) != 0, paused | dateless[1:])
-    return np.concatenate([[True], begins])
+def _begins(
+    deployment_F: np.ndarray,
+    burst_F: np.ndarray,
+    dateless_F: np.ndarray,
+    second_F: np.ndarray,
+    until_F: np.ndarray,
+    gap_s: float,
+) -> np.ndarray:
+    """Whether a frame, in order of deployment and time, begins an event: (F,) bool. `burst_F` is -1 for none.
+
+    A pause begins when all files before it have ended: a long video may last beyond those that begin after it.
+    """
+    other = (np.diff(deployment_F) != 0) | (np.diff(burst_F) != 0)
+    # What stands on either side of a border is kept apart by a step larger than any difference of times.
+    side_F = np.concatenate([[0], np.cumsum(other)]) * (1 << 40)
+    ended_F = np.maximum.accumulate(until_F + side_F) - side_F
+    paused = (second_F[1:] - ended_F[:-1] > gap_s) | dateless_F[1:]
+    return np.concatenate([[True], other | ((burst_F[1:] < 0) & paused)])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from trygon.archive.detection import Box, letterbox
 from trygon.archive.exif import read_header
+from trygon.archive.inputs.names import MAX_BYTES
 from trygon.archive.listing import Archive
 from trygon.archive.media import is_video
 from trygon.archive.reading import Reading, fault, open_file, read_file, within
@@ -98,7 +99,10 @@ class Frames:
 
     def _read(self, listed: Mapping[str, Any], given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
         """What is known of the file, as it becomes known, and its frames."""
-        read = self._read_video if is_video(listed["path"]) else self._read_image
+        moves, num_bytes = is_video(listed["path"]), listed.get("bytes") or 0
+        if not moves and num_bytes > MAX_BYTES:
+            raise BadImage("too_large", f"{num_bytes:,} bytes")  # a picture is read as a whole
+        read = self._read_video if moves else self._read_image
         for piece in read(listed["path"], listed.get("member"), given):
             yield piece
             if isinstance(piece, dict) and "digest" in piece and self.results and (given is None or given.failed):

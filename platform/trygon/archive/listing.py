@@ -19,7 +19,7 @@ from trygon.archive.deployments import Deployment, Deployments
 from trygon.archive.inputs.beside import put_beside
 from trygon.archive.inputs.folder import RunFolders, walk
 from trygon.archive.inputs.lists import LISTS, Times, folder_of, list_kind
-from trygon.archive.inputs.packed import PACKED, list_members, opened, packed_kind
+from trygon.archive.inputs.packed import PACKED, index_of, list_members, opened, packed_kind
 from trygon.archive.media import MediaFile, is_media
 from trygon.archive.zones import local
 from trygon.errors import UserError
@@ -37,8 +37,9 @@ _TOLD = [name for name in LISTED.names if name not in ("mark", "member")]
 class Archive:
     """Frames of cameras: a folder tree, a zip or tar file, or a list of files, on disk or under an `s3://` prefix.
 
-    `images` is where the files of a list are, if not beside it; `index` where the index of a gzip is kept, so that
-    workers find a member without reading what stands before it. What was found out of it travels with it to workers.
+    `images` is where the files of a list are, if not beside it; `index` where the index of a gzip is kept, and beside
+    it those of gzips in a folder, so that workers find a member without reading what stands before it. What was found
+    out of the archive travels with it to workers.
     """
 
     uri: str
@@ -80,7 +81,7 @@ class Archive:
         if packed_kind(self.root) and not Path(self.root).is_dir():
             files = list_members(self.root, self.index)
         else:
-            files = opened(walk(self.root, skip), self.root)
+            files = opened(walk(self.root, skip), self.root, self.index)
         if not self.list_kind:
             return files
         return put_beside(files, LISTS[self.list_kind].entries(self.uri, times or Times()))
@@ -96,7 +97,7 @@ class Archive:
             place = join(self.root, container) if container else self.root
             kind = packed_kind(place)
             assert kind is not None, "members are of files of a known kind"
-            return kind.read(place, span, "" if container else self.index)
+            return kind.read(place, span, index_of(self.index, container))
         place = join(self.root, path)
         address = address_of(place)
         if address and {"", ".", ".."} & set(path.split("/")):
@@ -116,6 +117,8 @@ class Listing:
     """Another one when a file is added, removed, or another size, deployment or time is listed."""
     notes: tuple[str, ...] = ()
     """What somebody should hear of the list and the table of deployments."""
+    num_moved: int = 0
+    """Times of a list that had an offset, and were moved into the zone of the run."""
 
     def numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Media ids, sizes and marks: three (N,) int64, in the listing's order."""
@@ -172,7 +175,7 @@ def write_listing(
         hold.check()
         copy_file(second, place)
     notes = (*times.notes(), *deployments.notes())
-    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes)
+    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes, times.num_with_offset)
 
 
 def _batches(

@@ -38,7 +38,9 @@ VIDEO_TYPES = {
 _MEDIA_TYPES = IMAGE_TYPES | VIDEO_TYPES
 
 # Folders that cameras start when the one before is full: Reconyx, Bushnell, Browning and others; they are no cameras.
-_OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_BTCF|MEDIA|DSCIM)", re.IGNORECASE)
+_OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_?BTCF|MEDIA|DSCIM)", re.IGNORECASE)
+# Those of other makers have five letters of their own, as the standard for all (DCF) says: told by the folder above.
+_OF_DCIM = re.compile(r"[0-9]{3}[A-Z0-9_]{5}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ def media_type(path: str) -> str:
 def _camera_folder(folder: str) -> str:
     """The folder without overflow folders; `.` at the top of the archive."""
     folders = [name for name in folder.split("/") if name]
+    if len(folders) > 1 and folders[-2].upper() == "DCIM" and _OF_DCIM.fullmatch(folders[-1]):
+        folders.pop()
     while folders and _OVERFLOW.fullmatch(folders[-1]):
         folders.pop()
     return "/".join(folders) or "."

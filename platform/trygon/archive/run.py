@@ -22,6 +22,7 @@ from trygon.archive.parts import is_whole, read_table, require_whole
 from trygon.archive.repooling import under_standing_names
 from trygon.archive.reviews import apply, read_reviews
 from trygon.archive.sessions import require_version
+from trygon.archive.zones import zone_of
 from trygon.errors import UserError
 from trygon.schemas import REPOOLED
 from trygon.storage import exists, is_remote, join, open_input, read_json
@@ -57,6 +58,18 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The config of the job that wrote this."""
         return read_json(join(self.folder, "config.json"))
+
+    def zone(self, asked: str | None = None) -> str:
+        """The zone of its clocks: that which is asked for, else its own. `UserError` where its times were moved into
+        its own and another is asked for."""
+        own, num = self.config["time_zone"], self.summary.get("num_moved", 0)
+        if num and asked is not None and zone_of(asked) != zone_of(own):
+            raise UserError(
+                f"--time-zone {asked}: {num:,} times of the list of {self.folder} had an offset and were moved into "
+                f"{own}; leave --time-zone out, or give its `trygon label` again with --time-zone {asked}, which "
+                "reads no picture again"
+            )
+        return own if asked is None else asked
 
     def batches(self, sql: str, **tables: pa.Table) -> Iterator[pa.RecordBatch]:
         """What the database answers (`open_database` has its relations); tables given by name can be asked too."""

@@ -38,7 +38,8 @@ class Sampling:
 
 @dataclass
 class Video:
-    """What is known of a video; `frames` and `share` are complete when its frames have come to their end."""
+    """What is known of a video; `frames`, `share` and, of one that lies on its side, width and height are right when
+    its frames have come to their end."""
 
     width: int
     height: int
@@ -110,7 +111,10 @@ def sample(
             num_packets += packet.size > 0
             for frame in _decode(packet):
                 time = frame.time if frame.time is not None else number / (video.frame_rate or 25.0)
-                first = time if number == 0 else first
+                if number == 0:
+                    first = time
+                    if frame.rotation % 180:  # only its pictures say so
+                        video.width, video.height = video.height, video.width
                 due = first + len(video.frames) * step - _TOLERANCE_S
                 taken = time >= due and len(video.frames) < sampling.most if wanted is None else number in wanted
                 if taken:

@@ -1,13 +1,23 @@
 """Delimited text (CSV, TSV) to Arrow columns of texts. Knows nothing of what the columns mean."""
 
 import csv
+import gzip
+import io
+import zlib
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
+
+from trygon.storage import open_input
+
+NOT_DELIMITED = (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error)
+"""What is raised where a file is no delimited text in UTF-8, or a gzip that is damaged."""
 
 _HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 8 << 20
@@ -34,6 +44,15 @@ def delimited(text: Iterator[str]) -> tuple[Iterator[str], str]:
     the columns end, for one in quotes may go on in the next line."""
     first = next(text, "")
     return chain([first], text), delimiter_of(first)
+
+
+@contextmanager
+def open_delimited(place: str | Path) -> Iterator[tuple[Iterator[str], str]]:
+    """The lines of a file, plain or gzip, and their delimiter, as `delimited` has them."""
+    with open_input(place) as file:
+        plain = gzip.GzipFile(fileobj=file) if str(place).split("?")[0].endswith(".gz") else file
+        with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
+            yield delimited(text)
 
 
 def sniff(file: IO[bytes]) -> Dialect:

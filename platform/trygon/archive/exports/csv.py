@@ -13,8 +13,8 @@ from trygon.archive.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 COLUMNS = [
-    *("path", "deployment", "timestamp", "event_id", "type", "common", "scientific", "rank", "probability"),
-    *RANKS,
+    *("path", "frame_number", "deployment", "timestamp", "event_id", "observation_id"),
+    *("type", "common", "scientific", "rank", "probability", "decided_by", *RANKS),
     *("confidence", "x", "y", "width", "height", "event_count", "life_stage", "sex", "reviewed_by"),
     *("failure", "decoded_share"),
 ]

@@ -80,7 +80,7 @@ def _source(row: dict[str, Any]) -> str:
         case "rollup":
             return f"classifier+rollup_to_{row['rank']}"
         case "geofence":
-            return f"classifier+geofence+rollup_to_{row['rank']}"
+            return f"classifier+geofence+rollup_{'to_' + row['rank'] if row['rank'] else 'failed'}"
         case "detector" | "human":
             return row["decided_by"]
         case _:

@@ -4,8 +4,6 @@ Lists are read row by row, from disk or S3.
 """
 
 import csv
-import gzip
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from trygon.archive.deployments import Deployment, parse_moment, read_deployment
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
-from trygon.taxonomy.delimited import delimited
+from trygon.taxonomy.delimited import NOT_DELIMITED, open_delimited
 
 Row = Mapping[str, str]
 
@@ -37,9 +35,10 @@ class Entry:
 
 @dataclass
 class Times:
-    """Reads the times of a list, and notes those that are not to be read."""
+    """Reads the times of a list, and notes those that are not to be read, and those with an offset."""
 
     num_unread: int = 0
+    num_with_offset: int = 0
     example: str = ""
 
     def read(self, text: str) -> datetime | None:
@@ -48,6 +47,7 @@ class Times:
         if found is None and text.strip():
             self.num_unread += 1
             self.example = self.example or text
+        self.num_with_offset += found is not None and found.tzinfo is not None
         return found
 
     def notes(self) -> list[str]:
@@ -194,17 +194,14 @@ def _resource(place: str, name: str) -> str:
 def _rows(place: str) -> Iterator[dict[str, str]]:
     """The rows of a CSV (comma, semicolon or tab), plain or gzip, by column names in lower case."""
     try:
-        with open_input(place) as file:
-            packed = gzip.GzipFile(fileobj=file) if place.split("?")[0].endswith(".gz") else file
-            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as text:
-                lines, delimiter = delimited(text)
-                reader = csv.reader(lines, delimiter=delimiter)
-                columns = [name.strip().lower() for name in next(reader, [])]
-                for values in reader:
-                    yield dict(zip(columns, (value.strip() for value in values), strict=False))
+        with open_delimited(place) as (lines, delimiter):
+            reader = csv.reader(lines, delimiter=delimiter)
+            columns = [name.strip().lower() for name in next(reader, [])]
+            for values in reader:
+                yield dict(zip(columns, (value.strip() for value in values), strict=False))
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error
-    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+    except NOT_DELIMITED as error:
         raise UserError(f"{place} is not a CSV file in UTF-8: {error}") from error
 
 

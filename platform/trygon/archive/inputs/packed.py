@@ -9,7 +9,7 @@ from trygon.archive.inputs.tarred import list_tar, list_tar_gz, read_tar, read_t
 from trygon.archive.inputs.zipped import list_zip, read_zip
 from trygon.archive.media import MediaFile
 from trygon.errors import UserError
-from trygon.storage import join
+from trygon.storage import join, stable_id
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,12 @@ def list_members(place: str, index: str = "") -> Iterator[MediaFile]:
         ) from error
 
 
-def opened(files: Iterator[MediaFile], root: str) -> Iterator[MediaFile]:
+def index_of(index: str, container: str) -> str:
+    """Where the index of a file that holds others is kept: of one in a folder beside that of the archive itself."""
+    return f"{index}-{stable_id('index', container)}" if index and container else index
+
+
+def opened(files: Iterator[MediaFile], root: str, index: str = "") -> Iterator[MediaFile]:
     """The files of a folder, with those that zip and tar files among them hold in their place.
 
     A member's path goes on behind that of its container. One that is damaged or denied is a file that cannot be read.
@@ -58,7 +63,7 @@ def opened(files: Iterator[MediaFile], root: str) -> Iterator[MediaFile]:
             yield file
             continue
         try:
-            for inner in list_members(join(root, file.path)):
+            for inner in list_members(join(root, file.path), index_of(index, file.path)):
                 yield replace(inner, path=f"{file.path}/{inner.path}", member=f"{file.path}@{inner.member}")
         except s3.KeysError:
             raise

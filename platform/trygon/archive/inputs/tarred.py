@@ -83,8 +83,17 @@ def _members(file: IO[bytes], place: str) -> Iterator[MediaFile]:
                 vars(tar)["members"] = []  # else each header would be kept
                 if not header.isdir():
                     yield _media_file(header)
+            # The standard library takes a header that is damaged or not there for the end.
+            file.seek(tar.offset)
+            if not _is_end(file.read(2 * tarfile.BLOCKSIZE)):
+                raise tarfile.ReadError(f"neither a file nor its end stands at {tar.offset:,}")
     except _DAMAGE as error:
         raise UserError(f"the archive {place} is no whole tar file ({error}); copy it again, or unpack it") from error
+
+
+def _is_end(blocks: bytes) -> bool:
+    """Whether a tar may end so: with two blocks of zeros, or one where a writer left it at that."""
+    return len(blocks) >= tarfile.BLOCKSIZE and not any(blocks)
 
 
 def _media_file(header: tarfile.TarInfo) -> MediaFile:

@@ -20,16 +20,20 @@ from trygon.storage import open_input, read_ranges
 _END, _END64, _AT64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _ENTRY, _LOCAL = struct.Struct("<4s4B4HL2L5H2L"), struct.Struct("<4s5H3L2H")
 _END_BYTES, _LONGEST_COMMENT = 22, 0xFFFF
+_COUNTED, _REACHED = 1 << 16, 1 << 32
+"""Of entries and bytes a zip without the zip64 fields can count so many; what is beyond begins at 0 again."""
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 
 
 @dataclass(frozen=True)
 class _Directory:
-    """Where the central directory lies, how many entries it has, and how far all offsets are off."""
+    """Where the central directory lies, how many entries it says it has, and how far all offsets are off."""
 
     start: int
+    num_bytes: int
     num: int
+    """Writers without zip64 keep no more of it than 16 bits."""
     shift: int
 
 
@@ -42,10 +46,14 @@ def list_zip(place: str, index: str) -> Iterator[MediaFile]:
         with open_input(place) as file:
             directory = _find_directory(file)
             file.seek(directory.start)
-            for _ in range(directory.num):
-                entry = _entry(file, directory.shift)
+            num, end = 0, directory.start + directory.num_bytes
+            while file.tell() < end:
+                num += 1
+                entry = _entry(file, directory)
                 if entry is not None:
                     yield entry
+            if file.tell() != end or (num - directory.num) % _COUNTED:
+                raise ValueError(f"its directory has {num:,} entries and says {directory.num:,}")
     except (ValueError, struct.error, EOFError) as error:
         raise UserError(f"the archive {place} is no whole zip file ({error}); copy it again, or unpack it") from error
 
@@ -87,8 +95,11 @@ def _find_directory(file: BinaryIO) -> _Directory:
     if disk not in (0, 0xFFFF):
         raise ValueError("it is one of several volumes")
     end = start + at
-    if tail[at - 20 : at - 16] == _AT64:
+    is_wide = tail[at - 20 : at - 16] == _AT64
+    if is_wide:
         (where,) = struct.unpack("<Q", tail[at - 12 : at - 4])
+        if where >= end:
+            raise ValueError("its directory is not where it says")
         file.seek(where)
         record = file.read(56)
         if record[:4] != _END64:
@@ -99,7 +110,9 @@ def _find_directory(file: BinaryIO) -> _Directory:
     shift = end - num_bytes - offset
     if shift < 0:
         raise ValueError("it breaks off")
-    return _Directory(offset + shift, num, shift)
+    if not is_wide and shift >= _REACHED:
+        raise ValueError("it is over 4 GiB, and was written without zip64, which says where files lie beyond that")
+    return _Directory(offset + shift, num_bytes, num, shift)
 
 
 def _find_end(tail: bytes) -> int:
@@ -113,7 +126,7 @@ def _find_end(tail: bytes) -> int:
     raise ValueError("it has no directory, or something behind it")
 
 
-def _entry(file: BinaryIO, shift: int) -> MediaFile | None:
+def _entry(file: BinaryIO, directory: _Directory) -> MediaFile | None:
     head = file.read(_ENTRY.size)
     values = _ENTRY.unpack(head)
     if values[0] != b"PK\1\2":
@@ -127,10 +140,16 @@ def _entry(file: BinaryIO, shift: int) -> MediaFile | None:
     name = name.replace("\\", "/")
     if name.endswith("/"):
         return None
-    reason = refusal(name, size)
+    offset += directory.shift
+    reason = refusal(name, max(size, packed))
     if reason is None and is_media(name):
-        reason = "encrypted" if flags & _ENCRYPTED else None if method in (_STORED, _DEFLATED) else "unsupported"
-    return MediaFile(name, size, crc, f"{offset + shift}+{packed}+{crc}", reason)
+        if flags & _ENCRYPTED:
+            reason = "encrypted"
+        elif method not in (_STORED, _DEFLATED):
+            reason = "unsupported"
+        elif offset + packed > directory.start or (method == _STORED and packed != size):
+            reason = "damaged_archive"
+    return MediaFile(name, size, crc, f"{offset}+{packed}+{crc}", reason)
 
 
 def _old_name(raw: bytes) -> str:
