@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trygon.evaluation.metrics import Prediction
     from trygon.evaluation.zero_shot import Task
 
-_IDENTITY = "config.json"
+_IDENTITY = "evaluation.json"
 """What was measured. It comes last: a folder that says so holds all of it."""
 
 
@@ -41,6 +41,7 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     from trygon.evaluation.zero_shot import tasks_of
     from trygon.mirror import made_here
 
+    _check_out(config.out)
     models = [ref for ref in (config.model, config.baseline) if ref]
     tasks = tasks_of(config.shards, config.limit)
     if not tasks:
@@ -55,6 +56,15 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
         with made_here(config.out, _IDENTITY, hold) as folder:
             _write(folder, config, identity, metrics, tasks, shown)
     print(f"evaluation: {page}")
+
+
+def _check_out(out: str) -> None:
+    """`UserError` for the folder of a model, or of a run of another job: an evaluation has one of its own."""
+    from trygon.models.folder import CONFIG_NAME
+
+    for name, what in ((CONFIG_NAME, "a model"), ("plan.json", "a training run or shards")):
+        if exists(join(out, name)):
+            raise UserError(f"--out {out} holds {what} ({name}): give the evaluation a folder of its own")
 
 
 def _digests(models: "Sequence[str]", shards: str, tasks: "Sequence[Task]") -> dict[str, str]:

@@ -7,7 +7,8 @@ from PIL import Image
 
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
-from trygon.storage import read_json
+from trygon.errors import UserError
+from trygon.storage import read_json, write_json
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.tiny import write_tiny_model
 from trygon_jobs.evaluate import EvaluateConfig, main
@@ -38,3 +39,15 @@ def test_other_species_to_choose_among_are_another_evaluation(
         assert read_json(out / "metrics.json")["zero_shot/seen/taxon/species/chance"] == round(1 / len(epithets), 4)
         main(config)
         assert "was complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["open_clip_config.json", "plan.json"])
+def test_the_folder_of_a_model_or_a_run_is_refused_and_stays_as_it_was(name: str, tmp_path: Path) -> None:
+    for file in (name, "config.json"):
+        write_json(tmp_path / "out" / file, {"kept": file})
+    config = EvaluateConfig(model="m", shards=str(tmp_path / "shards"), out=str(tmp_path / "out"))
+    with pytest.raises(UserError, match=rf"^--out .* holds .* \({name}\): give the evaluation a folder of its own$"):
+        main(config)
+    assert {path.name: read_json(path) for path in (tmp_path / "out").iterdir()} == {
+        file: {"kept": file} for file in (name, "config.json")
+    }
