@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from trygon.errors import UserError
-from trygon.storage import exists, join, read_json, write_json, write_text
+from trygon.storage import digest_texts, exists, join, read_json, write_json, write_text
 from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trygon.evaluation.metrics import Prediction
     from trygon.evaluation.zero_shot import Task
 
-_IDENTITY = "config.json"
+_IDENTITY = "evaluation.json"
 """What was measured. It comes last: a folder that says so holds all of it."""
 
 
@@ -41,11 +41,12 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     from trygon.evaluation.zero_shot import tasks_of
     from trygon.mirror import made_here
 
+    _check_out(config.out)
     models = [ref for ref in (config.model, config.baseline) if ref]
     tasks = tasks_of(config.shards, config.limit)
     if not tasks:
         raise UserError(f"--shards {config.shards} has no val or unseen shards to measure on; see `trygon curate`")
-    identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards)}
+    identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards, tasks)}
     finished, page = join(config.out, _IDENTITY), join(config.out, "index.html")
     if exists(finished) and read_json(finished) == identity:
         print(f"evaluation: {page} (was complete)")
@@ -57,12 +58,26 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     print(f"evaluation: {page}")
 
 
-def _digests(models: "Sequence[str]", shards: str) -> dict[str, str]:
+def _check_out(out: str) -> None:
+    """`UserError` for the folder of a model, or of a run of another job: an evaluation has one of its own."""
+    from trygon.models.folder import CONFIG_NAME
+
+    for name, what in ((CONFIG_NAME, "a model"), ("plan.json", "a training run or shards")):
+        if exists(join(out, name)):
+            raise UserError(f"--out {out} holds {what} ({name}): give the evaluation a folder of its own")
+
+
+def _digests(models: "Sequence[str]", shards: str, tasks: "Sequence[Task]") -> dict[str, str]:
+    """Of the models, the pictures, and the species to choose among, which those of the train shards are of too."""
     from trygon.data.shards import identify_shards
     from trygon.models.folder import describe
 
     digests = {ref: describe(ref).digest for ref in models}
-    return digests | identify_shards(shards, "val") | identify_shards(shards, "unseen")
+    digests |= identify_shards(shards, "val") | identify_shards(shards, "unseen")
+    for task in tasks:
+        names = (name for taxon in task.candidates for name in (*taxon.lineage, taxon.common))
+        digests[f"candidates of {task.name}"] = digest_texts(names)
+    return digests
 
 
 def _measure(

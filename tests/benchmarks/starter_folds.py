@@ -22,7 +22,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from trygon.data.cache import sample_folder
 from trygon.data.images import preprocess
-from trygon.evaluation.metrics import Prediction, rank_metrics, wilson
+from trygon.evaluation.metrics import rank_metrics, wilson
+from trygon.evaluation.ranking import Clades, rank_clades
 from trygon.evaluation.zero_shot import Task, evaluate, tasks_of
 from trygon.models.classifier_start import imagenet_names
 from trygon.models.model import Model, load_model
@@ -125,20 +126,13 @@ def linear_reference(folder: Path, tasks: list[Task], sentences: Sentences) -> d
     with torch.inference_mode():
         for task in tasks:
             image_BD = normalize(image((task_features(trunk, task) - mean_F) / std_F), dim=1)
+            clades = Clades(task.candidates)
             for kind in TEXT_TYPES:
-                text_ND = normalize(text(sentences([caption(it, kind) for it in task.candidates])), dim=1)
-                found = named(task, (image_BD @ text_ND.T).argsort(1, descending=True).tolist())
-                measured = rank_metrics(found, task.candidates)
+                text_ND = normalize(text(sentences([caption(it, kind) for it in clades.candidates])), dim=1)
+                ranking = rank_clades(image_BD.numpy(), text_ND.numpy(), task.truths, clades)
+                measured = rank_metrics(task.truths, ranking, clades)
                 figures |= {f"{task.name}/{kind}/{name}": value for name, value in measured.items()}
     return figures
-
-
-def named(task: Task, order_BN: list[list[int]]) -> list[Prediction]:
-    """Candidates in the order that a model gave them, for each photo."""
-    return [
-        Prediction(truth, tuple(task.candidates[column] for column in order))
-        for truth, order in zip(task.truths, order_BN, strict=True)
-    ]
 
 
 def pooled(figures: list[dict[str, float]], key: str) -> str:

@@ -117,6 +117,19 @@ def test_csv_has_every_figure_as_a_number() -> None:
     assert lines[2]["failed"] == "out of | memory"
 
 
+def test_models_of_different_text_types_are_compared_on_each() -> None:
+    keys = {kind: f"zero_shot/unseen/{kind}/species/top1" for kind in ("sci", "taxon", "taxon_com")}
+    figures = {key + end: 0.5 for key in keys.values() for end in ("", "_low", "_high")}
+    header, line = table([Row({"text_types": "com"}, figures)])
+    by_text_type = [f"unseen species by {kind}" for kind in ("taxon", "sci", "taxon_com")]
+    assert header == ["text_types", "unseen species", *by_text_type]
+    assert line[1:] == ["50.0 (50–50)"] * 4
+    other = [Row({"objective": "clip"}, figures)]
+    assert table(other)[0] == ["objective", "unseen species"]
+    (cells,) = csv.DictReader(io.StringIO(as_csv(other)))
+    assert [cells[key] for key in keys.values()] == ["0.5"] * 3
+
+
 def test_page_has_table_and_plots_and_escapes_names() -> None:
     text = page("Ablation: <x>", [*_ROWS, Row({"objective": "a&b"}, {}, "<script>")])
     assert "Ablation: &lt;x&gt;" in text

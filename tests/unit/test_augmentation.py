@@ -5,9 +5,11 @@ import random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import RandomResizedCrop
 
 from trygon.data.augmentation import Crop, augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode, preprocess
@@ -40,7 +42,7 @@ def test_every_crop_of_every_picture_has_the_models_shape(
     width: int, height: int, seed: int, mode: ResizeMode
 ) -> None:
     data = _photo(width, height)
-    image = augment(data, 16, mode, draw_crop((0.01, 1.0), random.Random(seed)))
+    image = augment(data, 16, mode, draw_crop((0.01, 1.0), (0.2, 5.0), True, random.Random(seed)))
     assert image.shape == (3, 16, 16)
     assert image.dtype == np.uint8
 
@@ -59,11 +61,51 @@ def test_a_crop_shows_its_part_of_the_picture_and_its_mirror_image_the_same_turn
 
 
 def test_drawn_crops_keep_to_their_share_of_the_area() -> None:
-    crops = [draw_crop((0.25, 1.0), random.Random(seed)) for seed in range(200)]
+    crops = [draw_crop((0.25, 1.0), (1.0, 1.0), True, random.Random(seed)) for seed in range(200)]
     shares = [crop.share**2 for crop in crops]
     assert 0.25 <= min(shares) < 0.3
     assert 0.95 < max(shares) <= 1
     assert 60 < sum(crop.mirrored for crop in crops) < 140
+    assert {crop.ratio for crop in crops} == {1}
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.2, 1), st.floats(1, 5), st.integers(0, 10**6))
+def test_area_and_ratio_of_a_crop_are_within_what_is_given(
+    one: float, other: float, least: float, most: float, seed: int
+) -> None:
+    area = (min(one, other), max(one, other))
+    crop = draw_crop(area, (least, most), False, random.Random(seed))
+    assert area[0] - 1e-9 <= crop.width * crop.height <= area[1] + 1e-9
+    assert least - 1e-9 <= crop.width / crop.height <= most + 1e-9
+    assert max(crop.width, crop.height) <= 1
+    assert not crop.mirrored
+    assert crop == draw_crop(area, (least, most), False, random.Random(seed))
+
+
+def test_crops_of_a_square_are_drawn_as_open_clip_draws_them() -> None:
+    """RandomResizedCrop's own draws beside ours: as often the whole picture, and elsewhere as large and as wide."""
+    area, ratio = (0.9, 1.0), (3 / 4, 4 / 3)
+    ours = [draw_crop(area, ratio, False, random.Random(seed)) for seed in range(2000)]
+    torch.manual_seed(0)
+    square = torch.empty(3, 1000, 1000)
+    theirs = [RandomResizedCrop.get_params(square, list(area), list(ratio)) for _ in range(2000)]
+    shares = np.asarray([[crop.height, crop.width, crop.share == 1] for crop in ours], float)
+    sides = np.asarray([[height / 1000, width / 1000, height == width == 1000] for *_, height, width in theirs])
+    assert np.abs(shares.mean(0) - sides.mean(0)).max() < 0.03
+    assert np.abs(shares.std(0) - sides.std(0)).max() < 0.03
+
+
+@pytest.mark.parametrize("mode", list(ResizeMode))
+def test_a_crop_of_another_ratio_is_stretched_to_the_pictures_own(mode: ResizeMode) -> None:
+    """The middle of a picture that is twice as wide as the crop's share of it: what a narrower picture would show."""
+    pixels = np.array(Image.open(io.BytesIO(_photo(240, 160))))
+    squeezed = io.BytesIO()
+    Image.fromarray(pixels[:, 60:180]).resize((240, 160), Image.Resampling.BICUBIC).save(squeezed, "PNG")
+    difference = np.abs(
+        augment(_photo(240, 160), 48, mode, Crop(0.5**0.5, ratio=0.5)).astype(int)
+        - augment(squeezed.getvalue(), 48, mode, Crop())
+    )
+    assert difference.mean() < 3
 
 
 def test_a_reduced_decode_leaves_no_crop_smaller_than_what_is_made_of_it() -> None:

@@ -1,5 +1,6 @@
 """Metrics per rank, intervals, and the page, on predictions that are known."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
-from trygon.evaluation.metrics import Prediction, rank_metrics, wilson
+from trygon.evaluation.metrics import rank_metrics, wilson
 from trygon.evaluation.page import render
+from trygon.evaluation.ranking import Clades, rank_clades
 from trygon.evaluation.zero_shot import evaluate, tasks_of
 from trygon.models.model import load_model
 from trygon.taxonomy.taxon import RANKS, Taxon
@@ -22,6 +24,15 @@ CAT = Taxon((*CAT_FAMILY, "Felis", "catus"), "cat")
 ROBIN = Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", "Erithacus", "rubecula"), "robin")
 
 
+def _ranked(samples: Sequence[tuple[Taxon, Sequence[Taxon]]]) -> dict[str, float]:
+    """The metrics of samples, each with the candidates in the order of their scores."""
+    clades = Clades(samples[0][1])
+    score_BN = [[-ranking.index(taxon) for taxon in clades.candidates] for _, ranking in samples]
+    truths = [truth for truth, _ in samples]
+    ranking = rank_clades(np.asarray(score_BN, np.float32), np.eye(len(clades.candidates)), truths, clades)
+    return rank_metrics(truths, ranking, clades)
+
+
 def test_wilson_interval_is_the_published_one() -> None:
     low, high = wilson(0.5, 10)
     assert (round(low, 3), round(high, 3)) == (0.237, 0.763)
@@ -29,9 +40,7 @@ def test_wilson_interval_is_the_published_one() -> None:
 
 
 def test_a_rank_is_right_where_the_lineage_agrees() -> None:
-    candidates = (LION, TIGER, CAT, ROBIN)
-    predictions = [Prediction(LION, (TIGER, CAT, LION, ROBIN)), Prediction(ROBIN, (ROBIN, CAT, LION, TIGER))]
-    metrics = rank_metrics(predictions, candidates)
+    metrics = _ranked([(LION, (TIGER, CAT, LION, ROBIN)), (ROBIN, (ROBIN, CAT, LION, TIGER))])
     assert metrics["species/top1"] == 0.5
     assert metrics["species/top5"] == 1
     assert metrics["genus/top1"] == 1
@@ -55,8 +64,7 @@ def test_one_species_under_two_common_names_is_one_candidate(tmp_path: Path) -> 
 
 def test_five_guesses_reach_what_counting_says() -> None:
     robins = [Taxon((*ROBIN.lineage[:5], f"G{i}", "x")) for i in range(18)]
-    candidates = (LION, TIGER, *robins)
-    metrics = rank_metrics([Prediction(LION, candidates)], candidates)
+    metrics = _ranked([(LION, (LION, TIGER, *robins))])
     assert metrics["species/chance_top5"] == pytest.approx(5 / 20, abs=0.02)
     assert metrics["class/chance_top5"] == 1
     # Missed where none of the first five draws is one of the genus' two species: C(18, 5) / C(20, 5).
@@ -65,7 +73,7 @@ def test_five_guesses_reach_what_counting_says() -> None:
 
 def test_five_best_clades_are_distinct() -> None:
     many_cats = [Taxon((*CAT_FAMILY, "Panthera", f"x{letter}"), "") for letter in "abcde"]
-    metrics = rank_metrics([Prediction(ROBIN, (*many_cats, ROBIN))], (*many_cats, ROBIN))
+    metrics = _ranked([(ROBIN, (*many_cats, ROBIN))])
     assert metrics["species/top5"] == 0
     assert metrics["class/top5"] == 1
 

@@ -48,13 +48,13 @@ def _read(
 def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: str, tmp_path: Path) -> None:
     rows = _rows(70)
     write_shard(tmp_path / "a.parquet", rows)
-    preparation = Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=5)
+    preparation = Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=5, crop_ratio=(0.75, 1.5), mirror=False)
     preparer = Preparer(preparation)
     prepared = _read(preparer, tmp_path / "a.parquet", index=1, epoch=3)
     assert prepared["image"].shape == (70 - ROW_GROUP_ROWS, 3, TINY_SIDE, TINY_SIDE)
     for position, row in enumerate(rows[ROW_GROUP_ROWS:]):
         taxon = Taxon.from_row(row)
-        crop = draw_crop((0.9, 1.0), random.Random(f"5/3/{row['sample_id']}/image"))
+        crop = draw_crop((0.9, 1.0), (0.75, 1.5), False, random.Random(f"5/3/{row['sample_id']}/image"))
         text = caption(taxon, draw_text_type(preparation, 3, row["sample_id"]))
         assert (prepared["image"][position] == augment(row["image"], TINY_SIDE, ResizeMode.SQUASH, crop)).all()
         assert (prepared["tokens"][position] == preparer.tokenizer([text]).numpy()[0]).all()

@@ -240,7 +240,7 @@ def test_an_evaluation_on_s3_is_whole_and_rests(tmp_path: Path, capsys: pytest.C
     write_shard(shard_path(shards, "unseen", 0), [_row("unseen")])
     config = evaluate.EvaluateConfig(model=ref, shards=shards, out="s3://models/evaluation")
     evaluate.main(config)
-    names = ["config.json", "index.html", "metrics.json"]
+    names = ["evaluation.json", "index.html", "metrics.json"]
     assert list_files(config.out) == [join(config.out, name) for name in names]
     assert read_json(join(config.out, "metrics.json"))["zero_shot/unseen/taxon/species/n"] == 1
     capsys.readouterr()

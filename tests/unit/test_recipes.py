@@ -79,6 +79,8 @@ def test_recipes_of_published_models_are_as_published(
     assert (config.batch_size, config.epochs, config.warmup_steps) == (global_batch, epochs, warmup)
     assert config.image_learning_rate == config.text_learning_rate == 1e-4
     assert (config.weight_decay, config.beta2, config.objective, config.seed) == (0.2, 0.98, "clip", 42)
+    # RandomResizedCrop's ratios, and nothing that is mirrored.
+    assert (config.crop_ratio, config.mirror) == ((3 / 4, 4 / 3), False)
     # In the order that `--text-draw step` draws from as BioCLIP did.
     assert config.text_types == ("sci", "com", "taxon", "sci_com", "taxon_com")
 

@@ -56,6 +56,8 @@ class Preparation:
     text_types: tuple[TextType, ...]
     seed: int
     crop_scale: tuple[float, float] = (0.9, 1.0)
+    crop_ratio: tuple[float, float] = (1.0, 1.0)
+    mirror: bool = True
     template: str = PUBLISHED
     text_draw: Literal["sample", "step"] = "sample"
     sources: Mapping[str, float] | None = None
@@ -185,7 +187,8 @@ class Preparer:
         wanted = self.preparation
         image_BCHW, whole = np.zeros((len(draws), 3, wanted.side, wanted.side), np.uint8), []
         for row, (data, draw) in enumerate(zip(column, draws, strict=True)):
-            crop = draw_crop(wanted.crop_scale, random.Random(f"{wanted.seed}/{epoch}/{draw}/image"))
+            rng = random.Random(f"{wanted.seed}/{epoch}/{draw}/image")
+            crop = draw_crop(wanted.crop_scale, wanted.crop_ratio, wanted.mirror, rng)
             try:
                 image_BCHW[row] = augment(data.as_py() or b"", wanted.side, wanted.resize_mode, crop)
                 whole.append(row)

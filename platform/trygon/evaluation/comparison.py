@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from trygon.evaluation.few_shot import SHOTS
+from trygon.taxonomy.captions import MIXED, TextType
 
 TASKS = ("seen", "unseen")
 RANKS_SHOWN = ("species", "genus", "family", "class")
@@ -54,9 +55,9 @@ class _Column:
         return f"{value} ±{100 * figures[self.deviation]:.1f}"
 
 
-def _zero_shot(task: str, rank: str) -> _Column:
-    key = f"zero_shot/{task}/taxon/{rank}/top1"
-    return _Column(f"{task} {rank}", key, f"{key}_low", f"{key}_high")
+def _zero_shot(task: str, rank: str, text_type: TextType = TextType.TAXON, by: str = "") -> _Column:
+    key = f"zero_shot/{task}/{text_type}/{rank}/top1"
+    return _Column(f"{task} {rank}{by}", key, f"{key}_low", f"{key}_high")
 
 
 def _few_shot(task: str, shots: int) -> _Column:
@@ -64,21 +65,26 @@ def _few_shot(task: str, shots: int) -> _Column:
     return _Column(f"{task} {shots}-shot", key, deviation=f"{key}_std")
 
 
+BY_TEXT_TYPE = tuple(_zero_shot(task, "species", kind, f" by {kind}") for task in TASKS for kind in MIXED)
+"""Named by captions of each text type: what models that learned from different ones are compared on."""
 COLUMNS = (
     *(_zero_shot(task, rank) for task in TASKS for rank in RANKS_SHOWN),
+    *BY_TEXT_TYPE,
     *(_few_shot(task, shots) for task in TASKS for shots in SHOTS),
     _Column("training s", "training_s", percent=False),
 )
 
 
 def shown_keys() -> list[str]:
-    """The figures that a comparison shows."""
-    return [key for column in COLUMNS for key in column.keys]
+    """The figures that a comparison shows, each once."""
+    return list(dict.fromkeys(key for column in COLUMNS for key in column.keys))
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Cells as text, the header first; columns that no row has anything for are left out."""
-    columns = [column for column in COLUMNS if any(column.key in row.figures for row in rows)]
+    """Cells as text, the header first; columns that no row has anything for are left out, and, where models do not
+    differ in their `text_types`, those by text type."""
+    wanted = [column for column in COLUMNS if "text_types" in rows[0].choices or column not in BY_TEXT_TYPE]
+    columns = [column for column in wanted if any(column.key in row.figures for row in rows)]
     lines = [[*rows[0].choices, *(column.title for column in columns)]]
     lines += [[*row.choices.values(), *(column.text(row.figures) for column in columns)] for row in rows]
     if any(row.reason for row in rows):

@@ -1,6 +1,5 @@
 """Accuracy with its interval and with what guessing would reach. Knows nothing of models."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,6 +7,7 @@ from math import sqrt
 
 import numpy as np
 
+from trygon.evaluation.ranking import NONE, Clades, Ranking
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 
 _Z95 = 1.959964
@@ -28,27 +28,26 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a sample is, and the candidates in the order of their scores."""
+    """What a sample is, and the candidate with the best score."""
 
     truth: Taxon
-    ranking: tuple[Taxon, ...]
+    answer: Taxon
 
 
-def rank_metrics(predictions: Sequence[Prediction], candidates: Sequence[Taxon]) -> dict[str, float]:
+def rank_metrics(truths: Sequence[Taxon], ranking: Ranking, clades: Clades) -> dict[str, float]:
     """For each rank: top1, top5, their intervals, n, and what guessing among the candidates would reach: `chance` at
     once, `chance_top5` in five.
 
-    A prediction counts at a rank where its lineage agrees with the truth down to there. The k best at a rank are the
-    first k distinct clades among the ranked candidates.
+    A sample counts at a rank where its lineage agrees with the truth down to there. The k best at a rank are the first
+    k distinct clades among the ranked candidates.
     """
     metrics: dict[str, float] = {}
     for rank in Rank:
-        named = [item for item in predictions if item.truth.lineage[rank]]
-        clades = [_clade(candidate, rank) for candidate in candidates]
+        named = [row for row, truth in enumerate(truths) if truth.lineage[rank]]
+        place_B, number_B = ranking.place_BR[named, rank], ranking.number_BR[named, rank]
         for k in (1, 5):
-            hits = [_clade(item.truth, rank) in _first_clades(item.ranking, rank, k) for item in named]
-            share = float(np.mean(hits)) if hits else 0.0
-            low, high = wilson(share, len(hits))
+            share = float(np.mean(place_B < k)) if named else 0.0
+            low, high = wilson(share, len(named))
             metrics |= {
                 f"{RANKS[rank]}/top{k}": share,
                 f"{RANKS[rank]}/top{k}_low": low,
@@ -56,38 +55,23 @@ def rank_metrics(predictions: Sequence[Prediction], candidates: Sequence[Taxon])
             }
         metrics[f"{RANKS[rank]}/n"] = len(named)
         for k, name in ((1, "chance"), (5, "chance_top5")):
-            of_clade = _chances(tuple(clades), k)
-            chances = [of_clade.get(_clade(item.truth, rank), 0.0) for item in named]
-            metrics[f"{RANKS[rank]}/{name}"] = float(np.mean(chances)) if chances else 0.0
+            chance_B = np.where(number_B == NONE, 0.0, _chances(clades.sizes[rank], k)[number_B])
+            metrics[f"{RANKS[rank]}/{name}"] = float(np.mean(chance_B)) if named else 0.0
     return metrics
 
 
-def _clade(taxon: Taxon, rank: Rank) -> tuple[str, ...]:
-    return taxon.lineage[: rank + 1]
-
-
 @lru_cache(maxsize=64)
-def _chances(clades: tuple[tuple[str, ...], ...], k: int) -> dict[tuple[str, ...], float]:
-    """For each clade, how often it is among the first k distinct ones when the candidates come in random order."""
-    counts = Counter(clades)
-    size_C = np.asarray(list(counts.values()))
+def _chances(sizes: tuple[int, ...], k: int) -> np.ndarray:
+    """For each clade (C,), how often it is among the first k distinct ones when the candidates come in random order;
+    from how many candidates each has."""
+    size_C = np.asarray(sizes)
     if k == 1:
-        chance_C = size_C / len(clades)
-    elif len(counts) <= k:
-        chance_C = np.ones(len(counts))
-    else:
-        # Among exponential waiting times, the first of n comes as one that is n times as fast.
-        num_orders = min(_MAX_ORDERS, max(50, _MAX_DRAWS // len(counts)))
-        first_PC = np.random.default_rng(0).standard_exponential((num_orders, len(counts))) / size_C
-        among = np.argpartition(first_PC, k, axis=1)[:, :k]
-        chance_C = np.bincount(among.ravel(), minlength=len(counts)) / num_orders
-    return dict(zip(counts, chance_C.tolist(), strict=True))
-
-
-def _first_clades(ranking: Sequence[Taxon], rank: Rank, k: int) -> list[tuple[str, ...]]:
-    found: dict[tuple[str, ...], None] = {}
-    for taxon in ranking:
-        found.setdefault(_clade(taxon, rank))
-        if len(found) == k:
-            break
-    return list(found)
+        return size_C / size_C.sum()
+    if len(sizes) <= k:
+        return np.ones(len(sizes))
+    # Among exponential waiting times, the first of n comes as one that is n times as fast.
+    num_orders = min(_MAX_ORDERS, max(50, _MAX_DRAWS // len(sizes)))
+    rng, times_C = np.random.default_rng(0), np.zeros(len(sizes), np.int64)
+    for _ in range(num_orders):
+        times_C[np.argpartition(rng.standard_exponential(len(sizes)) / size_C, k)[:k]] += 1
+    return times_C / num_orders

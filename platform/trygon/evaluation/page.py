@@ -80,7 +80,7 @@ def _shots(metrics: Mapping[str, float], prefix: str, shots: int) -> dict[str, A
 def _picture(image: bytes, credit: str, prediction: Prediction) -> dict[str, Any]:
     thumbnail = decode(image, min_side=_THUMBNAIL_PIXELS)
     thumbnail.thumbnail((2 * _THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
-    truth, answer = prediction.truth, prediction.ranking[0]
+    truth, answer = prediction.truth, prediction.answer
     agreed = [rank for rank in Rank if truth.lineage[: rank + 1] == answer.lineage[: rank + 1]]
     return {
         "credit": credit,

@@ -34,6 +34,7 @@ def preparation_of(model: "Model", settings: TrainSettings) -> Preparation:
     """How rows become what this model reads."""
     return Preparation(
         model.ref, model.side, model.resize_mode, settings.text_types, settings.seed,
+        crop_ratio=settings.crop_ratio, mirror=settings.mirror,
         template=settings.template, text_draw=settings.text_draw, sources=settings.sources,
     )  # fmt: skip
 

@@ -27,6 +27,11 @@ class LearningSettings(BaseModel):
     template: str = PUBLISHED
     """What a caption says. `{name}` is the taxon in the text type drawn; {scientific}, {taxonomic}, {common} and the
     seven ranks can stand beside it or in its place."""
+    crop_ratio: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]] = (1.0, 1.0)
+    """Least and greatest ratio of a crop's width to its height, beside the picture's own; 0.75 and 1.33 were
+    BioCLIP's. A crop has nine tenths of the area or more."""
+    mirror: bool = True
+    """Show the mirror image of a crop half the time. BioCLIP did not."""
     resize_s: float = Field(default=600.0, gt=0)
     """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
     wait_for_room_s: float = Field(default=1800.0, ge=0)
