@@ -230,6 +230,7 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         metrics=join(absolute(config.out), "metrics.jsonl"),
         validation_shards=absolute(config.shards),
         validation=join(absolute(config.out), "validation.jsonl"),
+        most_workers=config.workers,
         **learning,
     )
 

@@ -357,6 +357,13 @@ def test_pieces_of_a_batch_need_layers_that_do_not_see_it(tmp_path: Path) -> Non
     Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2, freeze_image_trunk=True))
 
 
+def test_layers_that_see_the_batch_see_all_of_it_when_workers_left(tmp_path: Path) -> None:
+    _write_with_batch_norms(tmp_path)
+    learners = [Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, most_workers=most)) for most in (0, 4)]
+    alone, left = (learner.step(_samples(learner.model), 0, 10) for learner in learners)
+    assert left == pytest.approx(alone, rel=1e-4)
+
+
 def test_learning_rate_rises_then_falls() -> None:
     optimiser = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.zeros(1))], "peak": 2.0}], lr=1.0)
     shares = [set_learning_rate(optimiser, step, 10, 2) for step in range(10)]

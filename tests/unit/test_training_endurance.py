@@ -154,8 +154,14 @@ def test_checkpoints_without_a_list_are_not_thrown_away(tmp_path: Path) -> None:
 
 
 def test_a_gpu_that_is_too_small_is_told_with_what_to_give() -> None:
-    with pytest.raises(UserError, match=r"give --micro-batch.*\(CUDA out of memory"), memory_told():
+    with pytest.raises(UserError, match=r"give --micro-batch.*\(CUDA out of memory"), memory_told(4, 4):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_a_step_that_only_fewer_workers_cannot_hold_is_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(TrygonError, match="does not hold a step of 4 of 8 workers") as told, memory_told(4, 8):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert _endurance(tmp_path)[0].make_decision(_failed(rank0=told.value)) == FailureDecision.RETRY
 
 
 def test_no_worker_lies_on_two_machines() -> None:

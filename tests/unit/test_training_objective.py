@@ -27,6 +27,7 @@ from trygon.training.metrics import flops_per_sample
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, near_taxa, same_taxon
 from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
+from trygon.training.towers import Towers
 from trygon_jobs.train import TrainConfig
 
 _CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
@@ -229,6 +230,23 @@ def test_pieces_and_tiles_have_the_gradients_of_the_whole(folder: Path, objectiv
     whole = _gradients(folder, objective, "whole", slice(None))
     assert max(float(it.abs().max()) for name, it in whole.items() if name != "loss") > 1e-4
     _same(_gradients(folder, objective, "pieces", slice(None)), whole)
+
+
+@pytest.mark.parametrize(("micro_batch", "pieces"), [(0, [3, 3, 2]), (1, [1] * NUM), (4, [3, 3, 2])])
+def test_workers_that_are_left_hold_no_more_at_once_than_before(
+    folder: Path, micro_batch: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of three, with all samples; the gradients stay those of the whole."""
+    forward, seen = Towers.forward, list[int]()
+
+    def count(towers: Towers, batch: dict[str, torch.Tensor], replayed: bool = False) -> Any:
+        seen.append(len(batch["tokens"]))
+        return forward(towers, batch, replayed)
+
+    whole = _gradients(folder, "clip_taxa", "whole", slice(None))
+    monkeypatch.setattr(Towers, "forward", count)
+    _same(_gradients(folder, "clip_taxa", "whole", slice(None), most_workers=3, micro_batch=micro_batch), whole)
+    assert seen == pieces * 2
 
 
 @pytest.mark.slow

@@ -129,6 +129,8 @@ class TrainSettings(LearningSettings):
     """The folder with the shards to measure on."""
     validation: str = ""
     """The file that the measurements go to."""
+    most_workers: int = 0
+    """Workers when all are there: fewer hold no more at once than each of these does; 0 where that is not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as Ray Train takes them."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trygon.data.ingest import draw_step_text_type
 from trygon.data.mixing import ahead
-from trygon.errors import LastingError, UserError
+from trygon.errors import LastingError, TrygonError, UserError
 from trygon.models.model import load_model
 from trygon.storage import stable_id
 from trygon.training.checkpoint import Position, load_state
@@ -60,7 +60,7 @@ def train_worker(config: dict[str, Any]) -> str:
     plan = plan_of(settings)
     log = MetricsFile(settings.metrics, position.step) if rank == 0 else None
     try:
-        with memory_told():
+        with memory_told(world_size, settings.most_workers):
             _run(plan, learner, position, rank, world_size, log)
     except DivergedError as error:
         return str(error)
@@ -71,13 +71,17 @@ def train_worker(config: dict[str, Any]) -> str:
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
-    """A step that a GPU cannot hold is the user's to mend: the next try would not fit either."""
+def memory_told(world_size: int, most_workers: int) -> Iterator[None]:
+    """A step that a GPU cannot hold is the user's to mend: the next try would not fit either. It may where workers
+    are away: each has a larger share without them, of weights in shards too."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise UserError(
-            "a GPU's memory does not hold a step: give --micro-batch, --loss-tile, --gradient-checkpointing, "
+        kind, which = UserError, ""
+        if world_size < most_workers:
+            kind, which = TrygonError, f" of {world_size} of {most_workers} workers"
+        raise kind(
+            f"a GPU's memory does not hold a step{which}: give --micro-batch, --loss-tile, --gradient-checkpointing, "
             f"--sharded or --precision bf16 ({str(error).splitlines()[0]})"
         ) from error
 
