@@ -66,7 +66,7 @@ def train_worker(config: dict[str, Any]) -> str:
         return str(error)
     finally:
         if log:
-            log.save()
+            log.try_to_save()
     return ""
 
 
@@ -109,8 +109,10 @@ def _run(
             time.sleep(_LOOK_S)
         is_due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
         if last or _agreed(is_due and reports.is_idle, learner):
-            if log:
+            if log and last:  # nothing tries again later
                 log.save()
+            elif log:
+                log.try_to_save()
             reports.hand_over(position, wait=last)
             saved = time.monotonic()
 
