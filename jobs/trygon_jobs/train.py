@@ -243,10 +243,11 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
     with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
         task, num_broken, is_due = progress.add_task("train", total=None), 0, once_a_minute(console)
 
-        def show(line: dict[str, Any]) -> None:
+        def show(line: dict[str, Any], is_first: bool) -> None:
             nonlocal num_broken
-            track(line)
-            num_broken += line["broken"]
+            if is_first:  # a step that comes again after a failure is on the curves already
+                track(line)
+                num_broken += line["broken"]
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
             told = _told(line, num_broken)
