@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint
 
     from trygon.lease import Hold
+    from trygon.models.card import Seen
     from trygon.storage import File
     from trygon.training.settings import TrainSettings
 
@@ -289,12 +290,26 @@ def _write_model(
         position = put_weights(model.net, Path(checkpoint), config.initial_share)
     summary = join(config.shards, "summary.json")
     data = read_json(summary) if exists(summary) else {}
+    seen = _seen(config, settings, identity["shards"], data)
     with made_here(config.out, CARD, hold) as folder:
         save_model(folder, model.net, read_config(settings.initial), model.tokenizer)
         draw_curves(settings.metrics, folder / "curves.png")
-        digest = digest_texts(f"{name} {value}" for name, value in sorted(identity["shards"].items()))
         recipe = config.model_dump(mode="json")
         counts, measured = count_stand_ins(settings.metrics), Measurements(settings.validation).last()
-        card = model_card(recipe, data, digest, position.step, counts, measured)
+        card = model_card(recipe, seen, position.step, counts, measured)
         write_text(folder / "README.md", card)
         write_json(folder / CARD, {"identity": identity, "steps": position.step, "data": data})
+
+
+def _seen(config: TrainConfig, settings: "TrainSettings", shards: dict[str, str], data: dict[str, Any]) -> "Seen":
+    """What the run was trained on, which may be a part of the shards alone; `data` is their summary."""
+    from trygon.data.shards import count_species
+    from trygon.models.card import Seen
+    from trygon.training.reading import plan_of
+
+    return Seen(
+        digest_texts(f"{name} {value}" for name, value in sorted(shards.items())),
+        plan_of(settings).num_rows,
+        count_species(config.shards, config.split, config.sources),
+        data.get("num_species", {}).get("unseen"),
+    )
