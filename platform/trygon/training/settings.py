@@ -85,7 +85,8 @@ class LearningSettings(BaseModel):
     max_broken: float = Field(default=0.1, ge=0, le=1)
     """Share of the pictures of a leg that may be unreadable; neighbours stand in for them. More end training."""
     max_cut: float = Field(default=0.5, ge=0, le=1)
-    """Share of the captions of a leg that may be longer than the model's context. More end training."""
+    """Share of the captions of a leg, and of its replayed texts, that may be longer than the model's context. More end
+    training."""
     validation_samples: int = Field(default=500, ge=0)
     """Validation pictures on which each checkpoint is measured, beside training; 0 for none."""
     collective_timeout_s: float = Field(default=600.0, gt=0)
