@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
-from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
+from trygon.models.folder import WEIGHTS_NAME, absolute_ref, folder_of, read_config
 from trygon.storage import (
     absolute,
     digest_file,
@@ -106,7 +106,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
     card = join(config.out, CARD)
-    if exists(card) and with_defaults(read_json(card)["identity"]) == identity:
+    if exists(card) and _by_content(with_defaults(read_json(card)["identity"])) == _by_content(identity):
         print(f"model: {config.out} (was complete)")
         return
     with writing_to(config.out), only_writer(config.out) as hold:
@@ -126,9 +126,21 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = identify_shards(config.shards, config.split)
     if not shards:
         raise UserError(f"--shards {config.shards} holds no {config.split} shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
+    values = recorded(config.model_dump(mode="json", exclude=OF_THE_MACHINE))
     replay = {file.name: file.bytes for file in _replay_files(config)}
     return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config.initial)}
+
+
+def _by_content(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity without the places of what is told from others by its digest: it may lie elsewhere by now."""
+    digests = identity.get("initial_digests", {})
+    return identity | {"initial": {name: it for name, it in identity["initial"].items() if name not in digests}}
+
+
+def recorded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a run keeps them: the model that it starts from by a name that holds in every folder."""
+    model = settings["initial"]["model"]
+    return settings | {"initial": settings["initial"] | {"model": absolute_ref(model) if model else ""}}
 
 
 def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
@@ -163,11 +175,12 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     """Take the output folder for this run. `UserError` where it holds work of another one."""
     plan = join(config.out, "plan.json")
     begun = any(exists(join(config.out, name)) for name in ("initial", "features", "checkpoints", CARD))
-    if begun and exists(plan) and (before := with_defaults(read_json(plan))) != identity:
-        changed = min(name for name in identity.keys() | before.keys() if before.get(name) != identity.get(name))
+    before = _by_content(with_defaults(read_json(plan))) if begun and exists(plan) else None
+    if before is not None and before != (now := _by_content(identity)):
+        changed = min(name for name in now.keys() | before.keys() if before.get(name) != now.get(name))
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
-    write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
+    write_json(join(config.out, "config.json"), recorded(config.model_dump(mode="json")))
 
 
 def _start_ray(config: TrainConfig, console: Any) -> bool:
