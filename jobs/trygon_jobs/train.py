@@ -128,7 +128,7 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
         raise UserError(f"--shards {config.shards} holds no {config.split} shards; make them with `trygon curate`")
     values = recorded(config.model_dump(mode="json", exclude=OF_THE_MACHINE))
     replay = {file.name: file.bytes for file in _replay_files(config)}
-    return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config.initial)}
+    return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config)}
 
 
 def _by_content(identity: dict[str, Any]) -> dict[str, Any]:
