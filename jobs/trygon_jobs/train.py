@@ -184,7 +184,7 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
 
 
 def _start_ray(config: TrainConfig, console: Any) -> bool:
-    """Start or join Ray; whether workers get GPUs. `UserError` where they shall and this machine has too few."""
+    """Start or join Ray; whether workers get GPUs."""
     import os
 
     import ray
@@ -194,17 +194,28 @@ def _start_ray(config: TrainConfig, console: Any) -> bool:
 
     # Beside the workers and their readers, Ray Train's controller takes a slot, and validation another.
     start_ray(max(os.cpu_count() or 1, math.ceil((1 + READER_CPUS * config.readers) * config.workers) + 2))
-    num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    enough = num_gpus >= (config.min_workers or config.workers)
     if config.use_gpu and inside_cluster():  # it may grow
         return True
-    if config.use_gpu and not enough:
-        raise UserError(f"--workers {config.workers} needs as many GPUs, and there are {num_gpus}: lower --workers")
-    if num_gpus and not enough and config.use_gpu is None:
-        console.print(
-            f"training on CPUs: there are {num_gpus} GPUs for {config.workers} workers; see --workers", soft_wrap=True
+    return gets_gpus(config, int(ray.cluster_resources().get("GPU", 0)), console)
+
+
+def gets_gpus(config: TrainConfig, num_gpus: int, console: Any) -> bool:
+    """Whether workers get GPUs. `UserError` where they shall and there are too few. A run in half precision is meant
+    for GPUs: on the CPUs beside them it would take years."""
+    least = config.min_workers or config.workers
+    if num_gpus >= least:
+        return config.use_gpu is not False
+    if config.use_gpu or (num_gpus and config.use_gpu is None and config.precision != "fp32"):
+        fewer = f"--{'min-' if config.min_workers else ''}workers {num_gpus}, or " if num_gpus else ""
+        raise UserError(
+            f"{least} workers need as many GPUs, and there are {num_gpus}: give {fewer}--no-use-gpu to train on CPUs"
+            + ("" if config.use_gpu else ", or --use-gpu on a cluster that starts more")
         )
-    return enough and config.use_gpu is not False
+    if num_gpus and config.use_gpu is None:
+        console.print(
+            f"training on CPUs: there are {num_gpus} GPUs for {least} workers; see --workers", soft_wrap=True
+        )
+    return False
 
 
 def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: Any) -> list[str]:
