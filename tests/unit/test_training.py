@@ -292,7 +292,7 @@ def _cut(tiny: Path, objective: str) -> list[tuple[float, ...]]:
     settings = _settings(tiny, objective=objective, taxa=str(tiny / "taxa.parquet"))
     learner = Learner(load_model(tiny, "cpu"), settings)
     batch = _samples(learner.model) | {"tokens": learner.model.tokenizer(["a lion " * 100] * 4)}
-    plan, figures = Plan.of([RowGroup("a", 0, 8)], 1, 1, 4, 0), Figures(learner.model.device, 4)
+    plan, figures = Plan.of([RowGroup("a", 0, 8)], 1, 1, 4, 0), Figures(learner.model.device, 4, settings.precision)
     return list(steps_of(Leg(0, 0, 1), plan, learner, iter([batch]), figures, None, Gauges()))
 
 

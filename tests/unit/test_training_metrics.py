@@ -8,7 +8,7 @@ import pytest
 from trygon.errors import TrygonError
 from trygon.storage import exists, read_bytes
 from trygon.training import metrics
-from trygon.training.metrics import MetricsFile
+from trygon.training.metrics import MetricsFile, peak_tflops
 
 REMOTE = "s3://runs/metrics.jsonl"
 
@@ -83,3 +83,26 @@ def test_a_disk_that_was_full_has_all_lines_and_no_half_of_one(
 
 def _raise_full(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA A10", 125),
+        ("NVIDIA A10G", 70),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("Tesla V100-PCIE-16GB", 112),
+        ("Tesla V100-SXM2-16GB", 125),
+        ("Tesla T4", 65),
+        ("NVIDIA RTX A1000", None),
+        ("", None),
+    ],
+)
+def test_a_card_is_not_taken_for_one_whose_name_its_own_holds(name: str, peak: float | None) -> None:
+    assert peak_tflops(name, "bf16") == peak
+    assert peak_tflops(name, "fp32") is None  # none of these peaks is that of single precision

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from contextlib import suppress
 from typing import Any
@@ -18,19 +19,21 @@ from trygon.training.parallel import batch_norms
 _SAVE_S, _RETRY_S = 30.0, 300.0
 _FLOP_SAMPLES = 2
 _PEAK_TFLOPS = {
-    "B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "A10": 125, "L4": 121, "T4": 65, "V100": 125,
+    "B200": 2250, "H200": 989, "GH200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362,
+    "L40": 181, "A10G": 70, "A10": 125, "L4": 121, "T4": 65, "V100 PCIe": 112, "V100": 125,
 }  # fmt: skip
-"""Dense half precision, as the makers' data sheets say. Names that hold others come first."""
+"""Dense half precision, as the makers' data sheets say, by words of the card's name. What says more comes first."""
 
 
 class Figures:
     """The times of steps, and what follows from them. Seconds; one worker's wait, all workers' images."""
 
-    def __init__(self, device: torch.device, batch_size: int) -> None:
+    def __init__(self, device: torch.device, batch_size: int, precision: str) -> None:
         self.flops_per_sample: float | None = None
         self._batch_size = batch_size
         self.num_workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        self._peak = _peak_tflops(device)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        self._peak = peak_tflops(name, precision)
         self._begun = self._read = time.perf_counter()
 
     def begin(self) -> None:
@@ -54,11 +57,12 @@ class Figures:
         return figures
 
 
-def _peak_tflops(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((float(peak) for known, peak in _PEAK_TFLOPS.items() if known in name), None)
+def peak_tflops(name: str, precision: str) -> float | None:
+    """What a card can do at most; None where its data sheet is not known here, and in single precision, for which the
+    figure is another one."""
+    words = set(re.findall(r"\w+", name.casefold()))
+    known = (float(peak) for card, peak in _PEAK_TFLOPS.items() if words.issuperset(card.casefold().split()))
+    return None if precision == "fp32" else next(known, None)
 
 
 def flops_per_sample(learner: Learner, batch: dict[str, Tensor]) -> float:

@@ -93,7 +93,7 @@ def _run(
     preparation = preparation_of(learner.model, settings)
     read = batches_of(plan, settings, preparation, position.leg, rank, world_size)
     batches = ahead(read, _START_S + settings.collective_timeout_s)
-    figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size)
+    figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size, settings.precision)
     saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank, position)
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
