@@ -30,7 +30,8 @@ class LearningSettings(BaseModel):
     resize_s: float = Field(default=600.0, gt=0)
     """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
     wait_for_room_s: float = Field(default=1800.0, ge=0)
-    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone."""
+    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone; and for
+    storage that does not answer."""
     batch_size: int = Field(default=256, ge=2)
     """Samples in a step, over all workers."""
     replay_batch_size: int = Field(default=0, ge=0)
