@@ -165,6 +165,9 @@ def _work_among(rank: int, world_size: int, folder: Path) -> None:
         found = _gradients(folder, "clip_taxa", "pieces", rows, sharded=True)
         if rank == 0:
             torch.save(found, folder / "sharded-uneven.pt")
+        found = _gradients(folder, "clip_taxa", "whole", rows, most_workers=NUM)  # as many have left
+        if rank == 0:
+            torch.save(found, folder / "left.pt")
     if world_size == 2:
         _step_in_shards(rank, folder, rows)
         for variant in VARIANTS:
@@ -259,7 +262,8 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
             _same(torch.load(folder / f"{world_size}-{objective}-{variant}.pt"), whole)
     if world_size == 3:
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))
-        _same(torch.load(folder / "sharded-uneven.pt"), whole)
+        for name in ("sharded-uneven", "left"):
+            _same(torch.load(folder / f"{name}.pt"), whole)
     if world_size == 2:
         _goes_on_alone(folder)
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))
