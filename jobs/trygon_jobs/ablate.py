@@ -121,12 +121,12 @@ def _make_room(training: "TrainConfig") -> None:
     """Remove what a cell that came to no checkpoint left of settings that the grid has changed since. `UserError`
     where it came further: training took its time, and is not thrown away unasked."""
     from trygon.training.checkpoints import RUN, found_checkpoints
-    from trygon_jobs.train import CARD, OF_THE_MACHINE, with_defaults
+    from trygon_jobs.train import CARD, OF_THE_MACHINE, recorded, with_defaults
 
     begun = join(training.out, "config.json")
     if not exists(begun) or exists(join(training.out, CARD)):
         return
-    now, before = training.model_dump(mode="json"), with_defaults(read_json(begun))
+    now, before = recorded(training.model_dump(mode="json")), recorded(with_defaults(read_json(begun)))
     changed = [name for name, value in now.items() if name not in OF_THE_MACHINE and before.get(name) != value]
     if changed and found_checkpoints(join(training.out, "checkpoints", RUN)):
         raise UserError(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from trygon.errors import UserError
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of
-from trygon.storage import absolute, digest_file, exists, is_remote, join
+from trygon.storage import absolute, digest_file, exists, is_remote, join, read_json
 from trygon.training.checkpoints import unfinished_run
 from trygon_jobs.config import JobConfig
 from trygon_jobs.progress import bars
@@ -49,8 +49,23 @@ def _unfinished(ref: str) -> str | None:
     return None if ref.startswith("hf-hub:") else unfinished_run(absolute_ref(ref))
 
 
-def initial_digests(initial: InitialConfig) -> dict[str, str]:
+def _kept_digests(config: "TrainConfig") -> dict[str, str]:
+    """Of a run that has begun with what another one had come to: what it noted of that. The other one may have gone on
+    since, or be gone."""
+    plan = join(config.out, "plan.json")
+    if not config.initial.model or not exists(plan) or not exists(join(config.out, "initial", CONFIG_NAME)):
+        return {}
+    before = read_json(plan)
+    model = before["initial"]["model"]
+    is_same = model and absolute_ref(model) == absolute_ref(config.initial.model)
+    return before.get("initial_digests", {}) if is_same else {}
+
+
+def initial_digests(config: "TrainConfig") -> dict[str, str]:
     """Digests of the weights that the initial model is made of, as far as they are files."""
+    if kept := _kept_digests(config):
+        return kept
+    initial = config.initial
     if initial.model:
         if checkpoint := _unfinished(initial.model):
             return {"model": digest_file(join(checkpoint, "seal.json"))}  # which holds the digest of the state
@@ -75,11 +90,12 @@ def initial_model(config: "TrainConfig", hold: "Hold", console: Any) -> str:
 
     initial = config.initial
     made = join(absolute(config.out), "initial")
+    if initial.model and exists(join(made, CONFIG_NAME)):  # of a run that may be finished by now
+        return made
     if initial.model and (checkpoint := _unfinished(initial.model)):
-        if not exists(join(made, CONFIG_NAME)):
-            with made_here(made, CONFIG_NAME, hold) as folder:
-                step = write_checkpoint_model(folder, absolute_ref(initial.model), checkpoint)
-            console.print(f"starting from step {step} of the run in {initial.model}", soft_wrap=True)
+        with made_here(made, CONFIG_NAME, hold) as folder:
+            step = write_checkpoint_model(folder, absolute_ref(initial.model), checkpoint)
+        console.print(f"starting from step {step} of the run in {initial.model}", soft_wrap=True)
         return made
     if initial.model:
         load_model(initial.model, "cpu")

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
-from trygon.models.folder import WEIGHTS_NAME, folder_of, read_config
+from trygon.models.folder import WEIGHTS_NAME, absolute_ref, folder_of, read_config
 from trygon.storage import (
     absolute,
     digest_file,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint
 
     from trygon.lease import Hold
+    from trygon.models.card import Seen
     from trygon.storage import File
     from trygon.training.settings import TrainSettings
 
@@ -105,7 +106,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     console = Console(stderr=True, highlight=False)
     identity = _identity(config)
     card = join(config.out, CARD)
-    if exists(card) and with_defaults(read_json(card)["identity"]) == identity:
+    if exists(card) and _by_content(with_defaults(read_json(card)["identity"])) == _by_content(identity):
         print(f"model: {config.out} (was complete)")
         return
     with writing_to(config.out), only_writer(config.out) as hold:
@@ -125,9 +126,21 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     shards = identify_shards(config.shards, config.split)
     if not shards:
         raise UserError(f"--shards {config.shards} holds no {config.split} shards; make them with `trygon curate`")
-    values = config.model_dump(mode="json", exclude=OF_THE_MACHINE)
+    values = recorded(config.model_dump(mode="json", exclude=OF_THE_MACHINE))
     replay = {file.name: file.bytes for file in _replay_files(config)}
-    return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config.initial)}
+    return values | {"shards": shards, "replay": replay, "initial_digests": initial_digests(config)}
+
+
+def _by_content(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity without the places of what is told from others by its digest: it may lie elsewhere by now."""
+    digests = identity.get("initial_digests", {})
+    return identity | {"initial": {name: it for name, it in identity["initial"].items() if name not in digests}}
+
+
+def recorded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a run keeps them: the model that it starts from by a name that holds in every folder."""
+    model = settings["initial"]["model"]
+    return settings | {"initial": settings["initial"] | {"model": absolute_ref(model) if model else ""}}
 
 
 def with_defaults(values: dict[str, Any]) -> dict[str, Any]:
@@ -162,15 +175,16 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
     """Take the output folder for this run. `UserError` where it holds work of another one."""
     plan = join(config.out, "plan.json")
     begun = any(exists(join(config.out, name)) for name in ("initial", "features", "checkpoints", CARD))
-    if begun and exists(plan) and (before := with_defaults(read_json(plan))) != identity:
-        changed = min(name for name in identity.keys() | before.keys() if before.get(name) != identity.get(name))
+    before = _by_content(with_defaults(read_json(plan))) if begun and exists(plan) else None
+    if before is not None and before != (now := _by_content(identity)):
+        changed = min(name for name in now.keys() | before.keys() if before.get(name) != now.get(name))
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
-    write_json(join(config.out, "config.json"), config.model_dump(mode="json"))
+    write_json(join(config.out, "config.json"), recorded(config.model_dump(mode="json")))
 
 
 def _start_ray(config: TrainConfig, console: Any) -> bool:
-    """Start or join Ray; whether workers get GPUs. `UserError` where they shall and this machine has too few."""
+    """Start or join Ray; whether workers get GPUs."""
     import os
 
     import ray
@@ -180,17 +194,28 @@ def _start_ray(config: TrainConfig, console: Any) -> bool:
 
     # Beside the workers and their readers, Ray Train's controller takes a slot, and validation another.
     start_ray(max(os.cpu_count() or 1, math.ceil((1 + READER_CPUS * config.readers) * config.workers) + 2))
-    num_gpus = int(ray.cluster_resources().get("GPU", 0))
-    enough = num_gpus >= (config.min_workers or config.workers)
     if config.use_gpu and inside_cluster():  # it may grow
         return True
-    if config.use_gpu and not enough:
-        raise UserError(f"--workers {config.workers} needs as many GPUs, and there are {num_gpus}: lower --workers")
-    if num_gpus and not enough and config.use_gpu is None:
-        console.print(
-            f"training on CPUs: there are {num_gpus} GPUs for {config.workers} workers; see --workers", soft_wrap=True
+    return gets_gpus(config, int(ray.cluster_resources().get("GPU", 0)), console)
+
+
+def gets_gpus(config: TrainConfig, num_gpus: int, console: Any) -> bool:
+    """Whether workers get GPUs. `UserError` where they shall and there are too few. A run in half precision is meant
+    for GPUs: on the CPUs beside them it would take years."""
+    least = config.min_workers or config.workers
+    if num_gpus >= least:
+        return config.use_gpu is not False
+    if config.use_gpu or (num_gpus and config.use_gpu is None and config.precision != "fp32"):
+        fewer = f"--{'min-' if config.min_workers else ''}workers {num_gpus}, or " if num_gpus else ""
+        raise UserError(
+            f"{least} workers need as many GPUs, and there are {num_gpus}: give {fewer}--no-use-gpu to train on CPUs"
+            + ("" if config.use_gpu else ", or --use-gpu on a cluster that starts more")
         )
-    return enough and config.use_gpu is not False
+    if num_gpus and config.use_gpu is None:
+        console.print(
+            f"training on CPUs: there are {num_gpus} GPUs for {least} workers; see --workers", soft_wrap=True
+        )
+    return False
 
 
 def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: Any) -> list[str]:
@@ -230,6 +255,7 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         metrics=join(absolute(config.out), "metrics.jsonl"),
         validation_shards=absolute(config.shards),
         validation=join(absolute(config.out), "validation.jsonl"),
+        most_workers=config.workers,
         **learning,
     )
 
@@ -242,10 +268,11 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
     with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
         task, num_broken, is_due = progress.add_task("train", total=None), 0, once_a_minute(console)
 
-        def show(line: dict[str, Any]) -> None:
+        def show(line: dict[str, Any], is_first: bool) -> None:
             nonlocal num_broken
-            track(line)
-            num_broken += line["broken"]
+            if is_first:  # a step that comes again after a failure is on the curves already
+                track(line)
+                num_broken += line["broken"]
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
             told = _told(line, num_broken)
@@ -287,12 +314,26 @@ def _write_model(
         position = put_weights(model.net, Path(checkpoint), config.initial_share)
     summary = join(config.shards, "summary.json")
     data = read_json(summary) if exists(summary) else {}
+    seen = _seen(config, settings, identity["shards"], data)
     with made_here(config.out, CARD, hold) as folder:
         save_model(folder, model.net, read_config(settings.initial), model.tokenizer)
         draw_curves(settings.metrics, folder / "curves.png")
-        digest = digest_texts(f"{name} {value}" for name, value in sorted(identity["shards"].items()))
         recipe = config.model_dump(mode="json")
         counts, measured = count_stand_ins(settings.metrics), Measurements(settings.validation).last()
-        card = model_card(recipe, data, digest, position.step, counts, measured)
+        card = model_card(recipe, seen, position.step, counts, measured)
         write_text(folder / "README.md", card)
         write_json(folder / CARD, {"identity": identity, "steps": position.step, "data": data})
+
+
+def _seen(config: TrainConfig, settings: "TrainSettings", shards: dict[str, str], data: dict[str, Any]) -> "Seen":
+    """What the run was trained on, which may be a part of the shards alone; `data` is their summary."""
+    from trygon.data.shards import count_species
+    from trygon.models.card import Seen
+    from trygon.training.reading import plan_of
+
+    return Seen(
+        digest_texts(f"{name} {value}" for name, value in sorted(shards.items())),
+        plan_of(settings).num_rows,
+        count_species(config.shards, config.split, config.sources),
+        data.get("num_species", {}).get("unseen"),
+    )

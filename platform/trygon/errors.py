@@ -19,6 +19,10 @@ class LastingError(TrygonError):
     """A failure that another try would meet again. So is each `UserError`."""
 
 
+class AwayError(TrygonError):
+    """A storage does not answer, or not now: that may pass."""
+
+
 def lasts(error: BaseException) -> bool:
     """Whether another try would meet the error again."""
     return isinstance(error, UserError | LastingError)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
+from trygon.errors import UserError
 from trygon_jobs.config import JobConfig, Place
-from trygon_jobs.train import TrainConfig
+from trygon_jobs.train import TrainConfig, gets_gpus
 
 
 class _Config(JobConfig):
@@ -69,3 +71,22 @@ def test_an_address_that_leads_nowhere_is_refused_with_its_fields_name(value: st
 def test_training_that_cannot_fit_is_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         TrainConfig(shards="a", out="b", **values)
+
+
+def _gets_gpus(num_gpus: int, **values: Any) -> bool:
+    return gets_gpus(TrainConfig(shards="a", out="b", workers=4, **values), num_gpus, Console(quiet=True))
+
+
+def test_training_that_is_meant_for_gpus_does_not_go_to_cpus_beside_too_few() -> None:
+    assert _gets_gpus(4, precision="bf16")
+    assert _gets_gpus(2, precision="bf16", min_workers=2)
+    for values in ({"precision": "bf16"}, {"use_gpu": True}):
+        with pytest.raises(UserError, match="4 workers need as many GPUs, and there are 2: give --workers 2, or"):
+            _gets_gpus(2, **values)
+    with pytest.raises(UserError, match=r"give --min-workers 1, or .* or --use-gpu on a cluster that starts more"):
+        _gets_gpus(1, precision="bf16", min_workers=2)
+    with pytest.raises(UserError, match="there are 0: give --no-use-gpu"):
+        _gets_gpus(0, use_gpu=True)
+    assert not _gets_gpus(2, precision="bf16", use_gpu=False)
+    assert not _gets_gpus(2)  # as the starter, which is made for CPUs
+    assert not _gets_gpus(0, precision="bf16")

@@ -1,9 +1,11 @@
 """How errors are told: whose they are decides the exit code, and each is one line."""
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from pydantic import ValidationError
 
-from trygon.errors import TrygonError, UserError, report
+from trygon import s3
+from trygon.errors import AwayError, TrygonError, UserError, report
 from trygon_jobs.cli import _problem
 from trygon_jobs.config import JobConfig
 
@@ -61,3 +63,20 @@ def test_config_errors_name_the_field_and_the_value(
 def test_configs_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Config().epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_storage_that_is_away_is_told_from_one_that_refuses() -> None:
+    def ask(error: Exception) -> None:
+        def raise_it() -> None:
+            raise error
+
+        s3.persist(s3.Address.parse("s3://bucket/key"), raise_it, attempts=1)
+
+    busy = ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject")  # pyright: ignore[reportArgumentType]
+    refused = ClientError({"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": 409}}, "PutObject")  # pyright: ignore[reportArgumentType]
+    for error in (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), busy):
+        with pytest.raises(AwayError):
+            ask(error)
+    with pytest.raises(TrygonError) as told:
+        ask(refused)
+    assert not isinstance(told.value, AwayError)

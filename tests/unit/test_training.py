@@ -37,13 +37,14 @@ from trygon.training.checkpoints import unfinished_run
 from trygon.training.curriculum import caption_curriculum
 from trygon.training.initial import write_checkpoint_model
 from trygon.training.learner import DivergedError, Learner
-from trygon.training.metrics import flops_per_sample
+from trygon.training.metrics import Figures, flops_per_sample
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
-from trygon.training.plan import Leg
+from trygon.training.plan import Leg, Plan, RowGroup
+from trygon.training.reports import Gauges
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
-from trygon.training.worker import best_loss, check_stand_ins, num_cut_captions
+from trygon.training.worker import best_loss, check_stand_ins, num_cut_captions, steps_of
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -266,12 +267,38 @@ def test_gradients_in_half_precision_that_stay_no_numbers_end_training(tiny: Pat
 def test_too_many_broken_pictures_end_training_and_a_few_do_not(tiny: Path) -> None:
     leg = Leg(1, 5, 5)
     settings = _settings(tiny, batch_size=20, max_broken=0.1)
-    check_stand_ins(10, 50, leg, settings)
+    check_stand_ins(10, 50, 0, leg, settings)
     with pytest.raises(LastingError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
-        check_stand_ins(11, 0, leg, settings)
+        check_stand_ins(11, 0, 0, leg, settings)
     with pytest.raises(LastingError, match="in steps 6 to 10, 51 of 100 captions are longer than the model's context"):
-        check_stand_ins(0, 51, leg, settings)
-    check_stand_ins(100, 100, leg, _settings(tiny, batch_size=20, max_broken=1.0, max_cut=1.0))
+        check_stand_ins(0, 51, 0, leg, settings)
+    check_stand_ins(100, 100, 0, leg, _settings(tiny, batch_size=20, max_broken=1.0, max_cut=1.0))
+
+
+def test_replayed_texts_that_are_too_long_are_told_by_themselves(tiny: Path) -> None:
+    """Shorter text types would not mend them, and there are fewer of them than of captions."""
+    leg, settings = Leg(1, 5, 5), _settings(tiny, batch_size=20, replay_batch_size=4)
+    check_stand_ins(0, 0, 10, leg, settings)
+    with pytest.raises(LastingError, match=r"11 of 20 replayed texts .*: shorten those of --replay, or give a higher"):
+        check_stand_ins(0, 0, 11, leg, settings)
+    with pytest.raises(LastingError, match=r"51 of 100 captions .*: give shorter --text-types, or give a higher"):
+        check_stand_ins(0, 51, 0, leg, settings)
+
+
+def _cut(tiny: Path, objective: str) -> list[tuple[float, ...]]:
+    """What the worker counts in a step whose captions are all too long."""
+    taxa = TaxonTree.from_taxa([LION, DAISY])
+    taxa.save(tiny / "taxa.parquet")
+    settings = _settings(tiny, objective=objective, taxa=str(tiny / "taxa.parquet"))
+    learner = Learner(load_model(tiny, "cpu"), settings)
+    batch = _samples(learner.model) | {"tokens": learner.model.tokenizer(["a lion " * 100] * 4)}
+    plan, figures = Plan.of([RowGroup("a", 0, 8)], 1, 1, 4, 0), Figures(learner.model.device, 4, settings.precision)
+    return list(steps_of(Leg(0, 0, 1), plan, learner, iter([batch]), figures, None, Gauges()))
+
+
+def test_a_classifier_reads_no_captions_that_could_be_too_long(tiny: Path) -> None:
+    assert _cut(tiny, "clip")[0][1:] == (0, 4, 0)
+    assert _cut(tiny, "classes")[0][1:] == (0, 0, 0)
 
 
 def test_captions_that_fill_the_context_are_counted_whatever_fills_the_others(tiny: Path) -> None:
@@ -355,6 +382,13 @@ def test_pieces_of_a_batch_need_layers_that_do_not_see_it(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="batch normalisation"):
         Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2))
     Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, micro_batch=2, freeze_image_trunk=True))
+
+
+def test_layers_that_see_the_batch_see_all_of_it_when_workers_left(tmp_path: Path) -> None:
+    _write_with_batch_norms(tmp_path)
+    learners = [Learner(load_model(tmp_path, "cpu"), _settings(tmp_path, most_workers=most)) for most in (0, 4)]
+    alone, left = (learner.step(_samples(learner.model), 0, 10) for learner in learners)
+    assert left == pytest.approx(alone, rel=1e-4)
 
 
 def test_learning_rate_rises_then_falls() -> None:

@@ -14,7 +14,7 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trygon.cluster.room import places_on
-from trygon.errors import LastingError, TrygonError, UserError
+from trygon.errors import AwayError, LastingError, TrygonError, UserError
 from trygon.storage import join, name_of, write_text
 from trygon.testing.checkpoints import write_listed
 from trygon.testing.s3 import s3_server, using
@@ -83,12 +83,32 @@ def test_patience_begins_anew_where_workers_did_start(tmp_path: Path) -> None:
     assert sum("workers do not start" in news for news in told.new()) == 2
 
 
-def test_an_s3_that_is_away_for_a_while_ends_no_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("patience_s", "num_tries"), [(100, 9), (0, 2)])
+def test_an_s3_that_is_away_for_a_while_ends_no_run(tmp_path: Path, patience_s: float, num_tries: int) -> None:
     """Not where it is a worker that meets it, and not where it is Ray Train's controller."""
+    endurance = Endurance("s3://not a bucket/run", Interruptions(str(tmp_path / "told")), 2, patience_s)
+    away = AwayError("S3 does not answer")
+    failures = [_failed(rank0=away), *[ControllerError(away)] * 8]
+    assert [endurance.make_decision(failure) for failure in failures[:num_tries]] == [
+        FailureDecision.RETRY
+    ] * num_tries
+    if not patience_s:
+        assert endurance.make_decision(failures[0]) == FailureDecision.RAISE
+
+
+def test_other_errors_of_the_storage_count(tmp_path: Path) -> None:
     endurance = Endurance("s3://not a bucket/run", Interruptions(str(tmp_path / "told")), 2, 100)
-    away = TrygonError("S3 does not answer")
-    failures = (_failed(rank0=away), ControllerError(away), ControllerError(away))
-    decisions = [endurance.make_decision(failure) for failure in failures]
+    decisions = [endurance.make_decision(_failed(rank0=TrygonError("no such upload"))) for _ in range(3)]
+    assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
+
+
+def test_a_storage_is_not_waited_for_without_an_end(tmp_path: Path) -> None:
+    endurance, _ = _endurance(tmp_path, patience_s=0.3)
+    assert endurance.make_decision(_failed(rank0=AwayError("S3 does not answer"))) == FailureDecision.RETRY
+    time.sleep(0.2)
+    assert endurance.make_decision(_failed(rank0=AwayError("S3 does not answer"))) == FailureDecision.RETRY
+    time.sleep(0.2)
+    decisions = [endurance.make_decision(_failed(rank0=AwayError("S3 does not answer"))) for _ in range(3)]
     assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
 
 
@@ -154,8 +174,14 @@ def test_checkpoints_without_a_list_are_not_thrown_away(tmp_path: Path) -> None:
 
 
 def test_a_gpu_that_is_too_small_is_told_with_what_to_give() -> None:
-    with pytest.raises(UserError, match=r"give --micro-batch.*\(CUDA out of memory"), memory_told():
+    with pytest.raises(UserError, match=r"give --micro-batch.*\(CUDA out of memory"), memory_told(4, 4):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_a_step_that_only_fewer_workers_cannot_hold_is_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(TrygonError, match="does not hold a step of 4 of 8 workers") as told, memory_told(4, 8):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert _endurance(tmp_path)[0].make_decision(_failed(rank0=told.value)) == FailureDecision.RETRY
 
 
 def test_no_worker_lies_on_two_machines() -> None:

@@ -27,6 +27,7 @@ from trygon.training.metrics import flops_per_sample
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, near_taxa, same_taxon
 from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
+from trygon.training.towers import Towers
 from trygon_jobs.train import TrainConfig
 
 _CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
@@ -164,6 +165,9 @@ def _work_among(rank: int, world_size: int, folder: Path) -> None:
         found = _gradients(folder, "clip_taxa", "pieces", rows, sharded=True)
         if rank == 0:
             torch.save(found, folder / "sharded-uneven.pt")
+        found = _gradients(folder, "clip_taxa", "whole", rows, most_workers=NUM)  # as many have left
+        if rank == 0:
+            torch.save(found, folder / "left.pt")
     if world_size == 2:
         _step_in_shards(rank, folder, rows)
         for variant in VARIANTS:
@@ -231,6 +235,23 @@ def test_pieces_and_tiles_have_the_gradients_of_the_whole(folder: Path, objectiv
     _same(_gradients(folder, objective, "pieces", slice(None)), whole)
 
 
+@pytest.mark.parametrize(("micro_batch", "pieces"), [(0, [3, 3, 2]), (1, [1] * NUM), (4, [3, 3, 2])])
+def test_workers_that_are_left_hold_no_more_at_once_than_before(
+    folder: Path, micro_batch: int, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of three, with all samples; the gradients stay those of the whole."""
+    forward, seen = Towers.forward, list[int]()
+
+    def count(towers: Towers, batch: dict[str, torch.Tensor], replayed: bool = False) -> Any:
+        seen.append(len(batch["tokens"]))
+        return forward(towers, batch, replayed)
+
+    whole = _gradients(folder, "clip_taxa", "whole", slice(None))
+    monkeypatch.setattr(Towers, "forward", count)
+    _same(_gradients(folder, "clip_taxa", "whole", slice(None), most_workers=3, micro_batch=micro_batch), whole)
+    assert seen == pieces * 2
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_worked")
 @pytest.mark.parametrize("world_size", WORLD_SIZES)
@@ -241,7 +262,8 @@ def test_workers_together_have_the_loss_and_gradients_of_one(folder: Path, world
             _same(torch.load(folder / f"{world_size}-{objective}-{variant}.pt"), whole)
     if world_size == 3:
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))
-        _same(torch.load(folder / "sharded-uneven.pt"), whole)
+        for name in ("sharded-uneven", "left"):
+            _same(torch.load(folder / f"{name}.pt"), whole)
     if world_size == 2:
         _goes_on_alone(folder)
         whole = _gradients(folder, "clip_taxa", "whole", slice(None))

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,19 @@ def distinct_taxa(folder: str | Path, split: str) -> pa.Table:
         if table.num_rows:
             return table.group_by(names).aggregate([])
     return read_samples(folder, split, names).group_by(names).aggregate([])
+
+
+def count_species(folder: str | Path, split: str, sources: Collection[str]) -> int | None:
+    """The species of a split, of some sources or of all where none is named, by the counts that were curated with it;
+    None where these are not there."""
+    if not exists(counted := join(folder, COUNTS)):
+        return None
+    wanted: list[tuple[str, str, Any]] = [("split", "==", split), ("genus", "!=", ""), ("species", "!=", "")]
+    if sources:
+        wanted.append(("source", "in", sorted(sources)))
+    with open_input(counted) as file:
+        table = pq.read_table(file, columns=list(RANKS), filters=wanted)
+    return table.group_by(list(RANKS)).aggregate([]).num_rows or None
 
 
 def sample_rows(folder: str | Path, split: str, limit: int) -> pa.Table:

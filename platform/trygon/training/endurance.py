@@ -9,7 +9,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, Wor
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
-from trygon.errors import TrygonError, lasts, origin
+from trygon.errors import AwayError, TrygonError, lasts, origin
 from trygon.training.checkpoints import BrokenError, saved_step
 from trygon.training.interruptions import Interruptions, cause_of, reason
 
@@ -19,7 +19,8 @@ class Endurance(DefaultFailurePolicy):
 
     What another try would meet again ends training at once. Other failures end it when `num_failures` of them were met
     since the last new checkpoint and one more comes, however many there were before. Workers that do not start are
-    waited for, `patience_s` at most. A machine that its cluster takes back is no failure.
+    waited for, `patience_s` at most, and so is a storage that does not answer: its failures count after that alone. A
+    machine that its cluster takes back is no failure.
     """
 
     def __init__(self, place: str, interruptions: Interruptions, num_failures: int, patience_s: float) -> None:
@@ -27,7 +28,7 @@ class Endurance(DefaultFailurePolicy):
         self._place, self._interruptions = place, interruptions
         self._num_failures, self._patience_s = num_failures, patience_s
         self._failures, self._step = 0, -1
-        self._waits_since = self._unstarted_at = -math.inf
+        self._waits_since = self._unstarted_at = self._away_since = self._away_at = -math.inf
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """Ray Train's question."""
@@ -42,9 +43,21 @@ class Endurance(DefaultFailurePolicy):
         cause = cause_of(error.worker_failures)
         if isinstance(cause, BrokenError):  # the driver goes back to the checkpoint before, which is no end
             return FailureDecision.RAISE
-        goes_on = not lasts(cause) and self._counted() <= self._num_failures
+        goes_on = not lasts(cause) and self._endured(cause)
         self._interruptions.add(sorted(error.worker_failures), reason(error.worker_failures), goes_on)
         return FailureDecision.RETRY if goes_on else FailureDecision.RAISE
+
+    def _endured(self, cause: BaseException) -> bool:
+        """Whether training goes on after a failure that may pass. With a storage that is away, three of them come
+        within a minute."""
+        if isinstance(cause, AwayError):
+            now = time.monotonic()
+            if now - self._away_at > self._patience_s:  # it did answer since
+                self._away_since = now
+            self._away_at = now
+            if now - self._away_since < self._patience_s:
+                return True
+        return self._counted() <= self._num_failures
 
     def _counted(self) -> int:
         """Failures since the last checkpoint that was new, with this one."""
@@ -62,7 +75,7 @@ class Endurance(DefaultFailurePolicy):
         if not isinstance(cause, TrygonError) or lasts(cause):
             return FailureDecision.RAISE
         # It keeps the list of checkpoints, and has met an S3 that does not answer.
-        goes_on = self._counted() <= self._num_failures
+        goes_on = self._endured(cause)
         self._interruptions.add([], str(cause), goes_on)
         return FailureDecision.RETRY if goes_on else FailureDecision.RAISE
 

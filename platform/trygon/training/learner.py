@@ -58,6 +58,7 @@ class Learner:
         if not any(parameter.requires_grad for parameter in trunk_of(net.visual).parameters()):
             trunk_of(net.visual).eval()  # a frozen trunk keeps its batch statistics
         _check_micro_batch(self.towers, settings)
+        self._in_pieces = not any(it.training for it in batch_norms(self.towers))
         self._parallel: Any = in_parallel(self.towers, settings)
         self.optimiser = optimiser_of(self.towers, settings)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
@@ -107,7 +108,9 @@ class Learner:
         """Add the gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit
         scale. What is replayed goes by CLIP's loss, and never meets the taxa."""
         sizes = self._shares(replayed)
-        micro = self.settings.micro_batch or sizes[0]
+        # Where workers left, the others hold no more at once than before: it fitted so.
+        most = self._usual_share(replayed) if self._in_pieces else sizes[0]
+        micro = min(self.settings.micro_batch or most, most)
         # As many pieces on each worker: shards of a tower are brought together for each of them.
         count = min(-(-sizes[0] // micro), sizes[-1])
         loss, scale = self._at_once(batch, replayed) if count == 1 else self._in_two_passes(batch, count, replayed)
@@ -117,6 +120,17 @@ class Learner:
         """Samples of a batch on each worker."""
         total = self.settings.replay_batch_size if replayed else self.settings.batch_size
         return shares(total, dist.get_world_size() if dist.is_initialized() else 1)
+
+    def _usual_share(self, replayed: bool) -> int:
+        """Samples of a batch on a worker when all workers are there."""
+        now = self._shares(replayed)
+        return shares(sum(now), max(self.settings.most_workers, len(now)))[0]
+
+    def _tile(self, replayed: bool) -> int:
+        """Samples that similarities are held with at once: fewer where a worker has more rows of them than usual."""
+        sizes, usual = self._shares(replayed), self._usual_share(replayed)
+        tile = self.settings.loss_tile
+        return tile if sizes[0] <= usual else max(1, (tile or sum(sizes)) * usual // sizes[0])
 
     def _at_once(self, batch: Mapping[str, Tensor], replayed: bool) -> tuple[Tensor, Tensor]:
         with self._autocast():
@@ -171,7 +185,7 @@ class Learner:
         objective = OBJECTIVES["clip" if replayed else self.settings.objective]
         world = mine.map(lambda column: gather(column, sum(sizes)))
         # Parts add up to the loss; what workers have is averaged over them, gradients too.
-        return len(sizes) * objective(mine, world, first, scale, bias, self.settings.loss_tile)
+        return len(sizes) * objective(mine, world, first, scale, bias, self._tile(replayed))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         half = _HALF.get(self.settings.precision)

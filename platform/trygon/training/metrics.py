@@ -2,33 +2,38 @@
 
 import json
 import math
+import re
 import time
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from trygon.errors import TrygonError
 from trygon.storage import exists, is_remote, read_bytes, write_text
 from trygon.training.learner import Learner
 from trygon.training.parallel import batch_norms
 
-_SAVE_S = 30.0
+_SAVE_S, _RETRY_S = 30.0, 300.0
 _FLOP_SAMPLES = 2
 _PEAK_TFLOPS = {
-    "B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "A10": 125, "L4": 121, "T4": 65, "V100": 125,
+    "B200": 2250, "H200": 989, "GH200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362,
+    "L40": 181, "A10G": 70, "A10": 125, "L4": 121, "T4": 65, "V100 PCIe": 112, "V100": 125,
 }  # fmt: skip
-"""Dense half precision, as the makers' data sheets say. Names that hold others come first."""
+"""Dense half precision, as the makers' data sheets say, by words of the card's name. What says more comes first."""
 
 
 class Figures:
     """The times of steps, and what follows from them. Seconds; one worker's wait, all workers' images."""
 
-    def __init__(self, device: torch.device, batch_size: int) -> None:
+    def __init__(self, device: torch.device, batch_size: int, precision: str) -> None:
         self.flops_per_sample: float | None = None
         self._batch_size = batch_size
         self.num_workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        self._peak = _peak_tflops(device)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        self._peak = peak_tflops(name, precision)
         self._begun = self._read = time.perf_counter()
 
     def begin(self) -> None:
@@ -52,11 +57,12 @@ class Figures:
         return figures
 
 
-def _peak_tflops(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    name = torch.cuda.get_device_name(device)
-    return next((float(peak) for known, peak in _PEAK_TFLOPS.items() if known in name), None)
+def peak_tflops(name: str, precision: str) -> float | None:
+    """What a card can do at most; None where its data sheet is not known here, and in single precision, for which the
+    figure is another one."""
+    words = set(re.findall(r"\w+", name.casefold()))
+    known = (float(peak) for card, peak in _PEAK_TFLOPS.items() if words.issuperset(card.casefold().split()))
+    return None if precision == "fp32" else next(known, None)
 
 
 def flops_per_sample(learner: Learner, batch: dict[str, Tensor]) -> float:
@@ -91,33 +97,53 @@ class MetricsFile:
     """One JSON line a step. Lines past the checkpoint that a run goes on from are dropped: they will come again.
 
     On disk each line is there at once. An object on S3 is only ever written anew: every half a minute, more seldom as
-    that takes longer, and by `save`.
+    that takes longer, and by `save`. What cannot be written now is kept, and comes later: it must not end training.
     """
 
     def __init__(self, place: str, from_step: int) -> None:
         self._place = place
         lines = read_bytes(place).decode().splitlines() if exists(place) else []
         self._lines = [f"{line}\n" for line in lines if _step(line) <= from_step]
-        self._due = 0.0
-        self.save(anew=True)
+        self._due, self._size = 0.0, sum(len(line.encode()) for line in self._lines)
+        self._write_anew()
+        if not is_remote(place):
+            self._due = 0.0
+            self._lines.clear()  # from here on those that are not there yet
 
     def add(self, step: int, num_steps: int, **figures: Any) -> None:
         """Append one step's figures."""
         # Of a step in half precision that overflowed, the gradient is no number, and JSON has none for it.
         rounded = {name: round(value, 5) for name, value in figures.items() if math.isfinite(value)}
         fixed = {"step": step, "num_steps": num_steps, "time": round(time.time(), 3)}
-        line = json.dumps(fixed | rounded) + "\n"
-        if not is_remote(self._place):
-            with open(self._place, "a") as file:
-                file.write(line)
-            return
-        self._lines.append(line)
+        self._lines.append(json.dumps(fixed | rounded) + "\n")
         if time.monotonic() > self._due:
+            self.try_to_save()
+
+    def try_to_save(self) -> None:
+        """Save, or leave that for later where the storage does not take it."""
+        with suppress(OSError, TrygonError):
             self.save()
 
-    def save(self, anew: bool = False) -> None:
+    def save(self) -> None:
         """See to it that all lines are there."""
-        if is_remote(self._place) or anew:
-            began = time.monotonic()
+        if is_remote(self._place):
+            self._write_anew()
+        elif self._lines:
+            self._append()
+
+    def _write_anew(self) -> None:
+        began, wait = time.monotonic(), _RETRY_S  # to find a storage away may take minutes, in which no step is made
+        try:
             write_text(self._place, "".join(self._lines))
-            self._due = time.monotonic() + max(_SAVE_S, 100 * (time.monotonic() - began))
+            wait = max(_SAVE_S, 100 * (time.monotonic() - began))
+        finally:
+            self._due = time.monotonic() + wait
+
+    def _append(self) -> None:
+        data = "".join(self._lines).encode()
+        with open(self._place, "r+b") as file:
+            file.truncate(self._size)  # a full disk may have taken half a line
+            file.seek(self._size)
+            file.write(data)
+        self._size += len(data)
+        self._lines.clear()

@@ -58,7 +58,7 @@ def fit(
     out: str,
     num_workers: tuple[int, int],
     use_gpu: bool,
-    on_step: Callable[[dict[str, Any]], None],
+    on_step: Callable[[dict[str, Any], bool], None],
     tell: Callable[[str], None],
     hold: Hold,
 ) -> ray.train.Checkpoint:
@@ -67,8 +67,9 @@ def fit(
 
     Between the least and the most of `num_workers` take part, as many as there is room for. It ends where the `hold`
     on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU of its own, and they talk
-    through NCCL; else through gloo. `on_step` is handed each line of metrics, `tell` what people should know
-    meanwhile. Raises `UserError` where the shards do not fill a step, or there is no room for the workers.
+    through NCCL; else through gloo. `on_step` is handed each line of metrics, and whether its step comes for the first
+    time; `tell` what people should know meanwhile. Raises `UserError` where the shards do not fill a step, or there is
+    no room for the workers.
     """
     keep_row_groups(settings.row_groups, settings.shards, settings.sources)
     if settings.replay:
@@ -122,7 +123,7 @@ def _attempt(
     storage: str,
     num_workers: tuple[int, int],
     use_gpu: bool,
-    on_step: Callable[[dict[str, Any]], None],
+    on_step: Callable[[dict[str, Any], bool], None],
     tell: Callable[[str], None],
     hold: Hold,
 ) -> ray.train.Result:
@@ -162,7 +163,7 @@ def _attempt(
         if news := room.look():
             tell(news)
 
-    return _followed(trainer, _Lines(settings.metrics), on_step, watch)
+    return _followed(trainer, Lines(settings.metrics), on_step, watch)
 
 
 class _Trainer(TorchTrainer):
@@ -234,7 +235,7 @@ def _failure(error: ray.train.TrainingFailedError, storage: str) -> TrygonError:
 
 
 def _followed(
-    trainer: TorchTrainer, lines: "_Lines", on_step: Callable[[dict[str, Any]], None], watch: Callable[[], None]
+    trainer: TorchTrainer, lines: "Lines", on_step: Callable[[dict[str, Any], bool], None], watch: Callable[[], None]
 ) -> ray.train.Result:
     """Run the trainer in a thread of its own, and see meanwhile to what it tells. In the main thread it would answer
     to Ctrl-C itself, and end this process as if all were well."""
@@ -254,8 +255,8 @@ def _followed(
     while not finished:
         finished = ended.wait(lines.poll_s)
         watch()
-        for line in lines.new():
-            on_step(line)
+        for line, is_first in lines.new():
+            on_step(line, is_first)
     (result,) = results
     if isinstance(result, BaseException):
         raise result
@@ -272,17 +273,19 @@ def _check(hold: Hold) -> None:
         return
 
 
-class _Lines:
-    """The lines of a metrics file that were not seen yet. A run that goes on from a checkpoint writes it anew."""
+class Lines:
+    """The lines of a metrics file that were not seen yet. A run that goes on from a checkpoint writes it anew, and
+    comes to the steps behind the checkpoint again."""
 
     def __init__(self, place: str) -> None:
         self.poll_s = _POLL_REMOTE_S if is_remote(place) else _POLL_S
         self._place = place
         self._offset = self._step = 0
+        self._time = 0.0
         deque(self.new(), maxlen=0)  # those of an earlier run
 
-    def new(self) -> Iterator[dict[str, Any]]:
-        """Those that came since, by step. None where S3 does not answer."""
+    def new(self) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Those that came since, and whether their steps come for the first time. None where S3 does not answer."""
         with suppress(FileNotFoundError, TrygonError), open_input(self._place) as file:
             size = file.seek(0, 2)
             if size < self._offset:
@@ -295,6 +298,7 @@ class _Lines:
             except ValueError:  # it was written anew, and is longer than it was
                 self._offset, lines = 0, []
             for line in lines:
-                if line["step"] > self._step:
-                    self._step = line["step"]
-                    yield line
+                is_first, is_new = line["step"] > self._step, line["time"] > self._time
+                self._step, self._time = max(self._step, line["step"]), max(self._time, line["time"])
+                if is_first or is_new:
+                    yield line, is_first

@@ -35,7 +35,8 @@ class LearningSettings(BaseModel):
     resize_s: float = Field(default=600.0, gt=0)
     """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
     wait_for_room_s: float = Field(default=1800.0, ge=0)
-    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone."""
+    """On a cluster, seconds to wait for machines that the workers fit on, at the start and when one is gone; and for
+    storage that does not answer."""
     batch_size: int = Field(default=256, ge=2)
     """Samples in a step, over all workers."""
     replay_batch_size: int = Field(default=0, ge=0)
@@ -90,7 +91,8 @@ class LearningSettings(BaseModel):
     max_broken: float = Field(default=0.1, ge=0, le=1)
     """Share of the pictures of a leg that may be unreadable; neighbours stand in for them. More end training."""
     max_cut: float = Field(default=0.5, ge=0, le=1)
-    """Share of the captions of a leg that may be longer than the model's context. More end training."""
+    """Share of the captions of a leg, and of its replayed texts, that may be longer than the model's context. More end
+    training."""
     validation_samples: int = Field(default=500, ge=0)
     """Validation pictures on which each checkpoint is measured, beside training; 0 for none."""
     collective_timeout_s: float = Field(default=600.0, gt=0)
@@ -134,6 +136,8 @@ class TrainSettings(LearningSettings):
     """The folder with the shards to measure on."""
     validation: str = ""
     """The file that the measurements go to."""
+    most_workers: int = 0
+    """Workers when all are there: fewer hold no more at once than each of these does; 0 where that is not known."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as Ray Train takes them."""

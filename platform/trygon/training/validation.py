@@ -16,9 +16,10 @@ _SHOWN = ("species/top1", "species/top5", "genus/top1", "family/top1", "class/to
 
 
 def validate(checkpoint: ray.train.Checkpoint, settings: TrainSettings, step: int) -> dict[str, float]:
-    """Zero-shot accuracy of the model that a run would end with at this checkpoint, on new pictures of trained
-    species, with all ranks as captions, among at most 2,000 species. A line of it, or of why there is none, goes to
-    the run's measurements. However it ends, training goes on, and the next checkpoint may be measured."""
+    """Zero-shot accuracy of the model that a run would end with at this checkpoint, on new pictures of species that
+    the shards train (not all, where a run takes a part of them), with all ranks as captions, among at most 2,000
+    species. A line of it, or of why there is none, goes to the run's measurements. However it ends, training goes on,
+    and the next checkpoint may be measured."""
     measurements = Measurements(settings.validation)
     accuracy: dict[str, float] = {}
     try:

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from trygon.data.ingest import draw_step_text_type
 from trygon.data.mixing import ahead
-from trygon.errors import LastingError, UserError
+from trygon.errors import LastingError, TrygonError, UserError
 from trygon.models.model import load_model
 from trygon.storage import stable_id
 from trygon.training.checkpoint import Position, load_state
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
-from trygon.training.objective import gather, loss_of_guessing
+from trygon.training.objective import CLASSIFIED, gather, loss_of_guessing
 from trygon.training.plan import Leg, Plan
 from trygon.training.reading import batches_of, plan_of, preparation_of
 from trygon.training.reports import Gauges, Reports
@@ -60,24 +60,28 @@ def train_worker(config: dict[str, Any]) -> str:
     plan = plan_of(settings)
     log = MetricsFile(settings.metrics, position.step) if rank == 0 else None
     try:
-        with memory_told():
+        with memory_told(world_size, settings.most_workers):
             _run(plan, learner, position, rank, world_size, log)
     except DivergedError as error:
         return str(error)
     finally:
         if log:
-            log.save()
+            log.try_to_save()
     return ""
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
-    """A step that a GPU cannot hold is the user's to mend: the next try would not fit either."""
+def memory_told(world_size: int, most_workers: int) -> Iterator[None]:
+    """A step that a GPU cannot hold is the user's to mend: the next try would not fit either. It may where workers
+    are away: each has a larger share without them, of weights in shards too."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise UserError(
-            "a GPU's memory does not hold a step: give --micro-batch, --loss-tile, --gradient-checkpointing, "
+        kind, which = UserError, ""
+        if world_size < most_workers:
+            kind, which = TrygonError, f" of {world_size} of {most_workers} workers"
+        raise kind(
+            f"a GPU's memory does not hold a step{which}: give --micro-batch, --loss-tile, --gradient-checkpointing, "
             f"--sharded or --precision bf16 ({str(error).splitlines()[0]})"
         ) from error
 
@@ -89,15 +93,16 @@ def _run(
     preparation = preparation_of(learner.model, settings)
     read = batches_of(plan, settings, preparation, position.leg, rank, world_size)
     batches = ahead(read, _START_S + settings.collective_timeout_s)
-    figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size)
+    figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size, settings.precision)
     saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank, position)
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
         torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
-        told = list(_steps(leg, plan, learner, batches, figures, log, gauges))
-        done, mean_loss = leg.first_step + leg.num_steps, sum(it[0] for it in told) / len(told)
-        check_stand_ins(sum(it[1] for it in told), sum(it[2] for it in told), leg, settings)
+        told = list(steps_of(leg, plan, learner, batches, figures, log, gauges))
+        loss, num_broken, num_cut, num_replay_cut = (sum(it) for it in zip(*told, strict=True))
+        done, mean_loss = leg.first_step + leg.num_steps, loss / len(told)
+        check_stand_ins(num_broken, num_cut, num_replay_cut, leg, settings)
         best = best_loss(best, mean_loss, leg, settings)
         position = Position(index + 1, done, best)
         last = position.leg == plan.num_legs
@@ -105,8 +110,10 @@ def _run(
             time.sleep(_LOOK_S)
         is_due = time.monotonic() - saved > 60 * settings.checkpoint_minutes
         if last or _agreed(is_due and reports.is_idle, learner):
-            if log:
+            if log and last:  # nothing tries again later
                 log.save()
+            elif log:
+                log.try_to_save()
             reports.hand_over(position, wait=last)
             saved = time.monotonic()
 
@@ -131,28 +138,36 @@ def best_loss(best: float, mean_loss: float, leg: Leg, settings: TrainSettings) 
     return min(best, mean_loss)
 
 
-def check_stand_ins(num_broken: float, num_cut: float, leg: Leg, settings: TrainSettings) -> None:
+def check_stand_ins(
+    num_broken: float, num_cut: float, num_replay_cut: float, leg: Leg, settings: TrainSettings
+) -> None:
     """`LastingError` where more of a leg's pictures are broken than may be (others stood in for them, again and
-    again), or more of its captions longer than the context."""
+    again), or more of its captions, or of the texts that are replayed, longer than the context."""
+    steps = f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}"
+    cuts = (
+        (num_cut, settings.batch_size, "captions", "give shorter --text-types"),
+        (num_replay_cut, settings.replay_batch_size, "replayed texts", "shorten those of --replay"),
+    )
+    for found, batch_size, which, way_out in cuts:
+        if found > settings.max_cut * leg.num_steps * batch_size:
+            raise LastingError(
+                f"{steps}, {found:.0f} of {leg.num_steps * batch_size} {which} are longer than the model's context "
+                f"and lose their last words: {way_out}, or give a higher --max-cut"
+            )
     num_samples = leg.num_steps * (settings.batch_size + settings.replay_batch_size)
-    if num_cut > settings.max_cut * num_samples:
-        raise LastingError(
-            f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}, {num_cut:.0f} of {num_samples} "
-            "captions are longer than the model's context and lose their last words: give shorter --text-types, or a "
-            "higher --max-cut"
-        )
     if num_broken > settings.max_broken * num_samples:
         raise LastingError(
-            f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}, {num_broken:.0f} of {num_samples} "
-            "pictures cannot be read: mend the shards, or train on what is left of them with a higher --max-broken"
+            f"{steps}, {num_broken:.0f} of {num_samples} pictures cannot be read: mend the shards, or train on what "
+            "is left of them with a higher --max-broken"
         )
 
 
-def _steps(
+def steps_of(
     leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
     log: MetricsFile | None, gauges: Gauges,
-) -> Iterator[tuple[float, float, float]]:  # fmt: skip
-    """The loss of each step of a leg, and how many of its pictures are broken and of its captions cut."""
+) -> Iterator[tuple[float, float, float, float]]:  # fmt: skip
+    """The loss of each step of a leg, and how many of its pictures are broken, of its captions cut, and of the texts
+    that it replays."""
     settings = learner.settings
     blank_L = learner.model.tokenizer([""])[0]
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
@@ -164,17 +179,19 @@ def _steps(
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
-        cut = sum(num_cut_captions(batch[name], blank_L) for name in ("tokens", "replay_tokens") if name in batch)
-        told = torch.stack([torch.as_tensor(broken), torch.as_tensor(cut)])[None]
-        num_broken, num_cut = gather(told.to(learner.model.device), figures.num_workers).sum(0).tolist()
+        # Who classifies reads no captions.
+        texts = () if settings.objective in CLASSIFIED else ("tokens", "replay_tokens")
+        cut = [num_cut_captions(batch[name], blank_L) if name in batch else 0 for name in texts] or [0, 0]
+        told = torch.stack([torch.as_tensor(it) for it in (broken, *cut)])[None]
+        counts = gather(told.to(learner.model.device), figures.num_workers).sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
             line = learned | figures.end() | {
-                "broken": num_broken, "cut_captions": num_cut, "workers": figures.num_workers,
+                "broken": counts[0], "cut_captions": counts[1] + counts[2], "workers": figures.num_workers,
             }  # fmt: skip
             log.add(step + 1, plan.num_steps, leg=leg.index, **line)
             gauges.show(line)
-        yield learned["loss"], num_broken, num_cut
+        yield learned["loss"], counts[0], counts[1], counts[2]
 
 
 def num_cut_captions(token_BL: Tensor, blank_L: Tensor) -> Tensor:
