@@ -135,6 +135,21 @@ def test_own_names_stand_alone_and_the_best_of_them_is_the_answer(
     chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # a 503 meanwhile is there as an error
 
 
+def test_a_long_list_of_own_names_can_be_pasted(chrome: webdriver.Chrome, address: str, photo_file: Path) -> None:
+    page = _Page(chrome, address)
+    names = "\n".join(f"species {number} of a long list" for number in range(500))
+    chrome.execute_script("document.getElementById('names').value = arguments[0]", names)
+    page.show(photo_file)
+
+    def named() -> bool:
+        if page.texts(".problem"):  # the text encoder is being loaded
+            chrome.execute_script("ask()")
+        return page.texts(".under")[-1:] != [] and "500 names to choose from" in page.texts(".under")[-1]
+
+    page.until(named)
+    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # a 503 meanwhile is there as an error
+
+
 def test_what_the_model_sees_of_the_frame_is_drawn(chrome: webdriver.Chrome, address: str, photo_file: Path) -> None:
     """The tiny model squashes the whole frame; most cut the square in its middle."""
     page = _Page(chrome, address)
