@@ -261,7 +261,14 @@ def make_api(service: Service) -> FastAPI:
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(HTTPException, _problem)
     api.add_exception_handler(RequestValidationError, _problem)
-    api.add_middleware(Gate, limits=service.limits, keys=service.keys, metrics=service.metrics, traces=service.traces)
+    api.add_middleware(
+        Gate,
+        limits=service.limits,
+        keys=service.keys,
+        metrics=service.metrics,
+        traces=service.traces,
+        hosts=service.args.hosts,
+    )
     return api
 
 

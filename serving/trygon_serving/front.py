@@ -9,7 +9,7 @@ does so in plain text, and where a replica dies with a request it says nothing a
 request's name beside ours.
 
 It reads a body as fast as it comes and keeps all of it, whether a replica reads it or not, and takes orders from
-headers of anyone: both before a key is asked for. So bodies have their limit here too, and those headers are taken off.
+headers of anyone: both before a key is asked for. So bodies have their limit here too, and such headers are left out.
 """
 
 import logging

@@ -59,6 +59,9 @@ class AppArgs(BaseModel):
     """Galleries that `/v1/similar` searches in and whose pictures are shown, by the name that requests call them."""
     keys: str = ""
     """A file of API keys; without it everyone who reaches the server may ask."""
+    hosts: tuple[str, ...] = ()
+    """Without keys: the names by which requests may call the server, as in the header Host without its port. By
+    default any: a probe calls a pod by its address. Where there are names, pages of other sites may not ask either."""
     log: str = ""
     """A file for the log of requests; by default standard error."""
     traces: str = ""
