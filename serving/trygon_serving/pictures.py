@@ -76,12 +76,14 @@ class Pictures:
 
 
 def _num_pixels(data: bytes, side: int, max_pixels: int) -> int:
-    """How many are in memory at once: those of a JPEG's reduced scale, and all where it comes in scans. `BadImage`."""
+    """How many are in memory at once: those of a JPEG's reduced scale, and all where it comes in scans. A WebP's count
+    twice, as far as there is room for so many: its decoder keeps two frames of its own. `BadImage`."""
     _check(data)
     image = opened(data, side, max_pixels)
     if "progressive" in image.info:
         image = opened(data, 0, max_pixels)
-    return image.width * image.height
+    num_pixels = image.width * image.height
+    return min(2 * num_pixels, max_pixels) if image.format == "WEBP" else num_pixels
 
 
 def _check(data: bytes) -> None:

@@ -77,3 +77,23 @@ def test_pictures_wait_for_room_by_what_they_take_of_it(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert pictures.room.num_free == 1000 * 1000
+
+
+def test_a_webp_takes_twice_the_room_and_never_more_than_there_is(tmp_path: Path) -> None:
+    tower = describe(str(write_tiny_model(tmp_path)))
+    pictures = Pictures(400 * 400)
+
+    async def decoded(side: int, num_free: int) -> bool:
+        async with pictures.room.of(400 * 400 - num_free):
+            decoding = asyncio.ensure_future(pictures.decode([_picture("WEBP", side)], tower))
+            await asyncio.wait([decoding], timeout=0.3 if num_free < 2 * side * side else 60)
+            done = decoding.done()
+        (picture,) = await asyncio.wait_for(decoding, 60)
+        assert isinstance(picture, np.ndarray)
+        return done
+
+    async def run() -> list[bool]:
+        return [await decoded(100, 2 * 100 * 100 - 1), await decoded(100, 2 * 100 * 100), await decoded(400, 0)]
+
+    assert asyncio.run(run()) == [False, True, False]
+    assert pictures.room.num_free == 400 * 400
