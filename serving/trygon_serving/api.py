@@ -193,7 +193,7 @@ async def list_taxa(
             found = taxa.children(tree, under)
         return taxa.page_of(tree, found, chosen.name, offset, limit)
 
-    return await asyncio.to_thread(page)
+    return await service.lookups.run(page)
 
 
 @router.get("/v1/models")

@@ -23,6 +23,7 @@ from trygon_serving.encoder_queue import EncoderQueue
 from trygon_serving.galleries import Galleries, ServedGallery
 from trygon_serving.keys import Keys
 from trygon_serving.labels import LabelSet
+from trygon_serving.lookups import Lookups
 from trygon_serving.metrics import Metrics
 from trygon_serving.models import Models
 from trygon_serving.pictures import Pictures
@@ -114,7 +115,7 @@ class Service:
         self.supply = Supply(args.models, repository, checklists, self.limits.answer_s + _UNLOAD_AFTER_S)
         self.models = Models(self.supply, checklists)
         self.runs, self.galleries = Runs(args.runs), Galleries(args.galleries)
-        self.admission = Admission(self.limits)
+        self.admission, self.lookups = Admission(self.limits), Lookups()
         self.keys = Keys(Path(args.keys)) if args.keys else None
         self.metrics = Metrics(replica)
         self.traces = Traces(args.traces) if args.traces else None

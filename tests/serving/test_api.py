@@ -29,6 +29,7 @@ from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.embedded import Embedded
+from trygon_serving.lookups import Lookups
 from trygon_serving.service import AppArgs, Service
 
 pytestmark = pytest.mark.slow
@@ -505,3 +506,11 @@ def test_no_picture_is_stored(api: TestClient, photo: bytes) -> None:
     finally:
         listening = False
     assert [path for path in opened if not path.endswith((".py", ".pyc", ".so"))] == []
+
+
+def test_more_searches_than_are_worked_on_in_time_are_refused(args: AppArgs) -> None:
+    service = Service(args)
+    service.lookups = Lookups(most=0)
+    with TestClient(make_api(service)) as api:
+        response = api.get("/v1/taxa", params={"search": "fox"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
