@@ -131,7 +131,8 @@ class Answer(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """Which model answered, in which version: `digest` is the SHA-256 of the file of its weights."""
+    """Which model answered, in which version: `ref` is the name of its folder, or hf-hub:OWNER/NAME; `digest` is the
+    SHA-256 of the file of its weights."""
 
     name: str
     version: str

@@ -65,7 +65,7 @@ def test_answer_is_the_one_of_the_library(api: TestClient, tiny: Served, photo: 
     assert [it["scientific"] for it in answer["top"]] == [taxon.scientific for taxon, _ in expected.top]
     assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
     assert reply["model"] == {
-        "name": "tiny", "version": "v1", "ref": str(tiny.model_folder), "digest": tiny.model.digest
+        "name": "tiny", "version": "v1", "ref": tiny.model_folder.name, "digest": tiny.model.digest
     }  # fmt: skip
     labels = {"name": "all", "num_taxa": 4, "text_type": "taxon", "digest": bank.tree.digest}
     assert reply["labels"] == labels

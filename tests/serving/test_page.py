@@ -234,6 +234,17 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_the_footer_names_the_version_that_most_requests_go_to(
+    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tiny: Served
+) -> None:
+    assert isinstance(args.models, dict)
+    first = args.models["tiny"]["v1"]
+    versions = {"v1": first.model_copy(update={"share": 0.1}), "v2": first.model_copy(update={"share": 0.9})}
+    with over_http(args.model_copy(update={"models": {"tiny": versions}})) as address:
+        page = _Page(chrome, address)
+        assert page.texts("#served") == [f"Model tiny/v2, {tiny.model.digest[:12]}."]
+
+
 def test_several_models_can_be_chosen_from(
     over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tiny: Served, photo_file: Path
 ) -> None:
