@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from trygon.testing.browser import browser
 from trygon.testing.served import Served
 from trygon_serving.catalogue import VersionSpec
+from trygon_serving.keys import add_key
 from trygon_serving.service import AppArgs
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
@@ -48,10 +49,10 @@ def photo_file(photo: bytes, tmp_path: Path) -> Path:
 class _Page:
     """What a person sees and does."""
 
-    def __init__(self, chrome: webdriver.Chrome, address: str) -> None:
+    def __init__(self, chrome: webdriver.Chrome, address: str, is_locked: bool = False) -> None:
         self.chrome = chrome
         chrome.get(address)
-        self.until(lambda: Select(self.one("#labels")).options)
+        self.until(lambda: is_locked or Select(self.one("#labels")).options)
 
     def one(self, selector: str) -> WebElement:
         return self.chrome.find_element(By.CSS_SELECTOR, selector)
@@ -232,6 +233,30 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     finally:
         chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_key_is_asked_for_and_taken_with_what_was_copied_along(
+    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, photo_file: Path, tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.json", "app")
+    with over_http(args.model_copy(update={"keys": str(tmp_path / "keys.json")})) as address:
+        page = _Page(chrome, address, is_locked=True)
+        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
+        page.show(photo_file)
+        assert page.texts(".problem") == ["Enter a key: this server asks for one."]
+        page.one("#key").send_keys("trygon_no_such", Keys.ENTER)
+        page.until(lambda: page.texts(".problem") == ["This key is not known here. Enter another one."])
+        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
+        page.one("#key").clear()
+        page.one("#key").send_keys(f"\u200b {key}\ufeff", Keys.ENTER)
+        page.until(lambda: page.texts(".verdict") and Select(page.one("#labels")).options)
+        assert not page.one("#ask-key").is_displayed()
+        # What an earlier page kept is cleaned too.
+        chrome.execute_script("sessionStorage.setItem('key', arguments[0])", f"\u200b{key}")
+        _Page(chrome, address).show(photo_file)
+        assert page.texts(".verdict")
+        chrome.execute_script("sessionStorage.clear()")
+    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusals are there as errors
 
 
 def test_the_footer_names_the_version_that_most_requests_go_to(
