@@ -66,7 +66,9 @@ class _Page:
         WebDriverWait(self.chrome, _PATIENCE_S, 0.05).until(lambda _: holds())
 
     def show(self, file: Path) -> None:
+        before = self.chrome.execute_script("return asked")
         self.one("#file").send_keys(str(file))
+        self.until(lambda: self.chrome.execute_script("return asked") > before)
         self.answered()
 
     def answered(self) -> None:
@@ -192,6 +194,25 @@ def test_what_cannot_be_read_is_said_and_the_next_photo_is_answered(
     page.until(lambda: page.texts(".verdict"))
     assert page.texts(".problem") == []
     chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusal is there as an error
+
+
+def test_where_the_server_is_busy_it_is_asked_once_more_and_then_by_the_same_photo(
+    chrome: webdriver.Chrome, address: str, photo_file: Path
+) -> None:
+    page = _Page(chrome, address)
+    chrome.execute_script(
+        "window.realFetch = window.fetch; window.busy = 1; window.fetch = (path, options) => path.startsWith('/v1/cl')"
+        " && busy-- > 0 ? Promise.resolve(new Response('', {status: 503, headers: {'Retry-After': '1'}}))"
+        " : realFetch(path, options)"
+    )
+    page.show(photo_file)
+    assert page.texts(".verdict")
+    assert chrome.execute_script("return busy") == -1
+    chrome.execute_script("busy = 2")
+    page.show(photo_file)
+    assert page.texts(".problem") == ["The server is busy. Try again in a moment."]
+    page.show(photo_file)
+    page.until(lambda: page.texts(".verdict"))
 
 
 def test_keyboard_reaches_everything_and_a_screen_reader_is_told(
