@@ -183,6 +183,18 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
     assert page.texts(".verdict")
 
 
+def test_a_small_picture_of_a_format_that_the_server_does_not_read_is_sent_as_one_that_it_does(
+    chrome: webdriver.Chrome, address: str, photo: bytes, tmp_path: Path
+) -> None:
+    page = _Page(chrome, address)
+    for kind, sent in (("gif", "image/jpeg"), ("bmp", "image/jpeg"), ("png", "image/png")):
+        Image.open(io.BytesIO(photo)).save(tmp_path / f"small.{kind}")
+        page.show(tmp_path / f"small.{kind}")
+        assert page.texts(".verdict")
+        measure = "createImageBitmap(photo).then(it => arguments[0]([it.width, it.height, photo.type]))"
+        assert chrome.execute_async_script(measure) == [400, 240, sent]
+
+
 def test_what_cannot_be_read_is_said_and_the_next_photo_is_answered(
     chrome: webdriver.Chrome, address: str, photo_file: Path, tmp_path: Path
 ) -> None:
