@@ -227,6 +227,20 @@ def test_where_the_server_is_busy_it_is_asked_once_more_and_then_by_the_same_pho
     page.until(lambda: page.texts(".verdict"))
 
 
+def test_choices_that_were_not_there_yet_come_with_the_first_answer(
+    chrome: webdriver.Chrome, address: str, photo_file: Path
+) -> None:
+    """The page was opened while models were being loaded."""
+    page = _Page(chrome, address)
+    chrome.execute_script("byId('labels').replaceChildren()")
+    page.one("#clade").send_keys("rav")
+    page.until(lambda: page.chrome.find_elements(By.CSS_SELECTOR, "#clades option"))
+    page.one("#clade").clear()
+    page.show(photo_file)
+    page.until(lambda: [it.get_attribute("value") for it in Select(page.one("#labels")).options] == ["all", "dogs"])
+    assert page.errors == []
+
+
 def test_keyboard_reaches_everything_and_a_screen_reader_is_told(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
