@@ -220,9 +220,12 @@ def test_examples_stand_below_the_answer_with_author_and_licence(
     )
     press("Red Fox")
     until(lambda: texts("#examples p") == ["They cannot be shown now. Try again in a moment."])
+    status = chrome.find_element(By.CSS_SELECTOR, "[role=status]")
+    assert "Vulpes vulpes: They cannot be shown now" in (status.get_attribute("textContent") or "")
     chrome.execute_script("window.fetch = window.realFetch")
     press("Red Fox")
     until(lambda: len(texts(".examples figcaption")) == 3 and texts("#examples h2") == ["EXAMPLES OF Vulpes vulpes"])
+    assert status.get_attribute("textContent") == "Below: 3 examples of Vulpes vulpes."
     assert texts(".examples figcaption")[0] == "Red Fox Vulpes vulpes\nthe author, CC-BY-4.0"
     pictures = chrome.find_elements(By.CSS_SELECTOR, ".examples img")
     until(lambda: all(it.get_property("naturalWidth") == 320 for it in pictures))

@@ -258,7 +258,11 @@ def test_keyboard_reaches_everything_and_a_screen_reader_is_told(
     page.one("#floor").send_keys(*[Keys.ARROW_RIGHT] * 18)
     page.until(lambda: page.texts("#floor-text") == ["95 %"] and page.chrome.find_elements(By.CSS_SELECTOR, ".below"))
     assert "not trusted" in (page.one(".tree .below .hidden").get_attribute("textContent") or "")
+    assert page.one("#floor").get_attribute("aria-valuetext") == "95 %"
     assert page.one("#answer").get_attribute("aria-live") == "polite"
+    hint = page.one(f"#{page.one('#file').get_attribute('aria-describedby')}")
+    assert "click to choose one" in (hint.get_attribute("textContent") or "")
+    assert hint.size == {"width": 1, "height": 1}
     for control in page.chrome.find_elements(By.CSS_SELECTOR, "input:not([aria-hidden]), select, textarea"):
         assert page.chrome.find_elements(By.CSS_SELECTOR, f"label[for='{control.get_attribute('id')}']")
 
