@@ -133,9 +133,13 @@ class Service:
             vectors = await self._vectors(images, version, watch)
             found = [it for it in vectors if not isinstance(it, Problem)]
             with watch.stage("classify"):
-                answers = iter(await asyncio.to_thread(choice.answers, np.stack(found), options))
+                answers = await asyncio.to_thread(choice.answers, np.stack(found), options)
+            if options.examples:
+                with watch.stage("examples"):
+                    answers = await asyncio.to_thread(self._with_examples, answers, found, version, options.examples)
+        named = iter(answers)
         reply = wire.Classification(
-            answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(answers) for it in vectors],
+            answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(named) for it in vectors],
             floor=options.floor,
             rank=options.rank,
             model=version.card,
@@ -185,6 +189,18 @@ class Service:
         answers = [wire.Similar(problem=it.document) if isinstance(it, Problem) else next(similar) for it in vectors]
         reply = wire.SimilarReply(answers=answers, model=version.card, timings_ms=watch.timings_ms)
         return reply.model_copy(update={searched.kind: searched.name})
+
+    def _with_examples(
+        self, answers: Sequence[wire.Answer], vectors: Sequence[np.ndarray], version: Version, k: int
+    ) -> list[wire.Answer]:
+        """Answers with the pictures of what is shown, of galleries that the same weights made."""
+        key = version.weights.digest or version.weights.ref
+        return [
+            answer.model_copy(update={"examples": self.galleries.examples(key, vector_D, answer.shown.scientific, k)})
+            if answer.shown and answer.shown.scientific
+            else answer
+            for answer, vector_D in zip(answers, vectors, strict=True)
+        ]
 
     def _searched(self, options: wire.SimilarOptions) -> SearchedRun | ServedGallery:
         """What a request searches in. `Problem` 422 for a name that is not there or both, 404 where there is
