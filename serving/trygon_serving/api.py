@@ -193,7 +193,7 @@ async def list_taxa(
             found = taxa.children(tree, under)
         return taxa.page_of(tree, found, chosen.name, offset, limit)
 
-    return await asyncio.to_thread(page)
+    return await service.lookups.run(page)
 
 
 @router.get("/v1/models")
@@ -261,7 +261,14 @@ def make_api(service: Service) -> FastAPI:
     api.add_exception_handler(Problem, _problem)
     api.add_exception_handler(HTTPException, _problem)
     api.add_exception_handler(RequestValidationError, _problem)
-    api.add_middleware(Gate, limits=service.limits, keys=service.keys, metrics=service.metrics, traces=service.traces)
+    api.add_middleware(
+        Gate,
+        limits=service.limits,
+        keys=service.keys,
+        metrics=service.metrics,
+        traces=service.traces,
+        hosts=service.args.hosts,
+    )
     return api
 
 

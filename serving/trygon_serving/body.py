@@ -17,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from trygon.limits import Limits
 from trygon_serving.limits import MAX_CLADES, MAX_NAMES
-from trygon_serving.problem import Problem
+from trygon_serving.problem import Problem, too_large
 
 FIELD = "image"
 LISTS = ("clade", "names", "taxon", "deployment")
@@ -49,7 +49,7 @@ async def read_body(request: Request, limits: Limits, take: Callable[[int], None
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.body_bytes:
-        raise _too_large(limits)
+        raise too_large(limits)
     try:
         async with asyncio.timeout(limits.body_s):
             body = await _read(request, _limited(request, limits, take), limits)
@@ -144,10 +144,6 @@ async def _limited(request: Request, limits: Limits, take: Callable[[int], None]
     async for chunk in request.stream():
         size += len(chunk)
         if size > limits.body_bytes:
-            raise _too_large(limits)
+            raise too_large(limits)
         take(len(chunk))
         yield chunk
-
-
-def _too_large(limits: Limits) -> Problem:
-    return Problem(413, "The body is too large", f"at most {limits.body_bytes // 1_000_000} MB")

@@ -37,6 +37,11 @@ class VersionSpec(BaseModel):
     share: float = Field(default=1, ge=0, allow_inf_nan=False)
     """Of the requests for the model, beside the shares of its other versions."""
 
+    @property
+    def told(self) -> str:
+        """What clients are told of the model: a folder's own name, and not where on this machine it lies."""
+        return self.model if self.model.startswith("hf-hub:") else self.model.rstrip("/").rpartition("/")[2]
+
     def is_like(self, other: "VersionSpec") -> bool:
         """Whether both answer the same: only the share may differ."""
         mine, its = ((it.model, it.encoder, list(it.labels.items())) for it in (self, other))

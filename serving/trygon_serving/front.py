@@ -7,10 +7,14 @@ model takes fewer, as many as only the replica knows: after one that it refused,
 Serve answers by itself where no replica can: its queue is full, the replica took too long, or there is none yet. It
 does so in plain text, and where a replica dies with a request it says nothing at all. It also adds the header with the
 request's name beside ours.
+
+It reads a body as fast as it comes and keeps all of it, whether a replica reads it or not, and takes orders from
+headers of anyone: both before a key is asked for. So bodies have their limit here too, and such headers are left out.
 """
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
@@ -18,9 +22,10 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trygon.limits import Limits
-from trygon_serving.gate import REQUEST_ID, name_of_request, send_problem
+from trygon_serving.gate import REQUEST_ID, header, name_of_request, send_problem
 from trygon_serving.heads import limit_heads
-from trygon_serving.problem import FULL, Problem
+from trygon_serving.journal import LOGGER
+from trygon_serving.problem import FULL, Problem, too_large
 
 VARIABLE, CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "trygon_serving.front.middlewares"
 """The environment variable by which Serve's proxy finds `middlewares`."""
@@ -33,16 +38,27 @@ MOST = "TRYGON_MOST_IN_WORK"
 """The environment variable that says how many requests may be in work, of all replicas; without it, any number."""
 
 LIMITS = "TRYGON_LIMITS"
-"""The environment variable with the limits of heads, as JSON of `Limits`; without it, they are the default ones."""
+"""The environment variable with the limits of heads and bodies, as JSON of `Limits`; without it, they are the default
+ones."""
 
 _RETRY_AFTER_S = 1
+
+_ORDERS = (
+    b"x-request-timeout-seconds",
+    b"x-request-disconnect-disabled",
+    b"serve-multiplexed-model-id",
+    b"x-session-id",
+)
+"""Headers by which Serve lets a client say how long a request may take, and where it goes."""
+
+log = logging.getLogger(LOGGER)
 
 
 class Front:
     """ASGI middleware around the proxy. What it refuses itself is counted in `/metrics`."""
 
-    def __init__(self, app: ASGIApp, most: int | None = None) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, most: int | None = None, limits: Limits | None = None) -> None:
+        self._app, self._most, self._limits = app, most, limits or Limits()
         self._in_work = 0
         """Requests with a body that has arrived whole: slow clients keep nobody out."""
         self._is_full = False
@@ -55,11 +71,13 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "POST" and self._most is not None:
+        scope["headers"] = _without_orders(scope["headers"])
+        declared = header(scope, b"content-length")
+        if declared.isdigit() and int(declared) > self._limits.body_bytes:
+            await self._refuse(too_large(self._limits), scope, send)
+        elif scope["method"] == "POST" and self._most is not None:
             if self._is_full or self._in_work >= self._most:
-                self._refused.inc()
-                name = (REQUEST_ID.encode(), name_of_request(scope).encode())
-                await send_problem(_problem(503), send, [name])
+                await self._refuse(_problem(503), scope, send)
                 return
             with self._counted(receive) as receive:
                 await self._answer(scope, receive, send)
@@ -67,6 +85,11 @@ class Front:
             await self._answer(scope, receive, self._with_own_figures(send))
         else:
             await self._answer(scope, receive, send)
+
+    async def _refuse(self, problem: Problem, scope: Scope, send: Send) -> None:
+        """Answer what no replica is asked."""
+        self._refused.inc()
+        await send_problem(problem, send, [(REQUEST_ID.encode(), name_of_request(scope).encode())])
 
     @contextmanager
     def _counted(self, receive: Receive) -> Iterator[Receive]:
@@ -108,22 +131,47 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = replaced = False
+        size = 0
+
+        async def replace(problem: Problem, headers: list[tuple[bytes, bytes]]) -> None:
+            nonlocal started, replaced
+            started = replaced = True
+            await send_problem(problem, send, _names(headers))
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= self._limits.body_bytes:
+                return message
+            if not started:
+                await replace(too_large(self._limits), scope["headers"])
+            return {"type": "http.disconnect"}
 
         async def pass_on(message: Message) -> None:
-            nonlocal started, replaced
+            nonlocal started
+            if replaced:
+                return
             if message["type"] == "http.response.start":
                 started = True
                 self._note(scope, message)
                 message["headers"] = list(_once(message["headers"]))
-                if replaced := _is_serves_own(message):
-                    await send_problem(_problem(message["status"]), send, _names(message["headers"]))
-            if not replaced:
-                await send(message)
+                if _is_serves_own(message):
+                    await replace(_problem(message["status"]), message["headers"])
+                    return
+            await send(message)
 
-        await self._app(scope, receive, pass_on)
+        try:
+            await self._app(scope, limited, pass_on)
+        except Exception:
+            if started and not replaced:
+                raise  # the connection is closed: half an answer must not look like a whole one
+            log.exception("Serve's proxy failed")
+            if not started:
+                await replace(Problem(500, "The server failed"), scope["headers"])
         if not started:
             self._is_full = False
-            await send_problem(_problem(500), send, _names(scope["headers"]))
+            await replace(_problem(500), scope["headers"])
 
     def _note(self, scope: Scope, message: Message) -> None:
         """What the head of an answer says of the room that there is."""
@@ -136,9 +184,23 @@ class Front:
 
 def middlewares() -> list[Middleware]:
     """What Serve's proxy puts around itself, as it is about to listen: in what it listens with, heads get limits."""
-    limit_heads(Limits.model_validate_json(os.environ.get(LIMITS, "{}")))
+    limits = Limits.model_validate_json(os.environ.get(LIMITS, "{}"))
+    limit_heads(limits)
     most = os.environ.get(MOST)
-    return [Middleware(Front, most=int(most) if most else None)]
+    return [Middleware(Front, most=int(most) if most else None, limits=limits)]
+
+
+def _without_orders(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Without those that Serve obeys, and those that it fails with, which are not UTF-8."""
+    return [it for it in headers if it[0].lower().replace(b"_", b"-") not in _ORDERS and _is_text(it[1])]
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _once(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

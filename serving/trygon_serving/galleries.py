@@ -46,8 +46,11 @@ class ServedGallery:
         if given:
             raise Problem(422, "The request is not valid", f"{given[0]}: a gallery's pictures have no camera or time")
         allowed_N = self.gallery.allowed(options.taxon)
-        found = (self.gallery.nearest(vector_D, options.k, allowed_N) for vector_D in vector_BD)
-        return [wire.Similar(pictures=[self._picture(it) for it in some]) for some in found]
+        return [wire.Similar(pictures=self.pictures(vector_D, options.k, allowed_N)) for vector_D in vector_BD]
+
+    def pictures(self, vector_D: np.ndarray, k: int, allowed_N: np.ndarray | None) -> list[wire.GalleryPicture]:
+        """The K pictures most like a vector, best first."""
+        return [self._picture(it) for it in self.gallery.nearest(vector_D, k, allowed_N)]
 
     def card(self) -> wire.GalleryCard:
         """What it is called, and how much there is to find."""
@@ -94,6 +97,12 @@ class Galleries:
         if name not in self._galleries:
             raise Problem(422, "No such gallery", f"{name!r} is not one of {', '.join(self._galleries)}")
         return self._galleries[name]
+
+    def examples(self, key: str, vector_D: np.ndarray, taxon: str, k: int) -> list[wire.GalleryPicture]:
+        """The pictures of a taxon most like a vector of the weights with that key, in the first gallery that has
+        any."""
+        fitting = (it for it in self._galleries.values() if it.model == key)
+        return next(filter(None, (it.pictures(vector_D, k, it.gallery.allowed([taxon])) for it in fitting)), [])
 
     def picture(self, name: str, number: str) -> bytes:
         """The JPEG of a picture by its number as text, which is looked up and never a path. `Problem` 404."""

@@ -1,4 +1,5 @@
-"""What every request passes before it is answered: a name, a limit on its headers, a key, one form of what goes wrong.
+"""What every request passes before it is answered: a name, a limit on its headers, the name by which it calls the
+server, a key, one form of what goes wrong.
 
 What passed is counted and logged.
 """
@@ -7,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,7 @@ OPEN_PATHS = frozenset(("/", "/docs", "/healthz", "/readyz", "/openapi.json"))
 """What needs no key: the page, which asks for one, and what says nothing but that the server is there."""
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PORT = re.compile(r":[0-9]*$")
 
 log = logging.getLogger(LOGGER)
 
@@ -31,9 +33,16 @@ class Gate:
     """ASGI middleware around the whole application."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, keys: Keys | None, metrics: Metrics, traces: Traces | None = None
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        keys: Keys | None,
+        metrics: Metrics,
+        traces: Traces | None = None,
+        hosts: Collection[str] = (),
     ) -> None:
-        self._app = app
+        """`hosts` are the names by which the server may be called; without any, by all."""
+        self._app, self._hosts = app, hosts
         self._limits, self._keys, self._metrics, self._traces = limits, keys, metrics, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +78,20 @@ class Gate:
         size += sum(len(name) + len(value) for name, value in scope["headers"])
         if size > self._limits.header_bytes:
             raise Problem(431, "The headers are too large", f"at most {self._limits.header_bytes} bytes")
+        if self._hosts:
+            self._require_own_page(scope)
         if self._keys and scope["path"] not in OPEN_PATHS:
             passage.key = self._keys.admit(header(scope, b"authorization").decode("latin-1")).id
+
+    def _require_own_page(self, scope: Scope) -> None:
+        """`Problem` for a page of another site, which reaches this machine's servers from its browser: by an address
+        of its own that means this machine, or straight."""
+        host, origin = (header(scope, name).decode("latin-1").lower() for name in (b"host", b"origin"))
+        if _PORT.sub("", host) not in self._hosts:
+            names = ", ".join(self._hosts)
+            raise Problem(421, "The server has another name", f"it answers as {names}; with --keys, as any")
+        if origin and origin.partition("://")[2] != host:
+            raise Problem(403, "Pages of other sites may not ask", "a server with --keys lets them")
 
     def _record(self, scope: Scope, passage: "Passage") -> None:
         seconds = time.perf_counter() - passage.start_s

@@ -1,10 +1,13 @@
 """The log of requests: one JSON object a line. It holds no picture, no key, and nothing of what was asked."""
 
+import fcntl
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any
 
 LOGGER = "trygon.serving"
@@ -25,12 +28,41 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class SharedFile(WatchedFileHandler):
+    """A file that all replicas append to. Who fills it up renames it; the others see that and go on in the new one."""
+
+    def __init__(self, path: str, most_bytes: int = _FILE_BYTES) -> None:
+        super().__init__(path)
+        self._most_bytes = most_bytes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, whole."""
+        super().emit(record)
+        try:
+            if self.stream and os.fstat(self.stream.fileno()).st_size >= self._most_bytes:
+                self._put_aside()
+        except OSError:
+            self.handleError(record)
+
+    def _put_aside(self) -> None:
+        """Rename the file, and those before it by one number more, unless another replica has meanwhile."""
+        assert self.stream
+        fcntl.flock(self.stream, fcntl.LOCK_EX)
+        try:
+            path = Path(self.baseFilename)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(self.stream.fileno())):
+                older = [path.with_name(f"{path.name}.{number}") for number in range(1, _NUM_FILES + 1)]
+                for newer, place in reversed(list(zip([path, *older], older, strict=False))):
+                    if newer.exists():
+                        newer.replace(place)
+        finally:
+            fcntl.flock(self.stream, fcntl.LOCK_UN)
+
+
 def set_up(path: str = "") -> logging.Logger:
     """Write to a file, which is followed by a new one at 50 MB, or to standard error."""
     logger = logging.getLogger(LOGGER)
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    if path:
-        handler = RotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_NUM_FILES)
+    handler: logging.Handler = SharedFile(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

@@ -21,7 +21,7 @@ from trygon_serving.catalogue import Catalogue, Weights, leading, located
 from trygon_serving.embedded import Embedded
 from trygon_serving.readiness import wait_ready
 from trygon_serving.service import AppArgs
-from trygon_serving.settings import Settings, is_loopback
+from trygon_serving.settings import Settings, is_loopback, own_hosts
 from trygon_serving.stop import interrupt_on_signals
 
 APP = "trygon"
@@ -119,6 +119,7 @@ def _arguments(settings: Settings, catalogue: Catalogue, embedded: Embedded | No
         runs=runs,
         galleries=galleries,
         keys=keys,
+        hosts=own_hosts(settings),
         log=log,
         traces=settings.traces or "",
         limits=settings.limits,

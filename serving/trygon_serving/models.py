@@ -112,7 +112,7 @@ class Models:
         total = sum(it.share for it in self._supply.catalogue.get(model, {}).values())
         digest = version.weights.digest if version else ""
         return wire.ServedModel(
-            model=wire.ModelCard(name=model, version=name, ref=shown.model, digest=digest),
+            model=wire.ModelCard(name=model, version=name, ref=shown.told, digest=digest),
             share=spec.share / total if spec and total else 0.0,
             ready=bool(version and version.is_held),
             problem=problem,

@@ -27,20 +27,24 @@ class Room:
 
     def __init__(self, num_pixels: int) -> None:
         self.num_free = num_pixels
-        self._changed = asyncio.Condition()
+        self._turn, self._freed = asyncio.Lock(), asyncio.Event()
 
     @asynccontextmanager
     async def of(self, num_pixels: int) -> AsyncIterator[None]:
-        """Wait until so many are free, and hold them. Who waits takes no thread from others."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.num_free >= num_pixels)
+        """Wait until so many are free, and hold them. Who waits takes no thread from others.
+
+        First come, first served: small pictures that went past a large one would keep it waiting for ever.
+        """
+        async with self._turn:
+            while self.num_free < num_pixels:
+                self._freed.clear()
+                await self._freed.wait()
             self.num_free -= num_pixels
         try:
             yield
         finally:
             self.num_free += num_pixels
-            async with self._changed:
-                self._changed.notify_all()
+            self._freed.set()
 
 
 class Pictures:
@@ -72,12 +76,14 @@ class Pictures:
 
 
 def _num_pixels(data: bytes, side: int, max_pixels: int) -> int:
-    """How many are in memory at once: those of a JPEG's reduced scale, and all where it comes in scans. `BadImage`."""
+    """How many are in memory at once: those of a JPEG's reduced scale, and all where it comes in scans. A WebP's count
+    twice, as far as there is room for so many: its decoder keeps two frames of its own. `BadImage`."""
     _check(data)
     image = opened(data, side, max_pixels)
     if "progressive" in image.info:
         image = opened(data, 0, max_pixels)
-    return image.width * image.height
+    num_pixels = image.width * image.height
+    return min(2 * num_pixels, max_pixels) if image.format == "WEBP" else num_pixels
 
 
 def _check(data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel
 
+from trygon.limits import Limits
+
 PROBLEM_TYPE = "application/problem+json"
 FULL = "x-trygon-full"
 """The header by which a replica tells what stands before it that nobody gets in before another is answered."""
@@ -44,3 +46,8 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     def body(self) -> bytes:
         """The document as JSON, without what is not said."""
         return self.document.model_dump_json(exclude_none=True).encode()
+
+
+def too_large(limits: Limits) -> Problem:
+    """A body of more bytes than one may have."""
+    return Problem(413, "The body is too large", f"at most {limits.body_bytes // 1_000_000} MB")

@@ -23,6 +23,7 @@ from trygon_serving.encoder_queue import EncoderQueue
 from trygon_serving.galleries import Galleries, ServedGallery
 from trygon_serving.keys import Keys
 from trygon_serving.labels import LabelSet
+from trygon_serving.lookups import Lookups
 from trygon_serving.metrics import Metrics
 from trygon_serving.models import Models
 from trygon_serving.pictures import Pictures
@@ -59,6 +60,9 @@ class AppArgs(BaseModel):
     """Galleries that `/v1/similar` searches in and whose pictures are shown, by the name that requests call them."""
     keys: str = ""
     """A file of API keys; without it everyone who reaches the server may ask."""
+    hosts: tuple[str, ...] = ()
+    """Without keys: the names by which requests may call the server, as in the header Host without its port. By
+    default any: a probe calls a pod by its address. Where there are names, pages of other sites may not ask either."""
     log: str = ""
     """A file for the log of requests; by default standard error."""
     traces: str = ""
@@ -111,7 +115,7 @@ class Service:
         self.supply = Supply(args.models, repository, checklists, self.limits.answer_s + _UNLOAD_AFTER_S)
         self.models = Models(self.supply, checklists)
         self.runs, self.galleries = Runs(args.runs), Galleries(args.galleries)
-        self.admission = Admission(self.limits)
+        self.admission, self.lookups = Admission(self.limits), Lookups()
         self.keys = Keys(Path(args.keys)) if args.keys else None
         self.metrics = Metrics(replica)
         self.traces = Traces(args.traces) if args.traces else None
@@ -129,9 +133,13 @@ class Service:
             vectors = await self._vectors(images, version, watch)
             found = [it for it in vectors if not isinstance(it, Problem)]
             with watch.stage("classify"):
-                answers = iter(await asyncio.to_thread(choice.answers, np.stack(found), options))
+                answers = await asyncio.to_thread(choice.answers, np.stack(found), options)
+            if options.examples:
+                with watch.stage("examples"):
+                    answers = await asyncio.to_thread(self._with_examples, answers, found, version, options.examples)
+        named = iter(answers)
         reply = wire.Classification(
-            answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(answers) for it in vectors],
+            answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(named) for it in vectors],
             floor=options.floor,
             rank=options.rank,
             model=version.card,
@@ -181,6 +189,18 @@ class Service:
         answers = [wire.Similar(problem=it.document) if isinstance(it, Problem) else next(similar) for it in vectors]
         reply = wire.SimilarReply(answers=answers, model=version.card, timings_ms=watch.timings_ms)
         return reply.model_copy(update={searched.kind: searched.name})
+
+    def _with_examples(
+        self, answers: Sequence[wire.Answer], vectors: Sequence[np.ndarray], version: Version, k: int
+    ) -> list[wire.Answer]:
+        """Answers with the pictures of what is shown, of galleries that the same weights made."""
+        key = version.weights.digest or version.weights.ref
+        return [
+            answer.model_copy(update={"examples": self.galleries.examples(key, vector_D, answer.shown.scientific, k)})
+            if answer.shown and answer.shown.scientific
+            else answer
+            for answer, vector_D in zip(answers, vectors, strict=True)
+        ]
 
     def _searched(self, options: wire.SimilarOptions) -> SearchedRun | ServedGallery:
         """What a request searches in. `Problem` 422 for a name that is not there or both, 404 where there is

@@ -28,6 +28,8 @@ from trygon_serving.traces import require_endpoint
 UP_S, DOWN_S = 30.0, 600.0
 """Seconds for which more replicas, or fewer, have to be asked for: a start costs seconds, and load comes back."""
 
+_THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
+
 
 class Settings(BaseModel):
     """Where to listen, and what to serve."""
@@ -138,6 +140,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def own_hosts(settings: Settings) -> tuple[str, ...]:
+    """The names by which a server may be called that only this machine reaches, and that asks for no key; none where
+    it asks for one."""
+    if settings.keys or not is_loopback(settings.host):
+        return ()
+    host = settings.host.lower()
+    return tuple(dict.fromkeys((*_THIS_MACHINE, f"[{host}]" if ":" in host else host)))
 
 
 def require_port(host: str, port: int) -> None:

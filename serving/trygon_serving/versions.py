@@ -33,7 +33,7 @@ class Version:
     @property
     def card(self) -> wire.ModelCard:
         """Which weights answer."""
-        return wire.ModelCard(name=self.model, version=self.name, ref=self.spec.model, digest=self.weights.digest)
+        return wire.ModelCard(name=self.model, version=self.name, ref=self.spec.told, digest=self.weights.digest)
 
     async def close(self) -> None:
         """Forget its labels' folders, and close its channel."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NaiveDatetime
 
-from trygon_serving.limits import MAX_CLADES, MAX_K, MAX_NAME_CHARACTERS, MAX_NAMES
+from trygon_serving.limits import MAX_CLADES, MAX_EXAMPLES, MAX_K, MAX_NAME_CHARACTERS, MAX_NAMES
 from trygon_serving.problem import ProblemDocument
 
 RankName = Literal["kingdom", "phylum", "class", "order", "family", "genus", "species"]
@@ -46,6 +46,12 @@ class Options(BaseModel):
     )
     names: list[Label] = Field(
         [], max_length=MAX_NAMES, description="these names, in any words, instead of the label set's taxa"
+    )
+    examples: int = Field(
+        0,
+        ge=0,
+        le=MAX_EXAMPLES,
+        description="how many pictures of a gallery to show of what is named, the likest first",
     )
 
 
@@ -115,23 +121,47 @@ class Name(BaseModel):
     probability: float
 
 
+class GalleryPicture(BaseModel):
+    """A picture of a gallery: how like the image it is (`cosine`, at most 1), what it shows, whose it is and under
+    which licence, both of which have to be shown with it, and the path of a JPEG of at most 320 pixels a side."""
+
+    cosine: float
+    picture: str
+    lineage: dict[RankName, str]
+    rank: RankName | None
+    scientific: str
+    common: str
+    author: str
+    license: str
+    source_url: str
+
+
 class Answer(BaseModel):
     """What one image was found to be, or why it could not be used.
 
     `lineage` is the most probable path through the tree; `taxon` is that path cut at the deepest rank whose
     probability reaches the floor, null where not even the kingdom's does. `decided_by` is what ended it: the
-    classifier itself (all of the path is named), the floor (rollup), or the checklist (geofence).
+    classifier itself (all of the path is named), the floor (rollup), or the checklist (geofence). `examples` are of
+    `shown`, in the first gallery that has any.
     """
 
     lineage: dict[RankName, Clade] = {}
     taxon: Name | None = None
     decided_by: Decision | None = None
     top: list[Name] = []
+    examples: list[GalleryPicture] = []
     problem: ProblemDocument | None = None
+
+    @property
+    def shown(self) -> Name | None:
+        """What a person is told first: the best of the request's names, or the taxon, or the best guess."""
+        best = self.top[0] if self.top else None
+        return best if best and best.asked else self.taxon or best
 
 
 class ModelCard(BaseModel):
-    """Which model answered, in which version: `digest` is the SHA-256 of the file of its weights."""
+    """Which model answered, in which version: `ref` is the name of its folder, or hf-hub:OWNER/NAME; `digest` is the
+    SHA-256 of the file of its weights."""
 
     name: str
     version: str
@@ -194,21 +224,6 @@ class Neighbour(BaseModel):
     media: str
     deployment: str
     timestamp: str | None
-
-
-class GalleryPicture(BaseModel):
-    """A picture of a gallery: how like the image it is (`cosine`, at most 1), what it shows, whose it is and under
-    which licence, both of which have to be shown with it, and the path of a JPEG of at most 320 pixels a side."""
-
-    cosine: float
-    picture: str
-    lineage: dict[RankName, str]
-    rank: RankName | None
-    scientific: str
-    common: str
-    author: str
-    license: str
-    source_url: str
 
 
 class Similar(BaseModel):

@@ -29,6 +29,7 @@ from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.embedded import Embedded
+from trygon_serving.lookups import Lookups
 from trygon_serving.service import AppArgs, Service
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def test_answer_is_the_one_of_the_library(api: TestClient, tiny: Served, photo: 
     assert [it["scientific"] for it in answer["top"]] == [taxon.scientific for taxon, _ in expected.top]
     assert (answer["taxon"] or {}).get("scientific") == (expected.taxon.scientific if expected.taxon else None)
     assert reply["model"] == {
-        "name": "tiny", "version": "v1", "ref": str(tiny.model_folder), "digest": tiny.model.digest
+        "name": "tiny", "version": "v1", "ref": tiny.model_folder.name, "digest": tiny.model.digest
     }  # fmt: skip
     labels = {"name": "all", "num_taxa": 4, "text_type": "taxon", "digest": bank.tree.digest}
     assert reply["labels"] == labels
@@ -505,3 +506,11 @@ def test_no_picture_is_stored(api: TestClient, photo: bytes) -> None:
     finally:
         listening = False
     assert [path for path in opened if not path.endswith((".py", ".pyc", ".so"))] == []
+
+
+def test_more_searches_than_are_worked_on_in_time_are_refused(args: AppArgs) -> None:
+    service = Service(args)
+    service.lookups = Lookups(most=0)
+    with TestClient(make_api(service)) as api:
+        response = api.get("/v1/taxa", params={"search": "fox"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")

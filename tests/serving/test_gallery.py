@@ -124,6 +124,21 @@ def test_what_a_gallery_does_not_have_is_said(
     assert said in response.json()["detail"]
 
 
+def test_an_answer_comes_with_examples_of_what_it_names(api: TestClient, photo: bytes) -> None:
+    """The same as a search for its taxon finds, and none where none are asked for or the gallery has none."""
+    for options in ({"floor": 0, "clade": "Canidae"}, {"floor": 1, "clade": "Canidae"}, {"clade": "Plantae"}):
+        query = options | {"examples": 2}
+        (answer,) = api.post("/v1/classify", params=query, content=photo, headers=JPEG).json()["answers"]
+        shown = answer["taxon"] or answer["top"][0]
+        search = {"gallery": "garden", "k": 2, "taxon": shown["scientific"]}
+        reply = api.post("/v1/similar", params=search, content=photo, headers=JPEG).json()
+        assert answer["examples"] == reply["answers"][0]["pictures"]
+        assert bool(answer["examples"]) == (options != {"clade": "Plantae"})
+    (plain,) = api.post("/v1/classify", content=photo, headers=JPEG).json()["answers"]
+    assert plain["examples"] == []
+    assert api.post("/v1/classify?examples=17", content=photo, headers=JPEG).status_code == 422
+
+
 def test_without_a_name_the_run_is_searched_and_where_there_is_none_the_gallery(
     api: TestClient, with_gallery: AppArgs, photo: bytes
 ) -> None:
@@ -213,6 +228,8 @@ def test_examples_stand_below_the_answer_with_author_and_licence(
     chrome.find_element(By.ID, "file").send_keys(str(tmp_path / "fox.jpg"))
     until(lambda: texts(".examples figcaption"))
     assert len(texts(".examples figure")) in (3, 4)  # of a species, or of the family
+    asked = "return performance.getEntriesByType('resource').filter(it => it.name.includes('/v1/similar')).length"
+    assert chrome.execute_script(asked) == 0  # the photo goes out once
     # While the server has no time for them, they can be asked for again.
     chrome.execute_script(
         "hideExamples(); window.realFetch = window.fetch; window.fetch = (path, options) =>"
@@ -220,9 +237,12 @@ def test_examples_stand_below_the_answer_with_author_and_licence(
     )
     press("Red Fox")
     until(lambda: texts("#examples p") == ["They cannot be shown now. Try again in a moment."])
+    status = chrome.find_element(By.CSS_SELECTOR, "[role=status]")
+    assert "Vulpes vulpes: They cannot be shown now" in (status.get_attribute("textContent") or "")
     chrome.execute_script("window.fetch = window.realFetch")
     press("Red Fox")
     until(lambda: len(texts(".examples figcaption")) == 3 and texts("#examples h2") == ["EXAMPLES OF Vulpes vulpes"])
+    assert status.get_attribute("textContent") == "Below: 3 examples of Vulpes vulpes."
     assert texts(".examples figcaption")[0] == "Red Fox Vulpes vulpes\nthe author, CC-BY-4.0"
     pictures = chrome.find_elements(By.CSS_SELECTOR, ".examples img")
     until(lambda: all(it.get_property("naturalWidth") == 320 for it in pictures))

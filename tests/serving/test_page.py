@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from trygon.testing.browser import browser
 from trygon.testing.served import Served
 from trygon_serving.catalogue import VersionSpec
+from trygon_serving.keys import add_key
 from trygon_serving.service import AppArgs
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
@@ -48,10 +49,10 @@ def photo_file(photo: bytes, tmp_path: Path) -> Path:
 class _Page:
     """What a person sees and does."""
 
-    def __init__(self, chrome: webdriver.Chrome, address: str) -> None:
+    def __init__(self, chrome: webdriver.Chrome, address: str, is_locked: bool = False) -> None:
         self.chrome = chrome
         chrome.get(address)
-        self.until(lambda: Select(self.one("#labels")).options)
+        self.until(lambda: is_locked or Select(self.one("#labels")).options)
 
     def one(self, selector: str) -> WebElement:
         return self.chrome.find_element(By.CSS_SELECTOR, selector)
@@ -65,7 +66,9 @@ class _Page:
         WebDriverWait(self.chrome, _PATIENCE_S, 0.05).until(lambda _: holds())
 
     def show(self, file: Path) -> None:
+        before = self.chrome.execute_script("return asked")
         self.one("#file").send_keys(str(file))
+        self.until(lambda: self.chrome.execute_script("return asked") > before)
         self.answered()
 
     def answered(self) -> None:
@@ -135,6 +138,21 @@ def test_own_names_stand_alone_and_the_best_of_them_is_the_answer(
     chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # a 503 meanwhile is there as an error
 
 
+def test_a_long_list_of_own_names_can_be_pasted(chrome: webdriver.Chrome, address: str, photo_file: Path) -> None:
+    page = _Page(chrome, address)
+    names = "\n".join(f"species {number} of a long list" for number in range(500))
+    chrome.execute_script("document.getElementById('names').value = arguments[0]", names)
+    page.show(photo_file)
+
+    def named() -> bool:
+        if page.texts(".problem"):  # the text encoder is being loaded
+            chrome.execute_script("ask()")
+        return page.texts(".under")[-1:] != [] and "500 names to choose from" in page.texts(".under")[-1]
+
+    page.until(named)
+    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # a 503 meanwhile is there as an error
+
+
 def test_what_the_model_sees_of_the_frame_is_drawn(chrome: webdriver.Chrome, address: str, photo_file: Path) -> None:
     """The tiny model squashes the whole frame; most cut the square in its middle."""
     page = _Page(chrome, address)
@@ -165,6 +183,18 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
     assert page.texts(".verdict")
 
 
+def test_a_small_picture_of_a_format_that_the_server_does_not_read_is_sent_as_one_that_it_does(
+    chrome: webdriver.Chrome, address: str, photo: bytes, tmp_path: Path
+) -> None:
+    page = _Page(chrome, address)
+    for kind, sent in (("gif", "image/jpeg"), ("bmp", "image/jpeg"), ("png", "image/png")):
+        Image.open(io.BytesIO(photo)).save(tmp_path / f"small.{kind}")
+        page.show(tmp_path / f"small.{kind}")
+        assert page.texts(".verdict")
+        measure = "createImageBitmap(photo).then(it => arguments[0]([it.width, it.height, photo.type]))"
+        assert chrome.execute_async_script(measure) == [400, 240, sent]
+
+
 def test_what_cannot_be_read_is_said_and_the_next_photo_is_answered(
     chrome: webdriver.Chrome, address: str, photo_file: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +206,39 @@ def test_what_cannot_be_read_is_said_and_the_next_photo_is_answered(
     page.until(lambda: page.texts(".verdict"))
     assert page.texts(".problem") == []
     chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusal is there as an error
+
+
+def test_where_the_server_is_busy_it_is_asked_once_more_and_then_by_the_same_photo(
+    chrome: webdriver.Chrome, address: str, photo_file: Path
+) -> None:
+    page = _Page(chrome, address)
+    chrome.execute_script(
+        "window.realFetch = window.fetch; window.busy = 1; window.fetch = (path, options) => path.startsWith('/v1/cl')"
+        " && busy-- > 0 ? Promise.resolve(new Response('', {status: 503, headers: {'Retry-After': '1'}}))"
+        " : realFetch(path, options)"
+    )
+    page.show(photo_file)
+    assert page.texts(".verdict")
+    assert chrome.execute_script("return busy") == -1
+    chrome.execute_script("busy = 2")
+    page.show(photo_file)
+    assert page.texts(".problem") == ["The server is busy. Try again in a moment."]
+    page.show(photo_file)
+    page.until(lambda: page.texts(".verdict"))
+
+
+def test_choices_that_were_not_there_yet_come_with_the_first_answer(
+    chrome: webdriver.Chrome, address: str, photo_file: Path
+) -> None:
+    """The page was opened while models were being loaded."""
+    page = _Page(chrome, address)
+    chrome.execute_script("byId('labels').replaceChildren()")
+    page.one("#clade").send_keys("rav")
+    page.until(lambda: page.chrome.find_elements(By.CSS_SELECTOR, "#clades option"))
+    page.one("#clade").clear()
+    page.show(photo_file)
+    page.until(lambda: [it.get_attribute("value") for it in Select(page.one("#labels")).options] == ["all", "dogs"])
+    assert page.errors == []
 
 
 def test_keyboard_reaches_everything_and_a_screen_reader_is_told(
@@ -195,7 +258,11 @@ def test_keyboard_reaches_everything_and_a_screen_reader_is_told(
     page.one("#floor").send_keys(*[Keys.ARROW_RIGHT] * 18)
     page.until(lambda: page.texts("#floor-text") == ["95 %"] and page.chrome.find_elements(By.CSS_SELECTOR, ".below"))
     assert "not trusted" in (page.one(".tree .below .hidden").get_attribute("textContent") or "")
+    assert page.one("#floor").get_attribute("aria-valuetext") == "95 %"
     assert page.one("#answer").get_attribute("aria-live") == "polite"
+    hint = page.one(f"#{page.one('#file').get_attribute('aria-describedby')}")
+    assert "click to choose one" in (hint.get_attribute("textContent") or "")
+    assert hint.size == {"width": 1, "height": 1}
     for control in page.chrome.find_elements(By.CSS_SELECTOR, "input:not([aria-hidden]), select, textarea"):
         assert page.chrome.find_elements(By.CSS_SELECTOR, f"label[for='{control.get_attribute('id')}']")
 
@@ -217,6 +284,41 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     finally:
         chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_key_is_asked_for_and_taken_with_what_was_copied_along(
+    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, photo_file: Path, tmp_path: Path
+) -> None:
+    key = add_key(tmp_path / "keys.json", "app")
+    with over_http(args.model_copy(update={"keys": str(tmp_path / "keys.json")})) as address:
+        page = _Page(chrome, address, is_locked=True)
+        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
+        page.show(photo_file)
+        assert page.texts(".problem") == ["Enter a key: this server asks for one."]
+        page.one("#key").send_keys("trygon_no_such", Keys.ENTER)
+        page.until(lambda: page.texts(".problem") == ["This key is not known here. Enter another one."])
+        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
+        page.one("#key").clear()
+        page.one("#key").send_keys(f"\u200b {key}\ufeff", Keys.ENTER)
+        page.until(lambda: page.texts(".verdict") and Select(page.one("#labels")).options)
+        assert not page.one("#ask-key").is_displayed()
+        # What an earlier page kept is cleaned too.
+        chrome.execute_script("sessionStorage.setItem('key', arguments[0])", f"\u200b{key}")
+        _Page(chrome, address).show(photo_file)
+        assert page.texts(".verdict")
+        chrome.execute_script("sessionStorage.clear()")
+    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusals are there as errors
+
+
+def test_the_footer_names_the_version_that_most_requests_go_to(
+    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tiny: Served
+) -> None:
+    assert isinstance(args.models, dict)
+    first = args.models["tiny"]["v1"]
+    versions = {"v1": first.model_copy(update={"share": 0.1}), "v2": first.model_copy(update={"share": 0.9})}
+    with over_http(args.model_copy(update={"models": {"tiny": versions}})) as address:
+        page = _Page(chrome, address)
+        assert page.texts("#served") == [f"Model tiny/v2, {tiny.model.digest[:12]}."]
 
 
 def test_several_models_can_be_chosen_from(

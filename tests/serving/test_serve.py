@@ -222,6 +222,18 @@ def test_a_head_is_refused_by_the_limit_that_was_given_and_by_the_proxy_itself_i
         assert asking.recv(4096).startswith(b"HTTP/1.1 431 ")
 
 
+def test_bodies_and_headers_are_looked_at_before_serves_proxy_has_them(running: Running, photo: bytes) -> None:
+    parts = (b"x" * 1_000_000 for _ in range(30))  # how many there will be is not said
+    response = running.client.post("/v1/classify", content=parts, headers={"Content-Type": "image/jpeg"})
+    assert (response.status_code, response.json()["title"]) == (413, "The body is too large")
+    assert "x-request-id" in response.headers
+    orders = [(b"X-Request-Timeout-Seconds", b"0.001"), (b"X-Session-Id", b"\xff"), (b"Content-Type", b"image/jpeg")]
+    for more in ([], [(b"X-Request-Timeout-Seconds", b"\xff"), (b"X-Request-ID", b"\xff")]):
+        assert running.client.post("/v1/classify", content=photo, headers=[*orders, *more]).status_code == 200
+    response = running.client.get("/", headers={"Host": "elsewhere.example"})
+    assert (response.status_code, response.headers["content-type"]) == (421, "application/problem+json")
+
+
 def test_all_that_was_started_listens_on_loopback_alone(running: Running) -> None:
     """Ray's and Triton's processes too, and not the port of requests alone."""
     listening = [

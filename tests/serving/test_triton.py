@@ -25,13 +25,14 @@ from tritonclient.utils import InferenceServerException
 from trygon.errors import TrygonError, UserError
 from trygon.models.encoders import find_encoder, load_encoder
 from trygon.models.folder import WEIGHTS_NAME, describe
-from trygon.models.model import save_model
+from trygon.models.model import load_model, save_model
 from trygon.models.towers import build_network
 from trygon.models.triton_config import MAX_BATCH, MAX_TEXT_BYTES
+from trygon.models.triton_repository import write_repository
 from trygon.testing.commands import trygon
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
-from trygon.testing.tiny import TINY_CONFIG
+from trygon.testing.tiny import TINY_CONFIG, write_tiny_model
 from trygon_serving import embedded
 from trygon_serving.catalogue import Weights
 from trygon_serving.embedded import Embedded
@@ -71,6 +72,10 @@ def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Pa
         image_BCHW = rng.integers(0, 255, (12, 3, 32, 32), np.uint8)
         vector_BD = asyncio.run(_encode_all(server.grpc, image_BCHW))
         mapped = {Path(part.path).name for it in family(server.guard.pid) for part in it.memory_maps()}
+        tower = describe(str(tiny.model_folder))
+        # A labelling run that begins with the server may go on without it, and the other way round.
+        there, here = (find_encoder(it, tower) for it in (f"triton:{server.grpc}", f"openvino:{encoder}"))
+        assert there.identity == here.identity
     finally:
         server.stop()
     np.testing.assert_allclose(vector_BD, tiny.model.encode_images(image_BCHW), atol=1e-4)
@@ -150,6 +155,35 @@ def test_labelling_takes_vectors_from_it_with_several_threads(triton: Embedded, 
     assert encoder.encode_images(image_BCHW[:0]).shape == (0, tower.dim)
     with pytest.raises(UserError, match="not --model"):
         find_encoder(f"triton:{triton.grpc}", replace(tower, digest="another"))
+
+
+def test_labelling_finds_its_model_under_any_name_and_asks_where_it_runs_in_several_ways(
+    triton: Embedded, tiny: Served, tmp_path: Path
+) -> None:
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    names = ("image_encoder-other", "image_encoder-ways")
+    write_repository(triton.repository, str(other), suffix="-other")
+    write_repository(triton.repository, str(tiny.model_folder), suffix="-ways")
+    config = triton.repository / names[1] / "config.pbtxt"
+    config.write_text(config.read_text().replace('string_value: "torch"', 'string_value: "openvino:0123"'))
+    image_BCHW = np.zeros((2, 3, 32, 32), np.uint8)
+    spec, tower = f"triton:{triton.grpc}", describe(str(tiny.model_folder))
+    with triton_client.InferenceServerClient(triton.grpc) as client:
+        try:
+            for name in names:
+                client.load_model(name)
+            choice = find_encoder(spec, describe(str(other)))
+            assert (choice.identity, choice.place) == ("torch", f"{triton.grpc}/{names[0]}")
+            expected_BD = load_model(other, "cpu").encode_images(image_BCHW)
+            np.testing.assert_allclose(load_encoder(choice, 1).encode_images(image_BCHW), expected_BD, atol=1e-4)
+            with pytest.raises(UserError, match=f"choose one with {spec}/image_encoder or {spec}/{names[1]}"):
+                find_encoder(spec, tower)
+            assert find_encoder(f"{spec}/image_encoder", tower).identity == "torch"
+            assert find_encoder(f"{spec}/{names[1]}", tower).identity == "openvino:0123"
+        finally:
+            for name in (*names, *(it.replace("image", "text") for it in names)):
+                client.unload_model(name)
+                shutil.rmtree(triton.repository / name)
 
 
 def test_client_learns_the_model_from_the_server(triton: Embedded, tiny: Served) -> None:

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from trygon.limits import Limits
 from trygon_serving.front import CALLBACK, Front, middlewares
 from trygon_serving.problem import FULL, PROBLEM_TYPE
 
@@ -157,6 +158,76 @@ def test_where_nothing_is_in_work_everyone_is_let_through_again() -> None:
     client = TestClient(Front(Starlette(routes=[Route("/", answer, methods=["POST"])]), most=64))
     assert [client.post("/", content=b"x").status_code for _ in range(3)] == [503] * 3
     assert asked == 3
+
+
+def _asked(front: Front, parts: list[bytes], headers: list[tuple[bytes, bytes]]) -> tuple[list[Message], int]:
+    """What a client of ASGI is answered that sends these parts, and how many of them were taken."""
+    sent: list[Message] = []
+    left = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+
+    async def receive() -> Message:
+        return left.pop(0) if left else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": headers}
+    asyncio.run(front(scope, receive, send))
+    return sent, len(parts) - len(left)
+
+
+async def _keep_all(scope: Scope, receive: Receive, send: Send) -> None:
+    """As Serve's proxy does for a replica that reads none of it."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    await PlainTextResponse("the client went away", 499)(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("declared", "num_taken"), [([(b"content-length", b"1000")], 0), ([(b"content-length", b"9")], 3), ([], 3)]
+)
+def test_a_body_that_is_too_large_is_not_kept(declared: list[tuple[bytes, bytes]], num_taken: int) -> None:
+    front = Front(_keep_all, most=2, limits=Limits(body_bytes=99))
+    (start, body), taken = _asked(front, [b"x" * 40] * 25, [*declared, (b"x-request-id", b"seven")])
+    assert (start["status"], taken) == (413, num_taken)
+    assert dict(start["headers"])[b"content-type"].decode() == PROBLEM_TYPE
+    assert dict(start["headers"])[b"x-request-id"] == b"seven"
+    assert b"too large" in body["body"]
+    assert (b"trygon_refused_total 1.0" in front.figures()) == (num_taken == 0)
+
+
+def test_an_answer_that_is_on_its_way_is_not_answered_again() -> None:
+    async def answer_first(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(b"{}", 401, media_type=PROBLEM_TYPE)(scope, receive, send)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    sent, _ = _asked(Front(answer_first, limits=Limits(body_bytes=99)), [b"x" * 40] * 25, [])
+    assert [it.get("status") for it in sent] == [401, None]
+
+
+def test_serve_takes_no_orders_from_headers_and_sees_none_that_it_cannot_read() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(scope["headers"])
+        await Response(b"{}")(scope, receive, send)
+
+    orders = (b"x-request-timeout-seconds", b"X-Request-Disconnect-Disabled", b"serve_multiplexed_model_id")
+    headers = [(b"accept", b"*/*"), *((it, b"9") for it in orders), (b"x-request-id", b"\xff"), (b"cookie", b"a\xff")]
+    _asked(Front(look), [], [*headers, (b"authorization", "Bearer \u00e9".encode())])
+    assert [name for name, _ in seen] == [b"accept", b"authorization"]
+
+
+def test_what_serve_fails_with_is_a_problem(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("of the proxy")
+
+    response = TestClient(Front(fail, most=1)).post("/", headers={"X-Request-ID": "seven"})
+    assert (response.status_code, response.json()["title"]) == (500, "The server failed")
+    assert response.headers["x-request-id"] == "seven"
+    assert "of the proxy" in caplog.text
+    assert "of the proxy" not in response.text
 
 
 def test_serve_finds_it_by_its_name() -> None:

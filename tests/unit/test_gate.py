@@ -17,7 +17,7 @@ from trygon_serving.front import Front
 from trygon_serving.journal import set_up
 from trygon_serving.keys import add_key
 from trygon_serving.service import AppArgs, Service
-from trygon_serving.settings import Settings, require_safety
+from trygon_serving.settings import Settings, own_hosts, require_safety
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +87,28 @@ def test_others_on_the_network_need_keys_and_whole_certificates(tmp_path: Path) 
         require_safety(Settings(host="::1", tls_key="k.pem", **known))
     with pytest.raises(UserError, match=r"none.pem.*PEM"):
         require_safety(Settings(host="::1", tls_key="none.pem", tls_certificate="none.pem", **known))
+
+
+def test_pages_of_other_sites_may_not_ask_a_server_of_this_machine(args: AppArgs, tmp_path: Path) -> None:
+    """Neither straight, nor by a name of theirs that means this machine."""
+    known = {"checklists": {}, "port": 8000, "triton": None}
+    hosts = own_hosts(Settings(host="127.0.0.2", **known))
+    api = _client(args.model_copy(update={"hosts": hosts}))
+    for host in ("127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.2"):
+        assert api.get("/healthz", headers={"Host": host}).status_code == 200
+        assert api.get("/healthz", headers={"Host": host, "Origin": f"http://{host}"}).status_code == 200
+        for origin in ("https://evil.example", "null", "http://localhost:3000", f"http://{host}.evil.example"):
+            assert api.get("/healthz", headers={"Host": host, "Origin": origin}).status_code == 403
+    for host in ("evil.example:8000", "10.0.0.7:8000", "127.0.0.1.evil.example", "localhost:8000:1", ""):
+        response = api.get("/", headers={"Host": host})
+        assert response.status_code == 421
+        assert response.headers["content-type"] == "application/problem+json"
+    # With keys, and where others reach it, any name is right: of a proxy, of a pod.
+    assert own_hosts(Settings(host="127.0.0.1", keys="keys.json", **known)) == ()
+    assert own_hosts(Settings(host="0.0.0.0", keys="keys.json", **known)) == ()
+    assert "[::1]" in own_hosts(Settings(host="::1", **known))
+    headers = {"Host": "10.0.0.7", "Origin": "https://field.example"}
+    assert _client(args).get("/healthz", headers=headers).status_code == 200
 
 
 def test_large_headers_are_refused(args: AppArgs) -> None:

@@ -18,7 +18,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon_serving.answers import LabelChoice
 from trygon_serving.body import Body, read_body
 from trygon_serving.problem import Problem
-from trygon_serving.wire import Answer, LabelsCard, Options
+from trygon_serving.wire import Answer, LabelsCard, Name, Options
 
 LIMITS = Limits(body_bytes=100_000, images=3, body_s=0.2)
 
@@ -153,3 +153,12 @@ def test_a_body_that_comes_too_slowly_is_not_waited_for() -> None:
     with pytest.raises(Problem) as caught:
         _read("image/jpeg", *[b"x"] * 50, pause_s=0.02)
     assert caught.value.status == 408
+
+
+def test_what_a_person_is_told_first_is_the_best_own_name_or_the_taxon_or_the_best_guess() -> None:
+    fox, tent = (Name(rank=None, scientific=it, common="", probability=0.6) for it in ("Vulpes vulpes", ""))
+    own = tent.model_copy(update={"asked": "a tent"})
+    assert Answer(taxon=fox, top=[own, fox]).shown == own
+    assert Answer(taxon=fox, top=[tent]).shown == fox
+    assert Answer(top=[fox]).shown == fox
+    assert Answer().shown is None

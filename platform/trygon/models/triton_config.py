@@ -39,6 +39,8 @@ def onnx_image_encoder(tower: ImageTower, encoder: EncoderChoice, tensorrt_cache
     """
     config = _image_encoder("onnxruntime", tower, encoder.identity)
     if tensorrt_cache:
+        # Its vectors are others than those of the graph itself.
+        _add(config, encoder=encoder.identity.replace("onnx", "onnx-tensorrt", 1))
         (group,) = config.instance_group
         group.kind = pb.ModelInstanceGroup.KIND_GPU  # pyright: ignore[reportAttributeAccessIssue]
         accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")

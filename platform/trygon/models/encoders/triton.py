@@ -23,33 +23,61 @@ _PATIENCE_S = 120.0
 
 
 def find(name: str, tower: ImageTower, place: str) -> EncoderChoice:
-    """The server at `HOST:PORT`, which must hold that model."""
+    """The server at `HOST:PORT`, which must hold that model: under any name, or under that of `HOST:PORT/NAME`.
+
+    The identity is that of the encoder which the server runs: its vectors are those that it gives without a server.
+    """
     if not place:
         raise UserError("--encoder triton: say where it is: triton:HOST:PORT, the port of its gRPC")
-    client = triton.InferenceServerClient(place, channel_args=_CHANNEL)
+    address, _, wanted = place.partition("/")
+    client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
     try:
-        answer: Any = client.get_model_config(ENCODER, client_timeout=_ASK_S)
+        held = [(it, _parameters(client, it)) for it in ([wanted] if wanted else _loaded(client))]
     except InferenceServerException as error:
-        raise UserError(f"--encoder triton:{place} does not answer for {ENCODER}: {error.message()}") from error
+        raise UserError(
+            f"--encoder triton:{place} does not answer for {wanted or ENCODER}: {error.message()}"
+        ) from error
     finally:
         client.close()
-    parameters = {key: value.string_value for key, value in answer.config.parameters.items()}
-    digest, ref = parameters.get("digest", ""), parameters.get("ref", "")
-    if (digest or ref) != (tower.digest or tower.ref):
-        raise UserError(f"--encoder triton:{place} serves {ref or 'another model'}, not --model {tower.ref}")
-    return EncoderChoice(name, tower, place, name)
+    fitting = {it: about for it, about in held if _key(about) == (tower.digest or tower.ref)}
+    if not fitting:
+        served = ", ".join(about.get("ref") or it for it, about in held)
+        raise UserError(f"--encoder triton:{place} serves {served or 'no encoder'}, not --model {tower.ref}")
+    identities = {about.get("encoder") or name for about in fitting.values()}
+    if len(identities) > 1:
+        raise UserError(
+            f"--encoder triton:{place} runs --model {tower.ref} in several ways: choose one with "
+            f"{' or '.join(f'triton:{address}/{it}' for it in fitting)}"
+        )
+    return EncoderChoice(name, tower, f"{address}/{min(fitting)}", identities.pop())
 
 
 def load(choice: EncoderChoice, num_threads: int) -> "TritonEncoder":
     """A client of the server."""
-    return TritonEncoder(choice.place, choice.tower.dim)
+    address, _, encoder = choice.place.partition("/")
+    return TritonEncoder(address, encoder, choice.tower.dim)
+
+
+def _loaded(client: triton.InferenceServerClient) -> list[str]:
+    """The image encoders that are ready, whatever stands behind `ENCODER` in their names."""
+    index: Any = client.get_model_repository_index(client_timeout=_ASK_S)
+    return sorted(it.name for it in index.models if it.state == "READY" and it.name.startswith(ENCODER))
+
+
+def _parameters(client: triton.InferenceServerClient, encoder: str) -> dict[str, str]:
+    answer: Any = client.get_model_config(encoder, client_timeout=_ASK_S)
+    return {key: value.string_value for key, value in answer.config.parameters.items()}
+
+
+def _key(about: dict[str, str]) -> str:
+    return about.get("digest") or about.get("ref", "")
 
 
 class TritonEncoder:
     """Batches to a server and back. What it refuses for being full or away is sent again for a while."""
 
-    def __init__(self, address: str, dim: int) -> None:
-        self._address, self._dim = address, dim
+    def __init__(self, address: str, name: str, dim: int) -> None:
+        self._address, self._name, self._dim = address, name, dim
         self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
 
     def encode_images(self, image_BCHW: np.ndarray) -> np.ndarray:
@@ -64,7 +92,7 @@ class TritonEncoder:
         deadline, pause_s = time.monotonic() + _PATIENCE_S, 0.1
         while True:
             try:
-                answer = self._client.infer(ENCODER, [tensor], client_timeout=_ANSWER_S)
+                answer = self._client.infer(self._name, [tensor], client_timeout=_ANSWER_S)
                 break
             except InferenceServerException as error:
                 if time.monotonic() > deadline or "INVALID_ARGUMENT" in str(error.status()):
