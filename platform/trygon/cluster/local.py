@@ -49,7 +49,8 @@ def start_ray(num_cpus: int | None = None) -> bool:
     _quieten()
     is_local = not inside_cluster()
     if not is_local:
-        ray.init(logging_level=logging.ERROR)
+        # What workers print stays in their node's logs: hundreds of Ray's own lines would hide the job's few.
+        ray.init(logging_level=logging.ERROR, log_to_driver=False)
     else:
         _provide_token()
         with _kept_to_loopback():
