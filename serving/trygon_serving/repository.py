@@ -23,7 +23,7 @@ from trygon.storage import write_text
 from trygon_serving.catalogue import Weights, key_of
 from trygon_serving.triton import CHANNEL, text_name, tower_of
 
-_ASK_S = 5.0
+_ASK_S, _LOAD_S = 5.0, 600.0
 _NOTES, _NOTED_S = ".in-use", 60.0
 """A folder of the repository, in which each replica notes what it needs, and for how long that holds."""
 
@@ -107,7 +107,7 @@ class Repository:
             await asyncio.to_thread(
                 write_repository, self._folder, weights.ref, paths, weights.encoder, weights.suffix
             )
-            await self._client.load_model(name)
+            await self._client.load_model(name, client_timeout=_LOAD_S)
             found = await self._describe(name)
             if found is None or found.key != weights.key:
                 raise UserError(f"{weights.ref} changed while it was read; give a new version a folder of its own")

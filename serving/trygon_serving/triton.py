@@ -24,6 +24,8 @@ CHANNEL = [
 ]
 
 _LOAD_WAIT_S = 10
+_LOAD_S = 120.0
+"""Whatever keeps Triton from answering for longer, the next request asks it anew."""
 _EXPIRED = "Deadline Exceeded"
 
 
@@ -88,7 +90,7 @@ class TritonEncoder:
 
     async def _load(self, model: str) -> None:
         if not await self._client.is_model_ready(model, client_timeout=5):
-            await self._client.load_model(model)
+            await self._client.load_model(model, client_timeout=_LOAD_S)
 
     async def _infer(self, model: str, input_name: str, array: np.ndarray, timeout_s: float) -> np.ndarray:
         tensor = triton.InferInput(input_name, list(array.shape), "UINT8")

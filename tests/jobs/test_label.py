@@ -79,6 +79,9 @@ def test_a_run_is_named_anew_with_examples(place: Path) -> None:
     assert len(named) == 8
     assert {row["scientific"] for row in named} <= {"Corvus corax", "Stripes", "Bos taurus"}
     assert {row["decided_by"] for row in named} <= {"few_shot", "rollup"}
+    columns = ["event_id", "deployment", "start", "end", "num_media"]
+    events, named_events = (pq.read_table(place / run / "events.parquet", columns=columns) for run in ("run", "shown"))
+    assert named_events.equals(events)
     joined = trygon(*words, cwd=place)
     assert joined.returncode == 0, joined.stderr
     assert "embedded first" not in joined.stderr  # they were kept

@@ -55,6 +55,13 @@ def test_what_is_said_of_a_blank_frame_is_said_of_its_picture() -> None:
     assert min(before) >= 0
 
 
+def test_media_as_parquet_gives_them_back_have_the_same_events() -> None:
+    media = _media(("a", 0), ("a", 60), ("a", 121), ("a", None))
+    at = MEDIA.get_field_index("timestamp")
+    read = media.set_column(at, "timestamp", media["timestamp"].cast(pa.timestamp("ms")))
+    assert find_events(read, 60).table.equals(find_events(media, 60).table)
+
+
 def test_event_stays_within_its_deployment() -> None:
     assert _groups(_media(("a", 0), ("b", 1), ("a", 2))) == [{0, 2}, {1}]
 

@@ -42,7 +42,7 @@ def check_clocks(media: pa.Table, deployments: pa.Table, now: datetime) -> pa.Ta
     folder whose clock stands earlier than that of a file before them by the numbers in their names, where these are in
     the order of time elsewhere.
     """
-    time = media["timestamp"].cast(pa.int64()).combine_chunks()
+    time = media["timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).combine_chunks()
     has_time = time.is_valid().to_numpy(zero_copy_only=False)
     seconds = time.fill_null(0).to_numpy()
     early = has_time & (seconds < _seconds(FIRST))

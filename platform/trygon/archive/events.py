@@ -75,7 +75,8 @@ def find_events(media: pa.Table, gap_s: float) -> Events:
     deployment_F = frames["deployment"].combine_chunks().dictionary_encode().indices.to_numpy()
     burst_F = frames["sequence"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
     dateless_F = frames["timestamp"].is_null().to_numpy()
-    second_F = frames["timestamp"].cast(pa.int64()).fill_null(0).to_numpy()
+    # Parquet keeps milliseconds.
+    second_F = frames["timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).fill_null(0).to_numpy()
     until_F = second_F + _lengths(frames["duration"])
     starts = np.flatnonzero(_begins(deployment_F, burst_F, dateless_F, second_F, until_F, gap_s))
     media_F = frames["media_id"].to_numpy()
