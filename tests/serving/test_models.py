@@ -67,10 +67,10 @@ def _spec(served: Served, name: str = "names") -> VersionSpec:
     return VersionSpec(model=str(served.model_folder), labels={name: str(served.labels_folder)})
 
 
-def _wait(what: str, done: Callable[[], bool], timeout_s: float = 90) -> None:
+def _wait(what: str, done: Callable[[], bool], told: Callable[[], str] = str, timeout_s: float = 90) -> None:
     deadline = time.monotonic() + timeout_s
     while not done():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, f"{what}: {told()}"
         time.sleep(0.1)
 
 
@@ -118,9 +118,14 @@ def test_models_side_by_side(own_triton: Embedded, tiny: Served, newer: Served, 
         assert api.get("/v1/taxa", params={"search": "fox", "model": "other"}).json()["total"] == 0
         sets = api.get("/v1/label-sets").json()["label_sets"]
         assert [(it["model"], it["name"], it["num_taxa"]) for it in sets] == [("small", "old", 4), ("other", "new", 3)]
-        while (reply := ask(model="other", names="a tent")).status_code == 503:  # its own text encoder is loaded
-            time.sleep(0.5)
-        assert reply.raise_for_status().json()["model"]["name"] == "other"
+        replies: list[httpx.Response] = []
+
+        def is_named() -> bool:
+            replies.append(ask(model="other", names="a tent"))
+            return replies[-1].status_code != 503
+
+        _wait("its own text encoder is loaded", is_named, lambda: replies[-1].text)
+        assert replies[-1].raise_for_status().json()["model"]["name"] == "other"
 
 
 @dataclass
@@ -273,7 +278,7 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
         for process in _tritons(own_triton):
             process.kill()
             psutil.wait_procs([process], 10)
-        seen = set()
+        seen, refusals = set(), ["none was refused"]
 
         def is_answered() -> bool:
             reply = httpx.post(f"{address}/v1/classify", content=photo, headers=JPEG, timeout=30)
@@ -281,10 +286,12 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
                 seen.add(reply.json()["model"]["version"])
             else:
                 assert reply.status_code == 503
+                refusals.append(reply.text)
             return reply.status_code == 200
 
-        _wait("it is back", is_answered)  # readiness may be what it was before
-        _wait("both are back", both)
+        # Readiness may be what it was before.
+        _wait("it is back", is_answered, lambda: f"{refusals[-1]} {_versions(address)}")
+        _wait("both are back", both, lambda: str(_versions(address)))
         for _ in range(40):
             _wait("an answer", is_answered)
         assert seen == {"v1", "v2"}
