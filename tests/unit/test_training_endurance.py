@@ -28,7 +28,7 @@ from trygon.training.checkpoints import (
     saved_step,
 )
 from trygon.training.endurance import Endurance
-from trygon.training.interruptions import Interruptions
+from trygon.training.interruptions import Interruptions, reason
 from trygon.training.run import mend_list
 from trygon.training.worker import memory_told
 
@@ -182,6 +182,14 @@ def test_a_step_that_only_fewer_workers_cannot_hold_is_tried_again(tmp_path: Pat
     with pytest.raises(TrygonError, match="does not hold a step of 4 of 8 workers") as told, memory_told(4, 8):
         raise torch.OutOfMemoryError("CUDA out of memory")
     assert _endurance(tmp_path)[0].make_decision(_failed(rank0=told.value)) == FailureDecision.RETRY
+
+
+def test_a_peer_that_is_gone_is_told_without_where_gloo_says_so_and_what_it_advises() -> None:
+    told = "[/src/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:2998: Connection reset by peer. See the logs."
+    assert reason({1: RuntimeError(f"Traceback\n{told}")}) == (
+        "a worker that others talked to has ended, or its machine is gone "
+        "(Read error [127.0.0.1]:2998: Connection reset by peer)"
+    )
 
 
 def test_no_worker_lies_on_two_machines() -> None:

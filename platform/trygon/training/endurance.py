@@ -84,6 +84,7 @@ class Endurance(DefaultFailurePolicy):
         now = time.monotonic()
         if now - self._unstarted_at > self._patience_s:  # they did start since
             self._waits_since = now
-            self._interruptions.add([], f"workers do not start ({reason({0: error})})", True)
+            said = str(origin(error)).partition(" Potential causes")[0].strip().partition("\n")[0]
+            self._interruptions.add([], f"workers do not start, and are waited for ({said.rstrip('.')})", True)
         self._unstarted_at = now
         return now - self._waits_since < self._patience_s

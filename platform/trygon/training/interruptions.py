@@ -1,12 +1,15 @@
 """What interrupted a run, for people: one JSON line a time that workers failed. Training does not read it."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from trygon.errors import TrygonError, lasts, origin
 from trygon.storage import exists, read_bytes, write_text
+
+_PEER_GONE = ("connection reset by peer", "connection closed by peer", "broken pipe")
 
 
 class Interruptions:
@@ -59,4 +62,8 @@ def reason(failures: Mapping[int, Exception]) -> str:
     if any("timed out" in str(origin(it)).lower() for it in failures.values()):
         late = next((line for line in told if "timed out" in line.lower()), told[-1])
         return f"workers waited in vain for one that hangs, or whose machine is gone ({late})"
+    if any(sign in told[-1].lower() for sign in _PEER_GONE):
+        # gloo begins with a place in its own source and ends with advice.
+        what = re.sub(r"^\[[^\]]*\] ", "", told[-1]).partition(". ")[0]
+        return f"a worker that others talked to has ended, or its machine is gone ({what})"
     return told[-1]
