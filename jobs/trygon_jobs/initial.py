@@ -68,7 +68,7 @@ def initial_digests(config: "TrainConfig") -> dict[str, str]:
     initial = config.initial
     if initial.model:
         if checkpoint := _unfinished(initial.model):
-            return {"model": digest_file(join(checkpoint, "seal.json"))}  # which holds the digest of the state
+            return {"model": digest_file(join(checkpoint, "seal.json"))}  # which holds the checksum of the state
         folder = folder_of(initial.model)
         files = {"model": folder / WEIGHTS_NAME if folder else None}
     else:

@@ -23,7 +23,9 @@ from trygon.storage import write_text
 from trygon_serving.catalogue import Weights, key_of
 from trygon_serving.triton import CHANNEL, text_name, tower_of
 
-_ASK_S, _LOAD_S = 5.0, 600.0
+_ASK_S = 5.0
+_LOAD_S = 600.0
+"""A load that takes longer has failed, and is tried again: in rare cases Triton never answers."""
 _NOTES, _NOTED_S = ".in-use", 60.0
 """A folder of the repository, in which each replica notes what it needs, and for how long that holds."""
 

@@ -1,4 +1,4 @@
-"""What is drawn at random, steps, checkpoints, and what a text tower learns first: without Ray."""
+"""What is drawn at random, steps and checkpoints: without Ray."""
 
 import math
 from pathlib import Path
@@ -7,15 +7,12 @@ from typing import Any
 import pytest
 import torch
 from open_clip import SimpleTokenizer
-from open_clip.model import CustomTextCLIP
-from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.data.ingest import Preparation, draw_text_type
-from trygon.errors import LastingError, UserError
-from trygon.models.distillation import distil
+from trygon.errors import UserError
 from trygon.models.model import Model, encode_text, load_model, save_model
-from trygon.models.towers import build_network, load_pretrained, read_architecture, same_order_weights
+from trygon.models.towers import build_network
 from trygon.storage import digest_file, write_json
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.clades import clade_keys
@@ -34,7 +31,6 @@ from trygon.training.checkpoint import (
     state_of,
 )
 from trygon.training.checkpoints import unfinished_run
-from trygon.training.curriculum import caption_curriculum
 from trygon.training.initial import write_checkpoint_model
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, flops_per_sample
@@ -44,7 +40,7 @@ from trygon.training.plan import Leg, Plan, RowGroup
 from trygon.training.reports import Gauges
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
-from trygon.training.worker import best_loss, check_stand_ins, num_cut_captions, steps_of
+from trygon.training.worker import num_cut_captions, steps_of
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -223,31 +219,6 @@ def test_a_loss_that_is_not_finite_changes_nothing(tiny: Path) -> None:
     assert all(torch.equal(it, before[name]) for name, it in learner.model.net.state_dict().items() if it.ndim)
 
 
-def test_a_loss_that_rises_far_above_its_best_ends_training(tiny: Path) -> None:
-    settings = _settings(tiny, warmup_steps=10, steps_per_leg=5)
-    best = best_loss(math.inf, 4.0, Leg(2, 10, 5), settings)
-    assert best_loss(best, 3.0, Leg(3, 15, 5), settings) == 3.0
-    with pytest.raises(DivergedError, match=r"rose from 4.000 to 8.100 by step 20"):
-        best_loss(best, 8.1, Leg(3, 15, 5), settings)
-    assert best_loss(0.01, 0.9, Leg(3, 15, 5), settings) == 0.01  # little is soon twice as much
-    assert best_loss(best, 9.0, Leg(1, 5, 5), settings) == best  # in the warm-up
-    assert best_loss(math.inf, 1.9, Leg(1, 5, 5), settings) == 1.9  # which later ones stand beside
-    assert best_loss(best, 9.0, Leg(4, 20, 1), settings) == best  # one step alone
-
-
-def test_a_loss_that_is_back_at_guessing_ends_training(tiny: Path) -> None:
-    """As after a blow-up in the warm-up: all vectors are one, and no rise is ever seen again."""
-    settings = _settings(tiny, objective="clip_taxa", warmup_steps=10, steps_per_leg=5, batch_size=32_768)
-    guessing = math.log(32_768)
-    best = best_loss(best_loss(math.inf, 8.9, Leg(0, 0, 5), settings), 10.2, Leg(1, 5, 5), settings)
-    with pytest.raises(DivergedError, match=r"by step 15 the loss is back from 8.900 at 10.397, as by guessing"):
-        best_loss(best, guessing, Leg(2, 10, 5), settings)
-    assert best_loss(best, guessing - 0.1, Leg(2, 10, 5), settings) == 8.9
-    assert best_loss(10.3, guessing, Leg(2, 10, 5), settings) == 10.3  # it has not begun yet
-    sigmoid = _settings(tiny, objective="siglip", warmup_steps=10, steps_per_leg=5, batch_size=32_768)
-    assert best_loss(8.9, 10.5, Leg(2, 10, 5), sigmoid) == 8.9
-
-
 def test_gradients_in_half_precision_that_stay_no_numbers_end_training(tiny: Path) -> None:
     """With a finite loss: a scaler passes each of these steps over, and would for ever."""
     learner = Learner(load_model(tiny, "cpu"), _settings(tiny, precision="fp16"))
@@ -262,27 +233,6 @@ def test_gradients_in_half_precision_that_stay_no_numbers_end_training(tiny: Pat
     with pytest.raises(DivergedError, match="a gradient is not finite at step 31"):
         learner.step(batch, 30, 100)
     assert torch.equal(net.visual.proj, before)
-
-
-def test_too_many_broken_pictures_end_training_and_a_few_do_not(tiny: Path) -> None:
-    leg = Leg(1, 5, 5)
-    settings = _settings(tiny, batch_size=20, max_broken=0.1)
-    check_stand_ins(10, 50, 0, leg, settings)
-    with pytest.raises(LastingError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
-        check_stand_ins(11, 0, 0, leg, settings)
-    with pytest.raises(LastingError, match="in steps 6 to 10, 51 of 100 captions are longer than the model's context"):
-        check_stand_ins(0, 51, 0, leg, settings)
-    check_stand_ins(100, 100, 0, leg, _settings(tiny, batch_size=20, max_broken=1.0, max_cut=1.0))
-
-
-def test_replayed_texts_that_are_too_long_are_told_by_themselves(tiny: Path) -> None:
-    """Shorter text types would not mend them, and there are fewer of them than of captions."""
-    leg, settings = Leg(1, 5, 5), _settings(tiny, batch_size=20, replay_batch_size=4)
-    check_stand_ins(0, 0, 10, leg, settings)
-    with pytest.raises(LastingError, match=r"11 of 20 replayed texts .*: shorten those of --replay, or give a higher"):
-        check_stand_ins(0, 0, 11, leg, settings)
-    with pytest.raises(LastingError, match=r"51 of 100 captions .*: give shorter --text-types, or give a higher"):
-        check_stand_ins(0, 51, 0, leg, settings)
 
 
 def _cut(tiny: Path, objective: str) -> list[tuple[float, ...]]:
@@ -407,52 +357,3 @@ def test_blended_weights_lie_between_initial_and_trained() -> None:
     assert blended["n"] == 7
     assert torch.equal(blend(trained, initial, 0.0)["w"], trained["w"])
     assert blend(trained | {"bias": torch.ones(())}, initial, 0.25)["bias"] == 1  # which training has added
-
-
-def test_curriculum_starts_with_the_own_taxa_and_never_repeats() -> None:
-    captions = caption_curriculum([LION, DAISY], None, 100, MIXED, seed=0)
-    assert len(captions) == len(set(captions))
-    assert caption(LION, TextType.COM) in captions
-
-
-def test_distillation_brings_the_text_tower_to_its_targets(tiny: Path) -> None:
-    model = load_model(tiny)
-    captions = [f"a photo of a {word}." for word in ("lion", "daisy", "trout", "moth", "oak", "fern", "owl", "toad")]
-    torch.manual_seed(0)
-    targets = normalize(torch.randn(len(captions), model.dim), dim=1)
-    counted: list[int] = []
-    cosine = distil(model.net, model.tokenizer, captions, targets, 40, counted.append, 8, learning_rate=3e-3)
-    assert cosine > 0.9
-    assert sum(counted) == 40 * len(captions)
-
-
-def test_torchvision_weights_fit_the_starters_trunk(tmp_path: Path) -> None:
-    import torchvision
-
-    torch.manual_seed(0)
-    source = torchvision.models.mobilenet_v2().eval()
-    torch.save(source.state_dict(), tmp_path / "weights.pth")
-    network = build_network(read_architecture("starter")["model_cfg"], tmp_path / "weights.pth").eval()
-    image = torch.randn(1, 3, 64, 64)
-    with torch.inference_mode():
-        expected = source.features(image).mean((2, 3))
-        torch.testing.assert_close(network.visual.trunk(image), expected, atol=1e-4, rtol=1e-4)  # pyright: ignore[reportCallIssue]
-
-
-def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
-    torch.save({"a": torch.zeros(3)}, tmp_path / "weights.pth")
-    with pytest.raises(UserError, match="does not hold"):
-        same_order_weights({"x": torch.zeros(4)}, tmp_path / "weights.pth")
-    with pytest.raises(UserError, match="no architecture"):
-        read_architecture("no-such-model")
-    torch.save(CustomTextCLIP(**TINY_CONFIG["model_cfg"]).state_dict(), tmp_path / "other.pt")
-    for name in ("damaged.pt", "damaged.safetensors"):
-        (tmp_path / name).write_bytes(b"no weights at all")
-    network = CustomTextCLIP(**(TINY_CONFIG["model_cfg"] | {"embed_dim": 24}))
-    for name in ("other.pt", "damaged.pt", "damaged.safetensors"):
-        with pytest.raises(UserError, match="cannot be loaded into ViT-B-16"):
-            load_pretrained(network, "ViT-B-16", str(tmp_path / name))
-
-
-def test_tiny_config_is_open_clips_form() -> None:
-    assert TINY_CONFIG["model_cfg"]["embed_dim"] == 16

@@ -74,14 +74,15 @@ def fit(
     keep_row_groups(settings.row_groups, settings.shards, settings.sources)
     if settings.replay:
         keep_row_groups(settings.replay_row_groups, settings.replay)
-    if not plan_of(settings).num_steps:
+    plan = plan_of(settings)
+    if not plan.num_steps:
         raise UserError(
             f"--shards: fewer training samples in all epochs than one step takes ({settings.batch_size}): "
             "lower --batch-size"
         )
-    if plan_of(settings).num_steps <= settings.warmup_steps:
+    if plan.num_steps <= settings.warmup_steps:
         tell(
-            f"all {plan_of(settings).num_steps} steps are warm-up ({settings.warmup_steps}): the learning rates never "
+            f"all {plan.num_steps} steps are warm-up ({settings.warmup_steps}): the learning rates never "
             "reach what was given; lower --warmup-steps"
         )
     Measurements(settings.validation).end()  # of a run that was killed while it measured

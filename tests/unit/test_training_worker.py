@@ -1,0 +1,62 @@
+"""When a worker ends training: a loss that leads nowhere, pictures that cannot be read, texts that are cut."""
+
+import math
+from typing import Any
+
+import pytest
+
+from trygon.errors import LastingError
+from trygon.training.learner import DivergedError
+from trygon.training.plan import Leg
+from trygon.training.settings import TrainSettings
+from trygon.training.worker import best_loss, check_stand_ins
+
+
+def _settings(**changes: Any) -> TrainSettings:
+    return TrainSettings(**{"initial": "", "shards": (), "taxa": "", "metrics": ""} | changes)
+
+
+def test_a_loss_that_rises_far_above_its_best_ends_training() -> None:
+    settings = _settings(warmup_steps=10, steps_per_leg=5)
+    best = best_loss(math.inf, 4.0, Leg(2, 10, 5), settings)
+    assert best_loss(best, 3.0, Leg(3, 15, 5), settings) == 3.0
+    with pytest.raises(DivergedError, match=r"rose from 4.000 to 8.100 by step 20"):
+        best_loss(best, 8.1, Leg(3, 15, 5), settings)
+    assert best_loss(0.01, 0.9, Leg(3, 15, 5), settings) == 0.01  # little is soon twice as much
+    assert best_loss(best, 9.0, Leg(1, 5, 5), settings) == best  # in the warm-up
+    assert best_loss(math.inf, 1.9, Leg(1, 5, 5), settings) == 1.9  # which later ones stand beside
+    assert best_loss(best, 9.0, Leg(4, 20, 1), settings) == best  # one step alone
+
+
+def test_a_loss_that_is_back_at_guessing_ends_training() -> None:
+    """As after a blow-up in the warm-up: all vectors are one, and no rise is ever seen again."""
+    settings = _settings(objective="clip_taxa", warmup_steps=10, steps_per_leg=5, batch_size=32_768)
+    guessing = math.log(32_768)
+    best = best_loss(best_loss(math.inf, 8.9, Leg(0, 0, 5), settings), 10.2, Leg(1, 5, 5), settings)
+    with pytest.raises(DivergedError, match=r"by step 15 the loss is back from 8.900 at 10.397, as by guessing"):
+        best_loss(best, guessing, Leg(2, 10, 5), settings)
+    assert best_loss(best, guessing - 0.1, Leg(2, 10, 5), settings) == 8.9
+    assert best_loss(10.3, guessing, Leg(2, 10, 5), settings) == 10.3  # it has not begun yet
+    sigmoid = _settings(objective="siglip", warmup_steps=10, steps_per_leg=5, batch_size=32_768)
+    assert best_loss(8.9, 10.5, Leg(2, 10, 5), sigmoid) == 8.9
+
+
+def test_too_many_broken_pictures_end_training_and_a_few_do_not() -> None:
+    leg = Leg(1, 5, 5)
+    settings = _settings(batch_size=20, max_broken=0.1)
+    check_stand_ins(10, 50, 0, leg, settings)
+    with pytest.raises(LastingError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
+        check_stand_ins(11, 0, 0, leg, settings)
+    with pytest.raises(LastingError, match="in steps 6 to 10, 51 of 100 captions are longer than the model's context"):
+        check_stand_ins(0, 51, 0, leg, settings)
+    check_stand_ins(100, 100, 0, leg, _settings(batch_size=20, max_broken=1.0, max_cut=1.0))
+
+
+def test_replayed_texts_that_are_too_long_are_told_by_themselves() -> None:
+    """Shorter text types would not mend them, and there are fewer of them than of captions."""
+    leg, settings = Leg(1, 5, 5), _settings(batch_size=20, replay_batch_size=4)
+    check_stand_ins(0, 0, 10, leg, settings)
+    with pytest.raises(LastingError, match=r"11 of 20 replayed texts .*: shorten those of --replay, or give a higher"):
+        check_stand_ins(0, 0, 11, leg, settings)
+    with pytest.raises(LastingError, match=r"51 of 100 captions .*: give shorter --text-types, or give a higher"):
+        check_stand_ins(0, 51, 0, leg, settings)
