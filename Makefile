@@ -1,21 +1,32 @@
 # Two commands: `make demo` and `make test`. Both make .venv when it is not there, and install nothing twice.
 PYTHON ?= python3.11
 VENV := .venv
+# What is there for the demo, and what is there for the tests, which is more.
 STAMP := $(VENV)/.installed
+TESTS_STAMP := $(VENV)/.installed-tests
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: demo test test-fast lint install
-install: $(STAMP)
+# They share one .venv: two pips at once would spoil it.
+.NOTPARALLEL:
+
+install: $(TESTS_STAMP)
 
 # nvidia-pytriton is only a carrier of the tritonserver binary: its own requirements (numpy<2) are not ours.
-# What megadetector requires contradicts what Ray Serve does: the extra `megadetector` has the rest. Ultralytics (AGPL) is a
-# tool of the tests of its detectors, no part of what is installed with trygon.
 $(STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0 \
-		megadetector==10.0.28 ultralytics==8.4.190
+	$(PIP) -e '.[demo]'
+	$(PIP) --no-deps nvidia-pytriton==0.7.0
 	touch $@
+
+# What megadetector requires contradicts what Ray Serve does: the extra `megadetector` has the rest. Ultralytics (AGPL) is a
+# tool of the tests of its detectors, no part of what is installed with trygon or for the demo.
+$(TESTS_STAMP): pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps nvidia-pytriton==0.7.0 megadetector==10.0.28 ultralytics==8.4.190
+	touch $(STAMP) $@
 
 demo: $(STAMP)
 	$(VENV)/bin/trygon demo
@@ -24,10 +35,10 @@ demo: $(STAMP)
 test: lint test-fast
 	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 12 -m 'ray or slow'
 
-test-fast: $(STAMP)
+test-fast: $(TESTS_STAMP)
 	$(VENV)/bin/pytest -n 2 -m 'not ray and not slow'
 
-lint: $(STAMP)
+lint: $(TESTS_STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright

@@ -36,7 +36,35 @@ def test_documented_command_parses(command: str) -> None:
         tokens = tokens[:at] + tokens[at + 2 :]
     function, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     assert callable(function)
-    assert bound.arguments
+    assert bound.arguments or len(tokens) == 1
+
+
+def _anchors(page: Path) -> set[str]:
+    """The addresses of headings within a page, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_pages_lead_to_pages_and_headings() -> None:
+    links = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
+    within = [(page, *link.partition("#")[::2]) for page, link in links if not link.startswith("http")]
+    assert len(within) > 50
+    for page, path, anchor in within:
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {path}"
+        assert not anchor or anchor in _anchors(target), f"{page.name}: {path}#{anchor}"
+
+
+def test_archives_page_names_every_file_for_a_spreadsheet_that_a_run_writes() -> None:
+    """Names of files as they stand in the code: one that is written and not explained is found there."""
+    sources = [*(ROOT / "platform/trygon/archive").glob("*.py"), *(ROOT / "jobs/trygon_jobs").glob("label*.py")]
+    written = {name for path in sources for name in re.findall(r'"(\w+\.csv)"', path.read_text())}
+    page = (ROOT / "docs/label.md").read_text()
+    table = page.partition("## What comes out")[2].partition("## ")[0]
+    assert {"observations.csv", "examples.csv", "repeats.csv"} <= written
+    written |= {"names.csv", "checklist.csv"}  # called after their settings
+    assert not {name for name in written if f"`{name}`" not in table}
 
 
 def test_reference_is_what_the_code_says() -> None:
