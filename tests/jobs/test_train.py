@@ -23,7 +23,7 @@ from open_clip.model import CustomTextCLIP
 from PIL import Image
 
 from trygon.models.model import load_model
-from trygon.storage import copy_file, exists, join, list_files, read_bytes
+from trygon.storage import copy_file, exists, join, list_files, read_bytes, write_bytes
 from trygon.testing.checkpoints import noted_step
 from trygon.testing.processes import family, kill_family, living
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
@@ -59,21 +59,15 @@ def _steps(out: str | Path) -> list[int]:
     return [json.loads(line)["step"] for line in _lines(out)]
 
 
-def _wait_for_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
-    _wait_until(process, lambda: noted_step(out) >= step)
-
-
-def _kill_after_a_checkpoint(process: "subprocess.Popen[bytes]", out: str | Path, step: int = 1) -> None:
-    _wait_for_a_checkpoint(process, out, step)
-    kill_family(process)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run where nothing happens to it."""
+    """The same run where nothing happens to it. Its paths are relative, as users type them; Ray's workers run in other
+    folders."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    command = _command(write_tiny_shards(folder / "shards"), write_tiny_model(folder / "tiny"), folder / "out")
-    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=400)
+    write_tiny_shards(folder / "shards")
+    write_tiny_model(folder / "tiny")
+    command = _command("shards", "tiny", "out")
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=400, cwd=folder)
     return folder / "out"
 
 
@@ -86,44 +80,6 @@ def _ends_as(undisturbed: Path, out: str | Path) -> None:
         torch.testing.assert_close(tensor, wanted[name], atol=1e-4, rtol=1e-3)
 
 
-def test_killed_run_goes_on_from_its_checkpoint_and_a_finished_one_rests(tmp_path: Path, undisturbed: Path) -> None:
-    write_tiny_shards(tmp_path / "shards")
-    write_tiny_model(tmp_path / "tiny")
-    out = tmp_path / "out"
-    # Relative paths, as users type them; Ray's workers run in other folders.
-    command = _command(Path("shards"), Path("tiny"), Path("out"))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    _kill_after_a_checkpoint(process, out, step=8)
-    before = _lines(out)
-    run = out / "checkpoints/run"
-    latest = run / f"leg-{noted_step(out) // 4:06d}/state.pt"
-    saved = noted_step(out) - 4
-    # The latest checkpoint is damaged, and a kill in the middle of bringing one to its place left that there.
-    whole = latest.read_bytes()
-    latest.write_bytes(whole[:-1])
-    half = run / "leg-000099/state.pt"
-    half.parent.mkdir()
-    half.write_bytes(whole[: len(whole) // 2])
-
-    second = subprocess.run(
-        command, env=environment, check=True, timeout=400, cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
-    assert f"{latest.parent} is not whole; training goes on from the one before" in second.stderr
-    assert not half.parent.exists()
-    assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
-    # A line holds the seconds that its step took: a step done again would have another.
-    assert _lines(out)[:saved] == before[:saved]
-    assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH
-    loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{out}")
-    assert isinstance(loaded[0], CustomTextCLIP)
-    _ends_as(undisturbed, out)
-
-    weights = (out / "open_clip_model.safetensors").stat().st_mtime_ns
-    subprocess.run(command, env=environment, check=True, timeout=200, cwd=tmp_path)
-    assert (out / "open_clip_model.safetensors").stat().st_mtime_ns == weights
-
-
 def _frozen_architecture(path: Path) -> Path:
     """A timm trunk of a few layers, and a text tower that starts from the tiny sentence encoder."""
     architecture = tiny_sentence_architecture()
@@ -133,7 +89,9 @@ def _frozen_architecture(path: Path) -> Path:
     return path
 
 
-def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path, undisturbed: Path) -> None:
+def test_killed_run_on_s3_goes_on_from_its_last_whole_checkpoint_and_a_finished_one_rests(
+    tmp_path: Path, undisturbed: Path
+) -> None:
     """Shards, the model to start from and the output lie on S3, and faults come between."""
     write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
@@ -145,29 +103,41 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there(tmp_path: Path, undi
             copy_file(path, join(root, path.parent.name, path.name))
         command = _command(join(root, "shards"), join(root, "tiny"), out)
         faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
-        # From the second checkpoint on none arrives, so that the run cannot end before it is killed.
-        held = Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/leg-(?!000001/).*\.pt$")
+        # From the third checkpoint on none arrives, so that the run cannot end before it is killed.
+        held = Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/leg-(?!00000[12]/).*\.pt$")
+        run = join(out, "checkpoints/run")
         with FaultyS3(server, [held, *faults]) as faulty:
             environment = os.environ | environment_of(faulty.address)
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-            _wait_for_a_checkpoint(process, out)
+            _wait_until(process, lambda: noted_step(out) >= 2 * _STEPS_PER_EPOCH)
             _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
             kill_family(process)
             faulty.faults = faults
-            before, saved = _lines(out), noted_step(out)
+            before = _lines(out)
             assert not exists(join(out, "provenance.json"))
+            # The latest checkpoint is damaged, and a kill in the middle of bringing one to its place left that there.
+            latest, half = join(run, "leg-000002/state.pt"), join(run, "leg-000099/state.pt")
+            whole = read_bytes(latest)
+            write_bytes(latest, whole[:-1])
+            write_bytes(half, whole[: len(whole) // 2])
 
-            subprocess.run(command, env=environment, check=True, timeout=400)
+            second = subprocess.run(
+                command, env=environment, check=True, timeout=400, stderr=subprocess.PIPE, text=True
+            )
+        assert f"{join(run, 'leg-000002')} is not whole; training goes on from the one before" in second.stderr
         assert set(faulty.met) == {Kind.HOLD, *(fault.kind for fault in faults)}
         assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
-        assert _lines(out)[:saved] == before[:saved]
-        assert 0 < saved < _EPOCHS * _STEPS_PER_EPOCH
+        # A line holds the seconds that its step took: a step done again would have another.
+        assert _lines(out)[:_STEPS_PER_EPOCH] == before[:_STEPS_PER_EPOCH]
         again = subprocess.run(command, check=True, timeout=200, capture_output=True, text=True)
         assert "model: s3://runs/out (was complete)" in again.stdout
         _ends_as(undisturbed, out)
         assert not exists(join(out, ".lock"))
         checkpoints = {place.split("/")[-2] for place in list_files(join(out, "checkpoints"), ".pt")}
-        assert len(checkpoints) == 2  # older ones are removed
+        assert len(checkpoints) == 2  # older ones are removed, and the half one
+        assert "leg-000099" not in checkpoints
+    loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{undisturbed}")
+    assert isinstance(loaded[0], CustomTextCLIP)
 
 
 def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Path) -> None:
