@@ -10,6 +10,7 @@ from open_clip import SimpleTokenizer
 
 from trygon.data.images import ResizeMode
 from trygon.data.ingest import Preparation, draw_text_type
+from trygon.data.plan import Leg, Plan, RowGroup
 from trygon.errors import UserError
 from trygon.models.model import Model, encode_text, load_model, save_model
 from trygon.models.towers import build_network
@@ -36,7 +37,6 @@ from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, flops_per_sample
 from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
-from trygon.training.plan import Leg, Plan, RowGroup
 from trygon.training.reports import Gauges
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers, trunk_of
@@ -52,7 +52,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_draws_depend_on_sample_and_epoch_alone() -> None:
-    preparation = Preparation("", 8, ResizeMode.SQUASH, MIXED, seed=3)
+    preparation = Preparation(lambda: None, 8, ResizeMode.SQUASH, MIXED, seed=3)
     drawn = [draw_text_type(preparation, epoch, sample) for epoch in range(20) for sample in range(20)]
     assert drawn == [draw_text_type(preparation, epoch, sample) for epoch in range(20) for sample in range(20)]
     assert set(drawn) == set(MIXED)

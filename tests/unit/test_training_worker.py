@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from trygon.data.plan import Leg
 from trygon.errors import LastingError
 from trygon.training.learner import DivergedError
-from trygon.training.plan import Leg
 from trygon.training.settings import TrainSettings
 from trygon.training.worker import best_loss, check_stand_ins
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trygon.data.ingest import draw_step_text_type
 from trygon.data.mixing import ahead
+from trygon.data.plan import Leg, Plan
 from trygon.errors import LastingError, TrygonError, UserError
 from trygon.models.model import load_model
 from trygon.storage import stable_id
@@ -22,7 +23,6 @@ from trygon.training.checkpoint import Position, load_state
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import CLASSIFIED, gather, loss_of_guessing
-from trygon.training.plan import Leg, Plan
 from trygon.training.reading import batches_of, plan_of, preparation_of
 from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
