@@ -260,7 +260,7 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
 
 
 def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "Hold", console: Any) -> "Checkpoint":
-    from trygon.training.run import fit
+    from trygon.training.run import Team, Watcher, fit
     from trygon.training.trackers import tracked
 
     flat = config.model_dump(mode="json")
@@ -282,8 +282,8 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
         def tell(news: str) -> None:
             console.print(news, markup=False, soft_wrap=True)
 
-        num_workers = (config.min_workers or config.workers, config.workers)
-        return fit(settings, absolute(config.out), num_workers, use_gpu, show, tell, hold)
+        team = Team(config.min_workers or config.workers, config.workers, use_gpu)
+        return fit(settings, absolute(config.out), team, Watcher(show, tell), hold)
 
 
 def _told(line: dict[str, Any], num_broken: int) -> str:
