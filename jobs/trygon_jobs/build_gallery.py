@@ -51,7 +51,7 @@ def main(config: Annotated[BuildGalleryConfig, Parameter(name="*")]) -> None:
 
 
 def _source(pictures: str | None) -> "Source":
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
     from trygon.data.sources.catalog import has_kind, open_source
     from trygon.errors import UserError
 

@@ -69,7 +69,7 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
 
 
 def _choose(config: BuildLabelsConfig) -> "TaxonTree":
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
     from trygon.errors import UserError
     from trygon.labelling.selection import choose_species
     from trygon.taxonomy.tables import read_taxa

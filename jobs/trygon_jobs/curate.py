@@ -120,7 +120,7 @@ def main(config: Annotated[CurateConfig, Parameter(name="*")]) -> None:
 
 def _inputs(config: CurateConfig) -> "tuple[list[Source], list[Source], list[pa.Table]]":
     """The sources, those of the benchmarks, and the tables of taxa to exclude."""
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
     from trygon.data.sources.catalog import has_kind, open_sources
     from trygon.storage import require_folder
     from trygon.taxonomy.tables import read_taxa
@@ -307,7 +307,7 @@ def _render(jobs: "Sequence[Job]", total: int, hold: "Hold") -> "tuple[list[Part
 
 
 def _backgrounds(config: CurateConfig) -> str:
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
 
     if config.backgrounds is None:
         found = sample_folder() / "backgrounds"

@@ -62,7 +62,7 @@ class Step:
 
 def steps(out: Path, port: int) -> dict[str, Step]:
     """The chain, by the names of its jobs."""
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
     from trygon.data.sample.build import drawn_parts
 
     shards, model, labels, archive, run = (out / name for name in ("shards", "model", "labels", "archive", "run"))

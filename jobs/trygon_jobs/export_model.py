@@ -41,7 +41,7 @@ def main(config: Annotated[ExportModelConfig, Parameter(name="*")]) -> None:
     pictures = pick_pictures(config.pictures)
     with writing_to(out), only_writer(out) as hold:
         card = read_card(out)
-        if card and card.made_of(config.encoder, tower.ref, tower.digest, pictures.digest):
+        if card and card.made_of(config.encoder, tower, pictures.digest):
             _tell(out, card, " (it stood here already)")
             return
         from trygon.models.encoder_export import write_encoder

@@ -135,7 +135,7 @@ def _sentence_start(config: "TrainConfig") -> "SentenceStart | None":
 
 
 def _sample_path(text: str) -> Path | None:
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
 
     if is_remote(text):
         raise UserError(f"{text} is a URL; what a new model starts from is read on this machine: copy it here")

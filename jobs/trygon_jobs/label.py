@@ -145,10 +145,10 @@ def _list(config: LabelConfig, work: "Work", deployments: "Deployments", hold: "
     from trygon.archive.parts import Parts
     from trygon.archive.sessions import bind
     from trygon.errors import UserError
+    from trygon.models.folder import model_key
     from trygon.storage import join, write_json
 
-    model = work.encoder.tower
-    makers = {"model": model.digest or model.ref, "encoder": work.encoder.identity}
+    makers = {"model": model_key(work.encoder.tower), "encoder": work.encoder.identity}
     makers |= {"detector or box threshold": _digest(config, work), "choice of frames": str(work.reading)}
     bind(config.out, makers, lambda: _thresholds(config, work))
     listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)

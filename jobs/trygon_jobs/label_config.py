@@ -160,7 +160,7 @@ class LabelConfig(JobConfig):
         from trygon.archive import megadetector
         from trygon.archive.detection import DetectorFile
         from trygon.archive.megadetector import is_weights
-        from trygon.data.cache import sample_folder
+        from trygon.cache import sample_folder
         from trygon.errors import UserError
         from trygon.storage import exists, is_remote
 

@@ -43,10 +43,10 @@ def _encoder(config: LabelConfig) -> "EncoderChoice":
     from trygon.archive.sessions import makers
     from trygon.errors import UserError
     from trygon.models.encoders import find_encoder
-    from trygon.models.folder import absolute_ref, describe
+    from trygon.models.folder import absolute_ref, describe, model_key
 
     encoder = find_encoder(config.encoder, describe(absolute_ref(config.model)))
-    made_with = {"model": encoder.tower.digest or encoder.tower.ref, "encoder": encoder.identity}
+    made_with = {"model": model_key(encoder.tower), "encoder": encoder.identity}
     if any(makers(config.out)[what] != digest for what, digest in made_with.items()):
         raise UserError(
             f"--examples: {config.model} with the encoder {config.encoder} is not what made the vectors of "

@@ -29,7 +29,7 @@ def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) 
 
     Where apt is missing, drawn organisms of invented species stand in for the photos.
     """
-    from trygon.data.cache import sample_folder
+    from trygon.cache import sample_folder
     from trygon.data.sample.build import build_sample, drawn_parts
     from trygon.disk import writing_to
     from trygon.storage import write_json

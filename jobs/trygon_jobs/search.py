@@ -91,10 +91,11 @@ def _model(run: "Run") -> "Model":
     """The model that made the run's vectors. `UserError` where another one lies in its place by now."""
     from trygon.archive.sessions import makers
     from trygon.errors import UserError
+    from trygon.models.folder import model_key
     from trygon.models.model import load_model
 
     model = load_model(run.config["model"])
-    if (model.digest or model.ref) != makers(run.folder)["model"]:
+    if model_key(model) != makers(run.folder)["model"]:
         raise UserError(f"{model.ref} is not the model any more that made the vectors of {run.folder}: bring it back")
     return model
 

@@ -21,7 +21,7 @@ from trygon.storage import (
     write_json,
     write_text,
 )
-from trygon.training.settings import LearningSettings
+from trygon.training.settings import MachineSettings, RunSettings
 from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
 from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
@@ -39,10 +39,9 @@ CARD = "provenance.json"
 """What the model was made of. It comes last: a folder that has it is finished."""
 
 
-OF_THE_MACHINE = {
-    *("out", "shards", "replay", "use_gpu", "readers", "trackers", "workers", "min_workers", "checkpoint_minutes"),
-    *("micro_batch", "loss_tile", "gradient_checkpointing", "compile", "sharded", "collective_timeout_s"),
-    *("validation_samples", "max_broken", "max_cut", "resize_s", "wait_for_room_s"),
+OF_THE_MACHINE = MachineSettings.model_fields.keys() | {
+    *("shards", "replay", "out"),  # what the shards hold is compared, not where they lie
+    *("use_gpu", "workers", "min_workers", "trackers"),
 }
 """Settings that change how a model is made and not which: a run can go on with others."""
 
@@ -60,7 +59,7 @@ class _Places(JobConfig):
     """The shards to train on: all, or the subset that `trygon curate --subset` drew of them."""
 
 
-class TrainConfig(LearningSettings, _Places):
+class TrainConfig(RunSettings, _Places):
     """A training run."""
 
     workers: int = Field(default=2, ge=1)
@@ -241,8 +240,8 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
     # A classifier's text tower learns nothing: captions would measure what the run started from.
     measured = list_shards(config.shards, "val") and config.objective not in CLASSIFIED
     held_out = config.validation_samples if measured else 0
-    learning: dict[str, Any] = config.model_dump(include=set(LearningSettings.model_fields))
-    learning["validation_samples"] = held_out
+    given: dict[str, Any] = config.model_dump(include=set(RunSettings.model_fields))
+    given["validation_samples"] = held_out
     return TrainSettings(
         initial=initial,
         initial_digest=digest_file(folder / WEIGHTS_NAME) if folder else "",
@@ -256,12 +255,12 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
         validation_shards=absolute(config.shards),
         validation=join(absolute(config.out), "validation.jsonl"),
         most_workers=config.workers,
-        **learning,
+        **given,
     )
 
 
 def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "Hold", console: Any) -> "Checkpoint":
-    from trygon.training.run import fit
+    from trygon.training.run import Team, Watcher, fit
     from trygon.training.trackers import tracked
 
     flat = config.model_dump(mode="json")
@@ -283,8 +282,8 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
         def tell(news: str) -> None:
             console.print(news, markup=False, soft_wrap=True)
 
-        num_workers = (config.min_workers or config.workers, config.workers)
-        return fit(settings, absolute(config.out), num_workers, use_gpu, show, tell, hold)
+        team = Team(config.min_workers or config.workers, config.workers, use_gpu)
+        return fit(settings, absolute(config.out), team, Watcher(show, tell), hold)
 
 
 def _told(line: dict[str, Any], num_broken: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from trygon.data.cache import cache_folder
+from trygon.cache import cache_folder
 from trygon.disk import room_in
 from trygon.errors import TrygonError
 from trygon.lease import Hold

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
-from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, describe, folder_of
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, describe, folder_of, model_key
 from trygon.storage import digest_texts, is_remote, write_text
 
 FIRST = "v1"
@@ -85,7 +85,7 @@ class Weights:
     @property
     def key(self) -> str:
         """The same for the same weights and encoder."""
-        return key_of(self.digest or self.ref, self.runs)
+        return encoder_key(model_key(self), self.runs)
 
     @property
     def suffix(self) -> str:
@@ -94,7 +94,7 @@ class Weights:
         return f"-{(plain or digest_texts([self.key]))[:12]}"
 
 
-def key_of(weights: str, encoder: str) -> str:
+def encoder_key(weights: str, encoder: str) -> str:
     """What encoders in Triton are told apart by."""
     return weights if encoder == "torch" else f"{weights} by {encoder}"
 
@@ -147,7 +147,7 @@ def one_version_each(models: Mapping[str, str], labels: Mapping[str, str], encod
     fitting: dict[str, dict[str, str]] = {name: {} for name in models}
     for name, folder in labels.items():
         bank = LabelBank.load(folder)
-        hits = [model for model, it in weights.items() if (it.digest or it.ref) == (bank.model_digest or bank.model)]
+        hits = [model for model, it in weights.items() if model_key(it) == bank.model_key]
         if not hits:
             if len(models) == 1:
                 bank.require_model(next(iter(weights.values())))

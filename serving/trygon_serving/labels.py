@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from trygon.errors import TrygonError
-from trygon.labelling.bank import CARD, Identified, LabelBank
+from trygon.labelling.bank import CARD, LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.labelling.lists import Given, Matcher, positions_of, told
+from trygon.models.folder import Identified
 from trygon.storage import is_remote, join, read_bytes
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import wire

@@ -9,7 +9,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from trygon.data.cache import cache_folder
+from trygon.cache import cache_folder
 from trygon.data.packages import download_deb, missing_apt_tool, read_deb
 from trygon.errors import UserError
 from trygon.storage import write_bytes

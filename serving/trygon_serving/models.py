@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from trygon.labelling.lists import Given
+from trygon.models.folder import model_key
 from trygon_serving import wire
 from trygon_serving.catalogue import leading
 from trygon_serving.problem import Problem
@@ -37,7 +38,7 @@ class Models:
         """A version of the weights with that digest (from the hub: with that name): one that the same encoder runs
         where there is one, of these the one with the largest share."""
         live = (it for it in self._supply.versions.values() if it.is_held)
-        fitting = [it for it in live if (it.weights.digest or it.weights.ref) == key]
+        fitting = [it for it in live if model_key(it.weights) == key]
         return max(fitting, key=lambda it: (it.weights.runs == encoder, self._share(it)), default=None)
 
     def require_checklist(self, name: str | None) -> None:

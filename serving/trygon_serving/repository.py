@@ -16,11 +16,11 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from trygon.errors import TrygonError, UserError
-from trygon.models.folder import ImageTower
+from trygon.models.folder import ImageTower, model_key
 from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import write_repository
 from trygon.storage import write_text
-from trygon_serving.catalogue import Weights, key_of
+from trygon_serving.catalogue import Weights, encoder_key
 from trygon_serving.triton import CHANNEL, text_name, tower_of
 
 _ASK_S = 5.0
@@ -47,7 +47,7 @@ class Held:
     @property
     def key(self) -> str:
         """As `Weights.key`."""
-        return key_of(self.tower.digest or self.tower.ref, self.runs)
+        return encoder_key(model_key(self.tower), self.runs)
 
 
 class Repository:

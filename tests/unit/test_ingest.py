@@ -1,6 +1,8 @@
 """Row groups to arrays for training: the same on every worker, whatever is broken. Without Ray."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,19 @@ from trygon.data.ingest import Preparation, Preparer, draw_text_type
 from trygon.data.row_groups import list_row_groups
 from trygon.data.shards import ROW_GROUP_ROWS, write_rows, write_shard
 from trygon.errors import TrygonError
+from trygon.models.model import load_tokenizer
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 
+MakeTokenizer = Callable[[], Any]
+
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_model(tmp_path_factory.mktemp("tiny")))
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> MakeTokenizer:
+    """What makes the tokenizer of a tiny model."""
+    return partial(load_tokenizer, str(write_tiny_model(tmp_path_factory.mktemp("tiny"))))
 
 
 def _rows(count: int, broken: tuple[int, ...] = ()) -> list[dict[str, Any]]:
@@ -45,7 +51,7 @@ def _read(
     return preparer({name: np.asarray([value]) for name, value in visit.items()})
 
 
-def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: str, tmp_path: Path) -> None:
+def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: MakeTokenizer, tmp_path: Path) -> None:
     rows = _rows(70)
     write_shard(tmp_path / "a.parquet", rows)
     preparation = Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=5, crop_ratio=(0.75, 1.5), mirror=False)
@@ -68,7 +74,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_id(tiny: str, tmp_path: Path) 
     assert all((some[name] == prepared[name][2:5]).all() for name in prepared)
 
 
-def test_a_broken_picture_is_stood_in_for_and_told(tiny: str, tmp_path: Path) -> None:
+def test_a_broken_picture_is_stood_in_for_and_told(tiny: MakeTokenizer, tmp_path: Path) -> None:
     write_shard(tmp_path / "whole.parquet", _rows(6))
     write_shard(tmp_path / "broken.parquet", _rows(6, broken=(1, 2, 5)))
     preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
@@ -79,7 +85,7 @@ def test_a_broken_picture_is_stood_in_for_and_told(tiny: str, tmp_path: Path) ->
         assert (broken[name] == whole[name][[0, 3, 3, 3, 4, 0]]).all()
 
 
-def test_a_visit_of_one_broken_row_takes_another_of_its_row_group(tiny: str, tmp_path: Path) -> None:
+def test_a_visit_of_one_broken_row_takes_another_of_its_row_group(tiny: MakeTokenizer, tmp_path: Path) -> None:
     write_shard(tmp_path / "broken.parquet", _rows(6, broken=(0, 3)))
     preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
     whole = _read(preparer, tmp_path / "broken.parquet")
@@ -89,14 +95,16 @@ def test_a_visit_of_one_broken_row_takes_another_of_its_row_group(tiny: str, tmp
         assert (one[name] == whole[name][[1]]).all()
 
 
-def test_a_row_group_without_one_whole_picture_ends_training_with_its_name(tiny: str, tmp_path: Path) -> None:
+def test_a_row_group_without_one_whole_picture_ends_training_with_its_name(
+    tiny: MakeTokenizer, tmp_path: Path
+) -> None:
     write_shard(tmp_path / "lost.parquet", _rows(3, broken=(0, 1, 2)))
     preparer = Preparer(Preparation(tiny, TINY_SIDE, ResizeMode.SQUASH, MIXED, seed=0))
     with pytest.raises(TrygonError, match=r"lost\.parquet: none of 3 pictures of row group 0"):
         _read(preparer, tmp_path / "lost.parquet")
 
 
-def test_a_step_is_given_every_text_type_to_choose_from(tiny: str, tmp_path: Path) -> None:
+def test_a_step_is_given_every_text_type_to_choose_from(tiny: MakeTokenizer, tmp_path: Path) -> None:
     rows = _rows(3)
     write_shard(tmp_path / "a.parquet", rows)
     template = "{name}, one of the {family}"
@@ -109,7 +117,7 @@ def test_a_step_is_given_every_text_type_to_choose_from(tiny: str, tmp_path: Pat
         assert (tokens_TL == preparer.tokenizer(texts).numpy()).all()
 
 
-def test_features_are_read_where_a_shard_holds_them(tiny: str, tmp_path: Path) -> None:
+def test_features_are_read_where_a_shard_holds_them(tiny: MakeTokenizer, tmp_path: Path) -> None:
     feature_BF = np.arange(24, dtype=np.float32).reshape(4, 6)
     table = pa.Table.from_pylist(_rows(4)).drop(["image"])
     column = pa.FixedSizeListArray.from_arrays(pa.array(feature_BF.ravel()), 6)
@@ -125,7 +133,7 @@ def test_features_are_read_where_a_shard_holds_them(tiny: str, tmp_path: Path) -
     assert "image" not in prepared
 
 
-def test_sources_come_by_their_weights(tiny: str, tmp_path: Path) -> None:
+def test_sources_come_by_their_weights(tiny: MakeTokenizer, tmp_path: Path) -> None:
     rows = [row | {"source": f"s{number % 4}", "sample_id": number} for number, row in enumerate(_rows(4 * 64))]
     write_shard(tmp_path / "a.parquet", rows)
     weights = {"s0": 1.0, "s1": 0.5, "s2": 2.25}
@@ -143,7 +151,7 @@ def test_sources_come_by_their_weights(tiny: str, tmp_path: Path) -> None:
         assert (np.concatenate([part[name] for part in parts]) == column).all()
 
 
-def test_samples_that_come_twice_an_epoch_are_drawn_twice(tiny: str, tmp_path: Path) -> None:
+def test_samples_that_come_twice_an_epoch_are_drawn_twice(tiny: MakeTokenizer, tmp_path: Path) -> None:
     write_shard(tmp_path / "a.parquet", [row | {"source": "s"} for row in _rows(32)])
     kinds = (TextType.TAXON, TextType.SCI)
     once, twice = (
@@ -161,7 +169,7 @@ def test_samples_that_come_twice_an_epoch_are_drawn_twice(tiny: str, tmp_path: P
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
-def test_a_shard_that_is_lost_under_way_is_named(tiny: str, tmp_path: Path, harm: str) -> None:
+def test_a_shard_that_is_lost_under_way_is_named(tiny: MakeTokenizer, tmp_path: Path, harm: str) -> None:
     path = tmp_path / "a.parquet"
     write_shard(path, _rows(6))
     if harm == "gone":

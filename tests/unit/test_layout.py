@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,30 @@ def test_imports_run_one_way(path: Path) -> None:
         "trygon_serving": {"trygon_jobs"},
     }
     assert not _imports(path) & others[_package(path)]
+
+
+def _part(path: Path) -> str:
+    """The part of the library that a module is in: a package, or a module beside the packages."""
+    return path.relative_to(ROOT / "platform/trygon").parts[0].removesuffix(".py")
+
+
+def _parts_imported(path: Path) -> set[str]:
+    """Other parts of the library that a module imports anywhere, functions included."""
+    names = set()
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("trygon.")} - {_part(path)}
+
+
+def test_parts_of_the_library_import_each_other_one_way() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        if _package(path) == "trygon":
+            graph.setdefault(_part(path), set()).update(_parts_imported(path))
+    TopologicalSorter(graph).prepare()  # a CycleError names the parts of a cycle
 
 
 def test_library_distributes_work_only_where_it_says_so() -> None:

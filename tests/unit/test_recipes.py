@@ -12,7 +12,7 @@ from trygon.models.model import load_model
 from trygon.models.towers import read_architecture
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 from trygon.training.learner import Learner
-from trygon.training.settings import LearningSettings, TrainSettings
+from trygon.training.settings import RunSettings, TrainSettings
 from trygon_jobs.cli import check_command
 from trygon_jobs.curate import CurateConfig
 from trygon_jobs.recipe import extended, parse, read_config, read_source
@@ -89,12 +89,12 @@ def test_recipes_of_published_models_are_as_published(
 @pytest.mark.parametrize("recipe", ["bioclip", "bioclip2", "inat21", "siglip", "tol1m"])
 def test_a_model_learns_with_all_that_a_recipe_says(recipe: str, tmp_path: Path) -> None:
     """Two steps of a small model, in the recipe's precision, compiled, with checkpointing and replay if it says so."""
-    learning = _train(recipe).model_dump(include=set(LearningSettings.model_fields)) | {"batch_size": 4}
-    if learning["replay_batch_size"]:
-        learning |= {"replay_batch_size": 4, "replay": ("pairs.parquet",)}
+    given = _train(recipe).model_dump(include=set(RunSettings.model_fields)) | {"batch_size": 4}
+    if given["replay_batch_size"]:
+        given |= {"replay_batch_size": 4, "replay": ("pairs.parquet",)}
     model = load_model(write_tiny_model(tmp_path), "cpu")
     places = {"initial": str(tmp_path), "shards": (), "taxa": "", "metrics": ""}
-    learner = Learner(model, TrainSettings.model_validate(learning | places | {"warmup_steps": 0}))
+    learner = Learner(model, TrainSettings.model_validate(given | places | {"warmup_steps": 0}))
     batch = {
         "image": torch.randint(0, 255, (4, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8),
         "tokens": model.tokenizer(["a lion", "a daisy", "an oak", "a moth"]),

@@ -17,10 +17,10 @@ from trygon.testing.shards import write_tiny_shards
 from trygon.testing.tiny import write_tiny_model
 from trygon.training.checkpoint import Position, save_state, state_of
 from trygon.training.learner import Learner
-from trygon.training.settings import TrainSettings
+from trygon.training.settings import LearningSettings, MachineSettings, TrainSettings
 from trygon_jobs.ablate import _make_room
 from trygon_jobs.initial import initial_digests, initial_model
-from trygon_jobs.train import TrainConfig, _claim, _identity
+from trygon_jobs.train import OF_THE_MACHINE, TrainConfig, _claim, _identity
 
 
 @pytest.fixture
@@ -39,6 +39,32 @@ def _config(place: Path, model: str, out: str = "out") -> TrainConfig:
 
 def _begin(config: TrainConfig) -> None:
     _claim(config, _identity(config))
+
+
+def test_each_setting_tells_runs_apart_or_may_change_under_way_on_purpose() -> None:
+    """One that is new belongs to what is learned, to how machines do it, or into one of the two lists here."""
+    assert LearningSettings.model_fields.keys().isdisjoint(MachineSettings.model_fields)
+    identity = TrainConfig.model_fields.keys() - OF_THE_MACHINE
+    assert identity == LearningSettings.model_fields.keys() | {"initial", "split"}
+    assert OF_THE_MACHINE - MachineSettings.model_fields.keys() == {
+        "shards", "replay", "out", "use_gpu", "workers", "min_workers", "trackers",
+    }  # fmt: skip
+
+
+def test_a_run_goes_on_with_machines_put_to_it_in_another_way(place: Path) -> None:
+    config = _config(place, "model")
+    _begin(config)
+    write_listed(place / "out/checkpoints/run", 4)
+    others = {
+        "readers": 3, "micro_batch": 8, "loss_tile": 8, "gradient_checkpointing": True, "sharded": True,
+        "compile": True, "checkpoint_minutes": 1.0, "validation_samples": 0, "max_broken": 1.0, "max_cut": 1.0,
+        "wait_for_room_s": 1.0, "resize_s": 1.0, "collective_timeout_s": 9.0,
+    }  # fmt: skip
+    assert others.keys() == MachineSettings.model_fields.keys()
+    given = config.model_dump()
+    _begin(TrainConfig.model_validate(given | others | {"workers": 7, "min_workers": 2, "trackers": ()}))
+    with pytest.raises(UserError, match="another epochs"):
+        _begin(TrainConfig.model_validate(given | {"epochs": 11}))
 
 
 def test_a_run_goes_on_whatever_its_initial_model_is_called(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from open_clip_train.train import train_one_epoch
 from torch.nn.functional import normalize
 
+from trygon.data.plan import shares
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.clades import clade_keys
@@ -25,7 +26,6 @@ from trygon.training.checkpoint import Position, load_state, save_state, state_o
 from trygon.training.learner import Learner
 from trygon.training.metrics import flops_per_sample
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, near_taxa, same_taxon
-from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers
 from trygon_jobs.train import TrainConfig

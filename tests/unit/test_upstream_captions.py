@@ -37,7 +37,7 @@ def test_text_type_is_drawn_for_each_sample_and_not_once_for_the_whole_batch() -
     """The paper speaks of images; upstream seeds with the step, and all of a batch of 32,768 get one text type."""
     random.seed(7)
     upstream = {random.choice(MIXED)} | {random.Random(7).choice(MIXED) for _ in range(99)}
-    preparation = Preparation("", 8, ResizeMode.SQUASH, MIXED, seed=0)
+    preparation = Preparation(lambda: None, 8, ResizeMode.SQUASH, MIXED, seed=0)
     ours = [draw_text_type(preparation, 0, sample_id) for sample_id in range(500)]
     assert len(upstream) == 1
     assert all(60 < ours.count(text_type) < 140 for text_type in MIXED)
@@ -54,7 +54,7 @@ def test_tagged_types_can_be_trained_on() -> None:
     """Upstream's loader makes names of members lower case, so that `--text_type taxonTag` matches none; and the tagged
     types are never in its mix."""
     tagged = (TextType.TAXON_TAG, TextType.TAXON_TAG_COM)
-    preparation = Preparation("", 8, ResizeMode.SQUASH, tagged, seed=0)
+    preparation = Preparation(lambda: None, 8, ResizeMode.SQUASH, tagged, seed=0)
     assert {draw_text_type(preparation, 0, sample_id) for sample_id in range(50)} == set(tagged)
     assert caption(LION, TextType.TAXON_TAG).startswith("a photo of kingdom Animalia phylum Chordata")
 

@@ -10,7 +10,7 @@ import numpy as np
 from trygon.archive.detection import Thresholds
 from trygon.archive.parts import DamagedError, Parts, require_whole
 from trygon.archive.reviews import FOLDER as REVIEWS
-from trygon.archive.sessions import BOUND, RUN, THRESHOLDS
+from trygon.archive.sessions import BOUND, RUN, THRESHOLDS, makers
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.lease import Hold
@@ -22,8 +22,7 @@ _FIXED = ("parts", "vectors")
 
 def require_labels(run_folder: str | Path, bank: LabelBank) -> None:
     """`UserError` unless the labels were built with the model that made the run's vectors."""
-    made_with = read_json(join(run_folder, BOUND))["model"]
-    if (bank.model_digest or bank.model) != made_with:
+    if bank.model_key != makers(run_folder)["model"]:
         raise UserError(
             f"the labels were built with {bank.model}, and the vectors in {run_folder} were made by another model; "
             "build labels with the model of that run"

@@ -6,11 +6,11 @@ whichever run. Shapes: B samples, S side, L tokens, R = 7 ranks, F the width of 
 
 import errno
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +22,13 @@ from trygon.cluster.pacing import pace
 from trygon.data.augmentation import augment, draw_crop
 from trygon.data.images import BadImage, ResizeMode
 from trygon.data.mixing import Piece
+from trygon.data.plan import Visit
 from trygon.data.row_groups import chosen_rows
 from trygon.data.shards import open_shard
 from trygon.errors import LastingError, TrygonError
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
-from trygon.training.plan import Visit
 
 _COLUMNS = ("sample_id", "source", "image", "feature", "broken", *RANKS, "common")
 PAIR = {"key": "sample_id", "jpg": "image", "caption": "caption"}
@@ -46,11 +46,11 @@ _MAX_CAPTIONS = 50_000
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a row becomes a training sample: what the model `ref` reads. Features are used in place of pictures where a
-    shard holds them. `sources` are weights, all equal where there are none. With the text draw `step` a sample comes
-    with a caption in each text type, in their order."""
+    """How a row becomes a training sample. `tokenizer` makes the model's tokenizer, in each process that prepares.
+    Features are used in place of pictures where a shard holds them. `sources` are weights, all equal where there are
+    none. With the text draw `step` a sample comes with a caption in each text type, in their order."""
 
-    ref: str
+    tokenizer: Callable[[], Any]
     side: int
     resize_mode: ResizeMode
     text_types: tuple[TextType, ...]
@@ -106,10 +106,8 @@ class Preparer:
     """Turns visits into arrays; holds the tokenizer, the tokens of captions, and the footers of shards."""
 
     def __init__(self, preparation: Preparation) -> None:
-        from trygon.models.model import load_tokenizer
-
         self.preparation = preparation
-        self.tokenizer = load_tokenizer(preparation.ref)
+        self.tokenizer = preparation.tokenizer()
         self._tokens: dict[str, np.ndarray] = {}
         self._open = lru_cache(maxsize=_OPEN_SHARDS)(open_shard)
         self._clades = lru_cache(maxsize=_MAX_CAPTIONS)(clade_keys)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trygon.data.cache import sample_folder
+from trygon.cache import sample_folder
 from trygon.data.images import BadImage, ResizeMode, preprocess
 from trygon.data.sources.source import is_picture
 from trygon.errors import UserError

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trygon.data.plan import RowGroup
 from trygon.data.shards import READS_AT_ONCE, open_shard
 from trygon.errors import UserError
 from trygon.storage import exists, open_input, write_bytes
-from trygon.training.plan import RowGroup
 
 
 def list_row_groups(paths: Sequence[str], sources: Mapping[str, float] | None = None) -> list[RowGroup]:

@@ -33,6 +33,7 @@ from trygon.lease import Hold
 from trygon.mirror import made_here
 from trygon.models.encoders import load_encoder
 from trygon.models.encoders.choice import Encoder, EncoderChoice
+from trygon.models.folder import model_key
 from trygon.schemas import GALLERY, RECORD
 from trygon.storage import join, remove_tree, stable_id
 from trygon.taxonomy.names import clean_lineages
@@ -85,7 +86,7 @@ def build_gallery(
         VectorIndex.build(folder, lambda: _vectors(folder / PICTURES), choice.tower.dim, num)
     card = GalleryCard(
         state=state,
-        model=choice.tower.digest or choice.tower.ref,
+        model=model_key(choice.tower),
         model_ref=choice.tower.ref,
         encoder=choice.identity,
         dim=choice.tower.dim,

@@ -5,13 +5,14 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from trygon.errors import UserError
 from trygon.mirror import local_folder
+from trygon.models.folder import Identified, model_key
 from trygon.storage import digest_texts, exists, join, read_bytes, read_json, write_bytes, write_json
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.taxon import Taxon
@@ -25,15 +26,6 @@ CARD = "bank.json"
 """The file that comes last."""
 
 _TOLERANCE = 0.05
-
-
-class Identified(Protocol):
-    """What a model is known by: a `Model`, or the description of one that runs elsewhere."""
-
-    @property
-    def ref(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ class LabelBank:
             return False
         card = _read_card(place, join(place, CARD))
         made_of = (card["taxa_digest"], card["model_digest"] or card["model"], card["text_type"], card["calibration"])
-        return made_of == (tree.digest, model.digest or model.ref, text_type, calibration)
+        return made_of == (tree.digest, model_key(model), text_type, calibration)
 
     @classmethod
     def load(cls, place: str | Path, verify: bool = False) -> "LabelBank":
@@ -137,9 +129,14 @@ class LabelBank:
         scale, calibration = card["logit_scale"], card["calibration"]
         return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
 
+    @property
+    def model_key(self) -> str:
+        """The key of the model that made the vectors."""
+        return self.model_digest or self.model
+
     def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
-        if (self.model_digest or self.model) != (model.digest or model.ref):
+        if self.model_key != model_key(model):
             raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
 
     def within(self, clades: Sequence[str]) -> "LabelBank":

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trygon.errors import UserError
 from trygon.models.encoders.choice import EncoderChoice
-from trygon.models.folder import ImageTower
+from trygon.models.folder import Identified, ImageTower, model_key
 from trygon.storage import absolute, exists, join, read_json
 
 CARD = "encoder.json"
@@ -36,10 +36,14 @@ class EncoderCard(BaseModel):
     made_with: dict[str, str]
     """Versions of the libraries."""
 
-    def made_of(self, encoder: str, model: str, model_digest: str, pictures: str) -> bool:
+    @property
+    def model_key(self) -> str:
+        """The key of the model that it was made of."""
+        return self.model_digest or self.model
+
+    def made_of(self, encoder: str, model: Identified, pictures: str) -> bool:
         """Whether the same export of the same things would be this one."""
-        known = (self.encoder, self.model_digest or self.model, self.pictures)
-        return known == (encoder, model_digest or model, pictures)
+        return (self.encoder, self.model_key, self.pictures) == (encoder, model_key(model), pictures)
 
 
 def encoder_place(ref: str, name: str) -> str:
@@ -70,6 +74,6 @@ def find_exported(name: str, exported: str, tower: ImageTower, place: str) -> En
         raise UserError(f"--encoder {name}: there is none in {folder}; make it: {hint}")
     if card.encoder != exported:
         raise UserError(f"--encoder {name}: what lies in {folder} is {card.encoder}")
-    if (card.model_digest or card.model) != (tower.digest or tower.ref):
+    if card.model_key != model_key(tower):
         raise UserError(f"--encoder {name}: {folder} was made of another model; make it again: {hint}")
     return EncoderChoice(name, tower, folder, f"{name}:{card.digest}")

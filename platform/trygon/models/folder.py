@@ -5,7 +5,7 @@ Imports no torch, so that what only has to describe or refuse a model answers at
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from trygon.data.images import ResizeMode
 from trygon.errors import UserError
@@ -17,6 +17,21 @@ WEIGHTS_NAME = "open_clip_model.safetensors"
 
 _BESIDE = ("README.md", "provenance.json", "metrics.jsonl")
 """What training and people write beside a model, and nobody loads: some of it changes while the model does not."""
+
+
+class Identified(Protocol):
+    """What a model is known by: a `Model`, or the description of one that runs elsewhere."""
+
+    @property
+    def ref(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+
+
+def model_key(model: Identified) -> str:
+    """What vectors that may be mixed have in common: the digest of the weights that made them, or the name of a model
+    from the hub."""
+    return model.digest or model.ref
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trygon.data.plan import shares
 from trygon.errors import TrygonError, UserError
 from trygon.models.model import Model
 from trygon.taxonomy.clades import clade_keys
@@ -21,7 +22,6 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
 from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
 from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
-from trygon.training.plan import shares
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.utils.checkpoint import checkpoint
 
-from trygon.training.plan import shares
+from trygon.data.plan import shares
 
 
 @dataclass(frozen=True)

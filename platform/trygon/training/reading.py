@@ -3,14 +3,15 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from trygon.data.ingest import Preparation, stream
 from trygon.data.mixing import Samples, mixed_batches
+from trygon.data.plan import Leg, Plan, shares
 from trygon.data.row_groups import kept_row_groups
-from trygon.training.plan import Leg, Plan, shares
 from trygon.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def replay_plan(plan: Plan, settings: TrainSettings) -> Plan:
 
 def preparation_of(model: "Model", settings: TrainSettings) -> Preparation:
     """How rows become what this model reads."""
+    from trygon.models.model import load_tokenizer
+
     return Preparation(
-        model.ref, model.side, model.resize_mode, settings.text_types, settings.seed,
+        partial(load_tokenizer, model.ref), model.side, model.resize_mode, settings.text_types, settings.seed,
         crop_ratio=settings.crop_ratio, mirror=settings.mirror,
         template=settings.template, text_draw=settings.text_draw, sources=settings.sources,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 import ray.train
@@ -53,23 +54,36 @@ MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALL
 """glibc keeps what a step sets free for the next one: handing it back and asking anew takes 6 % of a step on CPUs."""
 
 
-def fit(
-    settings: TrainSettings,
-    out: str,
-    num_workers: tuple[int, int],
-    use_gpu: bool,
-    on_step: Callable[[dict[str, Any], bool], None],
-    tell: Callable[[str], None],
-    hold: Hold,
-) -> ray.train.Checkpoint:
+@dataclass(frozen=True)
+class Team:
+    """The workers of a run: between the least and the most take part, as many as there is room for. With `use_gpu`
+    each has a GPU of its own, and they talk through NCCL; else through gloo."""
+
+    least: int
+    most: int
+    use_gpu: bool
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all of them must be there."""
+        return self.least == self.most
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who follows a run. `on_step` is handed each line of metrics, and whether its step comes for the first time;
+    `tell` what people should know meanwhile."""
+
+    on_step: Callable[[dict[str, Any], bool], None]
+    tell: Callable[[str], None]
+
+
+def fit(settings: TrainSettings, out: str, team: Team, watcher: Watcher, hold: Hold) -> ray.train.Checkpoint:
     """Train to the end, from the last checkpoint in the model folder `out` if there is one, a whole path or an
     address; the final state.
 
-    Between the least and the most of `num_workers` take part, as many as there is room for. It ends where the `hold`
-    on the output is lost, with the error that says so. With `use_gpu` each worker has a GPU of its own, and they talk
-    through NCCL; else through gloo. `on_step` is handed each line of metrics, and whether its step comes for the first
-    time; `tell` what people should know meanwhile. Raises `UserError` where the shards do not fill a step, or there is
-    no room for the workers.
+    It ends where the `hold` on the output is lost, with the error that says so. Raises `UserError` where the shards do
+    not fill a step, or there is no room for the workers.
     """
     keep_row_groups(settings.row_groups, settings.shards, settings.sources)
     if settings.replay:
@@ -81,7 +95,7 @@ def fit(
             "lower --batch-size"
         )
     if plan.num_steps <= settings.warmup_steps:
-        tell(
+        watcher.tell(
             f"all {plan.num_steps} steps are warm-up ({settings.warmup_steps}): the learning rates never "
             "reach what was given; lower --warmup-steps"
         )
@@ -91,15 +105,15 @@ def fit(
     os.environ[COLLECTIVE_TIMEOUT_S_ENV_VAR] = str(settings.collective_timeout_s)
     storage = join(out, "checkpoints")
     place = join(storage, RUN)
-    mend_list(place, tell)
+    mend_list(place, watcher.tell)
     while True:
         remove_orphans(place)
         try:
-            result = _attempt(settings, storage, num_workers, use_gpu, on_step, tell, hold)
+            result = _attempt(settings, storage, team, watcher, hold)
             break
         except ray.train.TrainingFailedError as error:
             cause = _failure(error, storage)
-            if not isinstance(cause, BrokenError) or not _forget_broken(place, tell):
+            if not isinstance(cause, BrokenError) or not _forget_broken(place, watcher.tell):
                 raise cause from error
     remove_orphans(place)
     if result.return_value:
@@ -119,20 +133,11 @@ def _way_out(place: str, out: str) -> str:
     )
 
 
-def _attempt(
-    settings: TrainSettings,
-    storage: str,
-    num_workers: tuple[int, int],
-    use_gpu: bool,
-    on_step: Callable[[dict[str, Any], bool], None],
-    tell: Callable[[str], None],
-    hold: Hold,
-) -> ray.train.Result:
-    least, most = num_workers
-    shape = {"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if use_gpu else {})
+def _attempt(settings: TrainSettings, storage: str, team: Team, watcher: Watcher, hold: Hold) -> ray.train.Result:
+    shape = {"CPU": 1 + READER_CPUS * settings.readers} | ({"GPU": 1} if team.use_gpu else {})
     interruptions = Interruptions(join(storage, "interruptions.jsonl"))
     measured = Told(Measurements(settings.validation))
-    num_failures = _FAILURES if least == most else _ELASTIC_FAILURES
+    num_failures = _FAILURES if team.is_fixed else _ELASTIC_FAILURES
     trainer = _Trainer(
         _train,
         endurance=Endurance(join(storage, RUN), interruptions, num_failures, settings.wait_for_room_s),
@@ -140,8 +145,8 @@ def _attempt(
         torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
         validation_config=_validation(settings),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=most if least == most else num_workers,
-            use_gpu=use_gpu,
+            num_workers=team.most if team.is_fixed else (team.least, team.most),
+            use_gpu=team.use_gpu,
             resources_per_worker=shape,
             elastic_resize_monitor_interval_s=settings.resize_s,
         ),
@@ -153,18 +158,18 @@ def _attempt(
         ),
     )
     # What is on one machine alone does not grow.
-    room = Room(shape, least, settings.wait_for_room_s if inside_cluster() else 0)
+    room = Room(shape, team.least, settings.wait_for_room_s if inside_cluster() else 0)
 
     def watch() -> None:
         _check(hold)
         for news in interruptions.new():
-            tell(news)
+            watcher.tell(news)
         for news in measured.new():
-            tell(news)
+            watcher.tell(news)
         if news := room.look():
-            tell(news)
+            watcher.tell(news)
 
-    return _followed(trainer, Lines(settings.metrics), on_step, watch)
+    return _followed(trainer, Lines(settings.metrics), watcher.on_step, watch)
 
 
 class _Trainer(TorchTrainer):

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from trygon.data.ingest import draw_step_text_type
 from trygon.data.mixing import ahead
+from trygon.data.plan import Leg, Plan
 from trygon.errors import LastingError, TrygonError, UserError
 from trygon.models.model import load_model
 from trygon.storage import stable_id
@@ -22,7 +24,6 @@ from trygon.training.checkpoint import Position, load_state
 from trygon.training.learner import DivergedError, Learner
 from trygon.training.metrics import Figures, MetricsFile, flops_per_sample
 from trygon.training.objective import CLASSIFIED, gather, loss_of_guessing
-from trygon.training.plan import Leg, Plan
 from trygon.training.reading import batches_of, plan_of, preparation_of
 from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
@@ -35,6 +36,23 @@ _DIVERGED = 2.0
 _LEARNED, _NOTHING = 0.9, 0.01
 """Who guesses has learned nothing yet, or nothing any more: the share of that loss below which something was learned,
 and how near to it a loss is the same."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The loss of a step, and how many of its pictures are broken, of its captions cut, and of the texts that it
+    replays, over all workers; of several steps their sums."""
+
+    loss: float = 0.0
+    broken: float = 0.0
+    cut: float = 0.0
+    replay_cut: float = 0.0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.loss + other.loss, self.broken + other.broken, self.cut + other.cut,
+            self.replay_cut + other.replay_cut,
+        )  # fmt: skip
 
 
 def train_worker(config: dict[str, Any]) -> str:
@@ -99,10 +117,9 @@ def _run(
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
         torch.manual_seed(stable_id(str(settings.seed), str(index), str(rank)))
-        told = list(steps_of(leg, plan, learner, batches, figures, log, gauges))
-        loss, num_broken, num_cut, num_replay_cut = (sum(it) for it in zip(*told, strict=True))
-        done, mean_loss = leg.first_step + leg.num_steps, loss / len(told)
-        check_stand_ins(num_broken, num_cut, num_replay_cut, leg, settings)
+        tally = sum(steps_of(leg, plan, learner, batches, figures, log, gauges), Tally())
+        done, mean_loss = leg.first_step + leg.num_steps, tally.loss / leg.num_steps
+        check_stand_ins(tally, leg, settings)
         best = best_loss(best, mean_loss, leg, settings)
         position = Position(index + 1, done, best)
         last = position.leg == plan.num_legs
@@ -138,15 +155,13 @@ def best_loss(best: float, mean_loss: float, leg: Leg, settings: TrainSettings) 
     return min(best, mean_loss)
 
 
-def check_stand_ins(
-    num_broken: float, num_cut: float, num_replay_cut: float, leg: Leg, settings: TrainSettings
-) -> None:
+def check_stand_ins(tally: Tally, leg: Leg, settings: TrainSettings) -> None:
     """`LastingError` where more of a leg's pictures are broken than may be (others stood in for them, again and
     again), or more of its captions, or of the texts that are replayed, longer than the context."""
     steps = f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}"
     cuts = (
-        (num_cut, settings.batch_size, "captions", "give shorter --text-types"),
-        (num_replay_cut, settings.replay_batch_size, "replayed texts", "shorten those of --replay"),
+        (tally.cut, settings.batch_size, "captions", "give shorter --text-types"),
+        (tally.replay_cut, settings.replay_batch_size, "replayed texts", "shorten those of --replay"),
     )
     for found, batch_size, which, way_out in cuts:
         if found > settings.max_cut * leg.num_steps * batch_size:
@@ -155,9 +170,9 @@ def check_stand_ins(
                 f"and lose their last words: {way_out}, or give a higher --max-cut"
             )
     num_samples = leg.num_steps * (settings.batch_size + settings.replay_batch_size)
-    if num_broken > settings.max_broken * num_samples:
+    if tally.broken > settings.max_broken * num_samples:
         raise LastingError(
-            f"{steps}, {num_broken:.0f} of {num_samples} pictures cannot be read: mend the shards, or train on what "
+            f"{steps}, {tally.broken:.0f} of {num_samples} pictures cannot be read: mend the shards, or train on what "
             "is left of them with a higher --max-broken"
         )
 
@@ -165,9 +180,8 @@ def check_stand_ins(
 def steps_of(
     leg: Leg, plan: Plan, learner: Learner, batches: Iterator[dict[str, Tensor]], figures: Figures,
     log: MetricsFile | None, gauges: Gauges,
-) -> Iterator[tuple[float, float, float, float]]:  # fmt: skip
-    """The loss of each step of a leg, and how many of its pictures are broken, of its captions cut, and of the texts
-    that it replays."""
+) -> Iterator[Tally]:  # fmt: skip
+    """Take the steps of a leg."""
     settings = learner.settings
     blank_L = learner.model.tokenizer([""])[0]
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
@@ -178,20 +192,27 @@ def steps_of(
             figures.flops_per_sample = flops_per_sample(learner, batch)
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
-        broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
-        # Who classifies reads no captions.
-        texts = () if settings.objective in CLASSIFIED else ("tokens", "replay_tokens")
-        cut = [num_cut_captions(batch[name], blank_L) if name in batch else 0 for name in texts] or [0, 0]
-        told = torch.stack([torch.as_tensor(it) for it in (broken, *cut)])[None]
-        counts = gather(told.to(learner.model.device), figures.num_workers).sum(0).tolist()
+        counts = gather(_counts(batch, settings, blank_L).to(learner.model.device), figures.num_workers)
+        broken, cut, replay_cut = counts.sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
             line = learned | figures.end() | {
-                "broken": counts[0], "cut_captions": counts[1] + counts[2], "workers": figures.num_workers,
+                "broken": broken, "cut_captions": cut + replay_cut, "workers": figures.num_workers,
             }  # fmt: skip
             log.add(step + 1, plan.num_steps, leg=leg.index, **line)
             gauges.show(line)
-        yield learned["loss"], counts[0], counts[1], counts[2]
+        yield Tally(learned["loss"], broken, cut, replay_cut)
+
+
+def _counts(batch: dict[str, Tensor], settings: TrainSettings, blank_L: Tensor) -> Tensor:
+    """This worker's part of a step's tally, without the loss (1, 3). What marks broken pictures is taken out."""
+
+    def num_cut(name: str) -> Tensor | int:
+        # Who classifies reads no captions.
+        return 0 if name not in batch or settings.objective in CLASSIFIED else num_cut_captions(batch[name], blank_L)
+
+    broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
+    return torch.stack([torch.as_tensor(it) for it in (broken, num_cut("tokens"), num_cut("replay_tokens"))])[None]
 
 
 def num_cut_captions(token_BL: Tensor, blank_L: Tensor) -> Tensor:

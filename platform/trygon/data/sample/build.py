@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trygon.data.cache import downloads_folder
+from trygon.cache import downloads_folder
 from trygon.data.packages import (
     BIODEX,
     BIRD_NAMES,

@@ -9,7 +9,7 @@ from tritonclient.utils import InferenceServerException
 
 from trygon.errors import TrygonError, UserError
 from trygon.models.encoders.choice import EncoderChoice
-from trygon.models.folder import ImageTower
+from trygon.models.folder import ImageTower, model_key
 from trygon.models.triton_config import ENCODER, INPUT, MAX_BATCH, OUTPUT
 
 _CHANNEL = [
@@ -39,7 +39,7 @@ def find(name: str, tower: ImageTower, place: str) -> EncoderChoice:
         ) from error
     finally:
         client.close()
-    fitting = {it: about for it, about in held if _key(about) == (tower.digest or tower.ref)}
+    fitting = {it: about for it, about in held if _key(about) == model_key(tower)}
     if not fitting:
         served = ", ".join(about.get("ref") or it for it, about in held)
         raise UserError(f"--encoder triton:{place} serves {served or 'no encoder'}, not --model {tower.ref}")

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.training.plan import Plan, RowGroup, shares
+from trygon.data.plan import Plan, RowGroup, shares
 
 _ROWS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
