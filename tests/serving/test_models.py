@@ -289,7 +289,6 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
                 refusals.append(reply.text)
             return reply.status_code == 200
 
-        # Readiness may be what it was before.
         _wait("it is back", is_answered, lambda: f"{refusals[-1]} {_versions(address)}")
         _wait("both are back", both, lambda: str(_versions(address)))
         for _ in range(40):
