@@ -14,6 +14,7 @@ headers of anyone: both before a key is asked for. So bodies have their limit he
 
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -64,7 +65,8 @@ class Front:
         self._is_full = False
         """A replica refused a request, and none has been answered since."""
         self._registry = CollectorRegistry()
-        self._refused = Counter("trygon_refused", "Requests that reached no replica", registry=self._registry)
+        refused = Counter("trygon_refused", "Requests that reached no replica", ["proxy"], registry=self._registry)
+        self._refused = refused.labels(socket.gethostname())  # each node has one, and each scrape sees one of them
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
