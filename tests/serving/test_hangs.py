@@ -11,10 +11,10 @@ import pytest
 
 from trygon.testing.processes import family
 from trygon.testing.served import Served
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec, Weights
 from trygon_serving.embedded import Embedded
 from trygon_serving.guard import region_prefix
-from trygon_serving.service import AppArgs
 
 pytestmark = pytest.mark.slow
 

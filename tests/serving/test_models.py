@@ -31,10 +31,11 @@ from trygon.testing.processes import family
 from trygon.testing.served import TAXA, Served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec, Weights, read_catalogue, write_catalogue
 from trygon_serving.embedded import Embedded
 from trygon_serving.rollout import add_version, remove_version, set_share
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
 

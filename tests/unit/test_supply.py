@@ -15,11 +15,12 @@ from trygon.models.triton_repository import write_repository
 from trygon.testing.served import Served, write_served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, spec_at, write_catalogue
 from trygon_serving.labels import LabelSets
 from trygon_serving.models import Models
 from trygon_serving.repository import Held, Repository
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 from trygon_serving.supply import Supply
 from trygon_serving.versions import Version
 
