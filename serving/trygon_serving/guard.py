@@ -1,7 +1,7 @@
 """Keeps the embedded Triton running: starts it again when it dies or hangs, and ends it when the launcher ends.
 
-Run as a program between the two (`python -m trygon_serving.guard FOLDER HTTP_ADDRESS NUM_LOOKS COMMAND…`), it learns of
-the launcher's end, however that comes, by the end of its standard input. It imports nothing of trygon.
+Run as a program between the two (`python -m trygon_serving.guard FOLDER HTTP_ADDRESS NUM_LOOKS COMMAND…`), it learns
+of the launcher's end, however that comes, by the end of its standard input. It imports nothing of trygon.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ _MOST_TRIES = 50
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, and, where there are such, that the system gives to no connection by itself: nobody
+    """Ports that nobody listens on, and that the system gives to no connection by itself, where there are such: nobody
     takes them while the server is started again."""
     passing = passing_ports()
     lasting = [port for port in _LASTING if port not in passing]

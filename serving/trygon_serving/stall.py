@@ -2,7 +2,7 @@
 
 Seen with Triton 2.51: where the process of a Python model stands still for a second as it starts, or ends before its
 first word, the server waits for it for ever, and with it whoever asks for that model again. How long a load takes says
-nothing, as weights may come from a slow disk or from a hub; so it is the processes that are looked at, in Linux's /proc.
+nothing, as weights may come from a slow disk or a hub: it is the processes that are looked at, in Linux's /proc.
 Imports nothing of trygon.
 """
 
@@ -86,7 +86,7 @@ def _loading(address: str) -> list[str] | None:
 
 
 def _group(leader: int) -> Iterator[tuple[int, str, _Work]]:
-    """The processes of a group: number, command and work. Of the leader, which reads figures all the time, no bytes."""
+    """The processes of a group: number, command, work. Of the leader, which reads figures all the time, no bytes."""
     for place in Path("/proc").iterdir():
         if not place.name.isdigit():
             continue

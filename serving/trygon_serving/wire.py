@@ -31,9 +31,7 @@ CameraTime = Annotated[NaiveDatetime, BeforeValidator(_time_of)]
 
 Decision = Literal["classifier", "rollup", "geofence"]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=r"\S")]
-Base64Images = Annotated[
-    list[str], Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
-]
+Base64Images = Annotated[list[str], Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})]
 
 
 class Options(BaseModel):

@@ -163,7 +163,7 @@ def test_a_gallery_of_another_model_is_not_searched(args: AppArgs, tiny: Served,
 
 def test_what_cannot_be_searched_is_told_before_anything_starts(tiny: Served, photo: bytes, tmp_path: Path) -> None:
     places = {"model": {"tiny": str(tiny.model_folder)}, "labels": {"all": str(tiny.labels_folder)}}
-    settings = SETTINGS | places
+    settings: dict[str, Any] = SETTINGS | places
     with pytest.raises(UserError, match="is no finished gallery"):
         check(Settings(**settings, galleries={"garden": str(tmp_path)}))
     place = write_tiny_gallery(tmp_path, tiny, TAXA[:1], photo)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trygon.testing.processes import kill_family
+from trygon.testing.processes import kill_family, living
 from trygon_serving.guard import LOG, READY
 from trygon_serving.ports import free_ports, passing_ports
 
@@ -43,7 +43,7 @@ def test_what_a_dead_server_has_started_ends_before_the_next_and_failing_is_told
         assert process.wait(30) == 0
     started = [int(line) for line in children.read_text().split()]
     assert len(started) >= 3
-    assert not any(psutil.pid_exists(it) and psutil.Process(it).name() == "sleep" for it in started)
+    assert "sleep" not in living([psutil.Process(it) for it in started if psutil.pid_exists(it)])
     assert not folder.exists()
 
 
