@@ -140,8 +140,8 @@ def test_vectors_of_captions_are_those_of_the_model(triton: Embedded, tiny: Serv
                 try:
                     return await client.encode_texts(texts, 30)
                 except Problem as problem:  # it is being loaded, which may take long on a busy machine
-                    assert problem.status == 503
-                    assert time.monotonic() < deadline
+                    if problem.status != 503 or time.monotonic() > deadline:
+                        raise
         finally:
             await client.close()
 
