@@ -5,7 +5,7 @@ Shapes: B images, N taxa or names, C clades, D the width of vectors.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from trygon.taxonomy.taxon import Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving.wire import Answer, Clade, Decision, LabelsCard, Name, Options, RankName
 
-RANK_NAMES: tuple[RankName, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+RANK_NAMES: tuple[RankName, ...] = get_args(RankName)
 _MOST_PROBABILITIES = 4_000_000
 """At once: many images against a million taxa go one after the other."""
 

@@ -18,10 +18,10 @@ from trygon_serving import manual, taxa, wire
 from trygon_serving.admission import Work
 from trygon_serving.body import FIELD, Body, read_body
 from trygon_serving.gate import Gate
-from trygon_serving.limits import MAX_NAME_CHARACTERS, MAX_PAGE
 from trygon_serving.metrics import CONTENT_TYPE
 from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
 from trygon_serving.service import Service
+from trygon_serving.wire import MAX_NAME_CHARACTERS, MAX_PAGE
 
 _PAGE = (pathlib.Path(__file__).parent / "page" / "index.html").read_text()
 _PAGE_HEADERS = {
@@ -203,7 +203,7 @@ async def models(service: Serving) -> list[wire.ServedModel]:
 
 
 @router.get("/v1/label-sets")
-async def label_sets(service: Serving) -> wire.LabelSets:
+async def label_sets(service: Serving) -> wire.LabelSetList:
     """The label sets and checklists that a request can name."""
     return service.models.label_sets()
 

@@ -9,10 +9,10 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from trygon.errors import UserError
 from trygon.limits import Limits
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.journal import set_up
 from trygon_serving.scaling import QUEUE
-from trygon_serving.service import AppArgs, Service
-from trygon_serving.settings import DOWN_S, UP_S
+from trygon_serving.service import Service
 
 _WANTED_IN_WORK = 16
 """Requests of a replica, on average, where their number follows the load: half of Triton's largest batch."""
@@ -61,9 +61,7 @@ def build(args: AppArgs) -> serve.Application:
     return _draining(args.limits).bind(args)
 
 
-def build_scaled(
-    args: AppArgs, least: int, most: int, up_s: float = UP_S, down_s: float = DOWN_S
-) -> serve.Application:
+def build_scaled(args: AppArgs, least: int, most: int, up_s: float, down_s: float) -> serve.Application:
     """The application with as many replicas, or as many as requests in work ask for. (A RayService says it itself.)
     Another number has to be asked for during some seconds, until it is more replicas or fewer."""
     deployment = _draining(args.limits)

@@ -16,8 +16,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from trygon.limits import Limits
-from trygon_serving.limits import MAX_CLADES, MAX_NAMES
 from trygon_serving.problem import Problem, too_large
+from trygon_serving.wire import MAX_CLADES, MAX_NAMES
 
 FIELD = "image"
 LISTS = ("clade", "names", "taxon", "deployment")

@@ -21,7 +21,7 @@ from trygon_serving.wire import (
     Classification,
     Embeddings,
     GalleryCard,
-    LabelSets,
+    LabelSetList,
     Options,
     RankName,
     RunCard,
@@ -97,9 +97,9 @@ class Client:
         """What is served: each model in its versions. Raises `Problem`."""
         return _MODELS.validate_json(self._send("GET", "/v1/models").content)
 
-    def label_sets(self) -> LabelSets:
+    def label_sets(self) -> LabelSetList:
         """The label sets and checklists that `classify` can name. Raises `Problem`."""
-        return LabelSets.model_validate_json(self._send("GET", "/v1/label-sets").content)
+        return LabelSetList.model_validate_json(self._send("GET", "/v1/label-sets").content)
 
     def runs(self) -> list[RunCard]:
         """The runs that `similar` can search in. Raises `Problem`."""

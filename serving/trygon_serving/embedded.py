@@ -3,12 +3,12 @@
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,16 @@ from trygon.errors import TrygonError, UserError
 from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import interpreter_path, write_repository
 from trygon_serving.catalogue import Weights
+from trygon_serving.guard import LOG, READY, region_prefix
 from trygon_serving.libpython import library_folder
+from trygon_serving.ports import HOST, free_ports
 
-HOST = "127.0.0.1"
 WHEEL = "nvidia-pytriton==0.7.0"
 
-_START_TIMEOUT_S = 300
+_START_TIMEOUT_S = 900
+"""Models are loaded one after the other; a server that hangs is noticed by its guard long before."""
+_HANGS_AFTER = 30
+"""Seconds without any movement of what is loaded."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -39,27 +43,37 @@ class Embedded:
     """What it starts with."""
 
     @classmethod
-    def start(cls, *models: Weights) -> "Embedded":
-        """Start a server for some models; it is not ready yet. `UserError` where the wheel is missing."""
+    def start(cls, *models: Weights, hangs_after: int = _HANGS_AFTER) -> "Embedded":
+        """Start a server for some models; it is not ready yet. `UserError` where the wheel is missing.
+
+        One that does nothing for so many seconds while it loads a model is started again.
+        """
         wheel = _wheel_folder()
         libraries = _library_path(wheel)
         folder = Path(tempfile.mkdtemp(prefix="trygon-serve-"))
         try:
             encoders = _write_models(folder / "repository", models)
             _write_backend(wheel, folder / "backends" / "python")
-            http, grpc, metrics = _free_ports(3)
+            http, grpc, metrics = free_ports(3)
             command = [
                 str(wheel / "bin" / "tritonserver"),
                 *("--model-repository", str(folder / "repository"), "--backend-directory", str(folder / "backends")),
                 "--disable-auto-complete-config",  # it would load the model twice
                 # The text encoder is loaded when names are asked for: it costs as much memory and time as the other.
                 *("--model-control-mode", "explicit"),
+                # One at a time: several that start together make each other stand still, and the server gives them up.
+                *("--model-load-thread-count", "1"),
+                *("--backend-config", f"python,shm-region-prefix-name={region_prefix(folder)}"),
                 *(word for name in encoders for word in ("--load-model", name)),
                 *("--http-address", HOST, "--grpc-address", HOST, "--metrics-address", HOST),
                 *("--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)),
             ]
             guard = subprocess.Popen(
-                [sys.executable, "-m", "trygon_serving.server", str(folder), *command],
+                [
+                    *(sys.executable, "-m", "trygon_serving.guard"),
+                    *(str(folder), f"{HOST}:{http}", str(hangs_after)),
+                    *command,
+                ],
                 stdin=subprocess.PIPE,
                 env={**os.environ, "LD_LIBRARY_PATH": libraries},
                 start_new_session=True,
@@ -80,8 +94,11 @@ class Embedded:
                     raise TrygonError(f"Triton was not ready within {_START_TIMEOUT_S} s")
                 time.sleep(0.2)
         assert self.guard.stdin
-        self.guard.stdin.write(b"ready\n")
-        self.guard.stdin.flush()
+        try:
+            self.guard.stdin.write(READY)
+            self.guard.stdin.flush()
+        except BrokenPipeError as error:
+            raise TrygonError(f"Triton did not start: {self._reason()}") from error
 
     @property
     def repository(self) -> Path:
@@ -91,12 +108,16 @@ class Embedded:
     def stop(self) -> None:
         """End the server and all of its processes, and remove its folder."""
         assert self.guard.stdin
-        self.guard.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended by itself
+            self.guard.stdin.close()
         self.guard.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _reason(self) -> str:
-        lines = (self.folder / "triton.log").read_text(errors="replace").splitlines()
+        try:
+            lines = (self.folder / LOG).read_text(errors="replace").splitlines()
+        except FileNotFoundError:  # the guard was ended, and has cleaned up
+            lines = []
         problems = [line for line in lines if "Error" in line or line.startswith("E")]
         telling = [line for line in problems if ENCODER in line] or problems or lines
         return telling[-1].split("] ")[-1].strip('" ') if telling else f"exit code {self.guard.returncode}"
@@ -104,7 +125,7 @@ class Embedded:
 
 def _is_ready(client: triton.InferenceServerClient, name: str) -> bool:
     try:
-        return bool(client.is_model_ready(name))
+        return bool(client.is_model_ready(name, client_timeout=2))
     except triton.InferenceServerException:
         return False
 
@@ -148,14 +169,3 @@ def _write_backend(wheel: Path, target: Path) -> None:
     name = "triton_python_backend_utils.py"
     paths = [str(path) for path in interpreter_path()]
     (target / name).write_text(f"import sys\nsys.path[:0] = {paths!r}\n{(source / name).read_text()}")
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for it in sockets:
-            it.bind((HOST, 0))
-        return [it.getsockname()[1] for it in sockets]
-    finally:
-        for it in sockets:
-            it.close()

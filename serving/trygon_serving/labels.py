@@ -44,7 +44,7 @@ class LabelSet:
     classifier: Classifier
     allowed: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By checklist: which of the taxa it allows, (N,) bool."""
-    parts: "Parts" = field(default_factory=lambda: Parts())
+    parts: "ClassifierCache" = field(default_factory=lambda: ClassifierCache())
 
     @classmethod
     def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]], model: Identified) -> "LabelSet":
@@ -117,7 +117,7 @@ def _allowed(tree: TaxonTree, names: Sequence[Given], checklist: str) -> np.ndar
     return allowed_N
 
 
-class Parts:
+class ClassifierCache:
     """Classifiers of parts of a label set, the least lately used forgotten first. Used from several threads."""
 
     def __init__(self) -> None:
@@ -168,10 +168,12 @@ class LabelSets:
         """A label set by name, which is there; the first without one."""
         return self._sets[next(iter(self._sets)) if name is None else name]
 
-    def cards(self, model: str) -> Sequence[wire.LabelSet]:
+    def cards(self, model: str) -> Sequence[wire.ServedLabelSet]:
         """What there is to choose from with a model of that name."""
         return [
-            wire.LabelSet(model=model, **it.card(len(it.bank.tree)).model_dump(), problem=self._problems.get(it.name))
+            wire.ServedLabelSet(
+                model=model, **it.card(len(it.bank.tree)).model_dump(), problem=self._problems.get(it.name)
+            )
             for it in self._sets.values()
         ]
 

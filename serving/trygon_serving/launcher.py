@@ -17,10 +17,10 @@ from trygon.errors import UserError, origin
 from trygon.storage import absolute
 from trygon_serving import front
 from trygon_serving.app import build_scaled
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import Catalogue, Weights, leading, located
 from trygon_serving.embedded import Embedded
 from trygon_serving.readiness import wait_ready
-from trygon_serving.service import AppArgs
 from trygon_serving.settings import Settings, is_loopback, own_hosts
 from trygon_serving.stop import interrupt_on_signals
 

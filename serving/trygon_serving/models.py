@@ -60,13 +60,13 @@ class Models:
         wanted = [(model, version) for model, versions in self._supply.catalogue.items() for version in versions]
         return [self._card(place) for place in dict.fromkeys([*wanted, *self._supply.versions])]
 
-    def label_sets(self) -> wire.LabelSets:
+    def label_sets(self) -> wire.LabelSetList:
         """The label sets of each model, in the version with the largest share, and the checklists."""
-        sets: list[wire.LabelSet] = []
+        sets: list[wire.ServedLabelSet] = []
         for model in self._supply.catalogue:
             if any(it.model == model and it.is_held for it in self._supply.versions.values()):
                 sets += self.choose(model, None, steady=True).sets.cards(model)
-        return wire.LabelSets(label_sets=sets, checklists=list(self._checklists))
+        return wire.LabelSetList(label_sets=sets, checklists=list(self._checklists))
 
     def _model_with(self, labels: str | None) -> str:
         catalogue = self._supply.catalogue

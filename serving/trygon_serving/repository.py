@@ -21,17 +21,15 @@ from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import write_repository
 from trygon.storage import write_text
 from trygon_serving.catalogue import Weights, encoder_key
-from trygon_serving.triton import CHANNEL, text_name, tower_of
+from trygon_serving.triton import CHANNEL, LOAD_S, is_expired, text_name, tower_of
 
 _ASK_S = 5.0
-_LOAD_S = 600.0
-"""A load that takes longer has failed, and is tried again: in rare cases Triton never answers."""
 _NOTES, _NOTED_S = ".in-use", 60.0
 """A folder of the repository, in which each replica notes what it needs, and for how long that holds."""
 
 
-class AwayError(TrygonError):
-    """Triton does not answer: it starts, or starts again."""
+class TritonAwayError(TrygonError):
+    """Triton does not answer: it starts, starts again, or hangs."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ class Repository:
         """`folder` is its model repository, where that is ours to write; Triton then takes orders to load."""
         self.address, self._folder = address, Path(folder) if folder else None
         self._note = f"{uuid.uuid4().hex}.json"
+        self._turn = asyncio.Lock()
+        """Models that start side by side make each other stand still, and Triton may give them up."""
         self._python_path: tuple[Path, ...] = ()
         self._opened: triton.InferenceServerClient | None = None
 
@@ -72,13 +72,13 @@ class Repository:
         return self._opened
 
     async def held(self) -> Mapping[str, Held]:
-        """What is loaded, by `Weights.key`. Raises `AwayError`."""
+        """What is loaded, by `Weights.key`. Raises `TritonAwayError`."""
         try:
             index: Any = await self._client.get_model_repository_index(client_timeout=_ASK_S)
             names = [it.name for it in index.models if it.state == "READY" and it.name.startswith(ENCODER)]
             found = [it for name in names if (it := await self._describe(name))]
         except InferenceServerException as error:
-            raise AwayError(error.message()) from error
+            raise TritonAwayError(error.message()) from error
         # Another pod's interpreter may lie elsewhere: what was found is remembered for when nothing is held.
         self._python_path = next((it.python_path for it in found), self._python_path)
         return {it.key: it for it in found}
@@ -100,40 +100,54 @@ class Repository:
         return keys
 
     async def load(self, weights: Weights) -> None:
-        """Have a model loaded. `UserError` or `TrygonError` with the reason where that fails; `AwayError`."""
+        """Have a model loaded, after those that others asked for. `UserError` or `TrygonError` with the reason where
+        that fails; `TritonAwayError`."""
         if self._folder is None:
             raise UserError(f"the Triton at {self.address} does not hold it, and its repository is not ours to write")
+        async with self._turn:
+            await self._load(weights, self._folder)
+
+    async def unload(self, name: str) -> None:
+        """Give an image encoder up, and the text encoder beside it; what they work on is finished first.
+        `TritonAwayError`."""
+        async with self._turn:
+            await self._unload(name)
+
+    async def close(self) -> None:
+        """Close the channel, and need nothing any more."""
+        if self._folder:
+            (self._folder / _NOTES / self._note).unlink(missing_ok=True)
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def _load(self, weights: Weights, folder: Path) -> None:
         name = ENCODER + weights.suffix
         try:
             paths = list(self._python_path) or None
-            await asyncio.to_thread(
-                write_repository, self._folder, weights.ref, paths, weights.encoder, weights.suffix
-            )
-            await self._client.load_model(name, client_timeout=_LOAD_S)
+            await asyncio.to_thread(write_repository, folder, weights.ref, paths, weights.encoder, weights.suffix)
+            await self._client.load_model(name, client_timeout=LOAD_S)
             found = await self._describe(name)
             if found is None or found.key != weights.key:
                 raise UserError(f"{weights.ref} changed while it was read; give a new version a folder of its own")
         except InferenceServerException as error:
+            if _is_away(error):
+                # The files stay: it may be loading them all the same.
+                raise TritonAwayError("Triton went away while it loaded, or did not answer") from error
             await self._remove(name)
-            if "UNAVAILABLE" in str(error.status()) and "explicit" not in str(error.message()):
-                raise AwayError("Triton went away while it loaded") from error
             raise TrygonError(f"Triton cannot load it: {_reason(error)}") from error
         except UserError:
-            await self.unload(name)
+            await self._unload(name)
             raise
 
-    async def unload(self, name: str) -> None:
-        """Give an image encoder up, and the text encoder beside it; what they work on is finished first."""
+    async def _unload(self, name: str) -> None:
         for each in (name, text_name(name)):
-            with contextlib.suppress(InferenceServerException):
-                await self._client.unload_model(each)
+            try:
+                await self._client.unload_model(each, client_timeout=LOAD_S)
+            except InferenceServerException as error:
+                if _is_away(error):
+                    raise TritonAwayError("Triton went away while it let go of a model, or did not answer") from error
         await self._remove(name)
-
-    async def close(self) -> None:
-        """Close the channel."""
-        if self._opened is not None:
-            await self._opened.close()
-            self._opened = None
 
     async def _describe(self, name: str) -> Held | None:
         answer: Any = await self._client.get_model_config(name, client_timeout=_ASK_S)
@@ -147,6 +161,11 @@ class Repository:
         assert self._folder
         for each in (name, text_name(name)):
             await asyncio.to_thread(shutil.rmtree, self._folder / each, True)
+
+
+def _is_away(error: InferenceServerException) -> bool:
+    """Whether Triton did not answer at all. That it takes no orders is an answer, if of the same status."""
+    return is_expired(error) or ("UNAVAILABLE" in str(error.status()) and "explicit" not in str(error.message()))
 
 
 def _reason(error: InferenceServerException) -> str:

@@ -6,20 +6,18 @@ Knows nothing of HTTP but its problems. Image work and products run in threads, 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from trygon.labelling.lists import read_names
-from trygon.limits import Limits
 from trygon.models.folder import model_key
 from trygon_serving import wire
 from trygon_serving.admission import Admission
 from trygon_serving.answers import LabelChoice, NameChoice
-from trygon_serving.catalogue import Catalogue, require_shares
+from trygon_serving.args import AppArgs
+from trygon_serving.catalogue import require_shares
 from trygon_serving.encoder_queue import EncoderQueue
 from trygon_serving.galleries import Galleries, ServedGallery
 from trygon_serving.keys import Keys
@@ -31,70 +29,10 @@ from trygon_serving.pictures import Pictures
 from trygon_serving.problem import GONE, Problem
 from trygon_serving.repository import Repository
 from trygon_serving.runs import Runs, SearchedRun
+from trygon_serving.stopwatch import Stopwatch
 from trygon_serving.supply import Supply
 from trygon_serving.traces import Traces
 from trygon_serving.versions import Version
-
-
-class AppArgs(BaseModel):
-    """The arguments of the application, as a RayService's `args` gives them."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    models: Annotated[Catalogue, Field(min_length=1)] | str
-    """Versions by model and name, or a file of them, which is read again when it changes. The first model is the
-    default."""
-    triton: str
-    """HOST:PORT of Triton's gRPC."""
-    triton_metrics: str = Field(default="", pattern=r"^(http://.+)?$")
-    """Where a Triton that each replica has for itself tells its metrics, like http://127.0.0.1:8002/metrics: the
-    policy of `scaling` follows its queue then. Nothing where replicas share one, as more of them would not shorten
-    it."""
-    repository: str = ""
-    """Triton's model repository, where this process may write it and Triton loads what it is told to (explicit mode).
-    Without it, Triton has to hold the models by itself."""
-    checklists: dict[str, str] = {}
-    """Lists of the names that may be given, by the name that requests call them."""
-    runs: dict[str, str] = {}
-    """Run folders that `/v1/similar` searches in, by the name that requests call them; the first is the default."""
-    galleries: dict[str, str] = {}
-    """Galleries that `/v1/similar` searches in and whose pictures are shown, by the name that requests call them."""
-    keys: str = ""
-    """A file of API keys; without it everyone who reaches the server may ask."""
-    hosts: tuple[str, ...] = ()
-    """Without keys: the names by which requests may call the server, as in the header Host without its port. By
-    default any: a probe calls a pod by its address. Where there are names, pages of other sites may not ask either."""
-    log: str = ""
-    """A file for the log of requests; by default standard error."""
-    traces: str = ""
-    """Where spans go: the address of an OTLP receiver. Without it there are none."""
-    limits: Limits = Limits()
-
-
-class Stopwatch:
-    """Milliseconds spent in each stage of a request, which are spans where there are traces."""
-
-    def __init__(self, traces: Traces | None) -> None:
-        self._traces = traces
-        self._start = time.perf_counter()
-        self._spent: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        start = time.perf_counter()
-        try:
-            with self._traces.stage(name) if self._traces else nullcontext():
-                yield
-        finally:
-            self._spent[name] = 1000 * (time.perf_counter() - start)
-
-    @property
-    def timings_ms(self) -> dict[str, float]:
-        """The stages and the total."""
-        total = 1000 * (time.perf_counter() - self._start)
-        return {name: round(value, 2) for name, value in (self._spent | {"total": total}).items()}
-
 
 _UNLOAD_AFTER_S = 2.0
 """Beyond the time that a request may take: a replica that has not yet seen the newer file is done by then."""

@@ -26,9 +26,6 @@ from trygon_serving.catalogue import (
 from trygon_serving.keys import Keys
 from trygon_serving.traces import require_endpoint
 
-UP_S, DOWN_S = 30.0, 600.0
-"""Seconds for which more replicas, or fewer, have to be asked for: a start costs seconds, and load comes back."""
-
 _THIS_MACHINE = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -48,11 +45,11 @@ class Settings(BaseModel):
     host: str
     port: int
     triton: str | None
-    replicas: tuple[int, int] = (1, 1)
+    replicas: tuple[int, int]
     """At least, and at most."""
-    scale_up_s: float = UP_S
-    scale_down_s: float = DOWN_S
-    encoder: str = "torch"
+    scale_up_s: float
+    scale_down_s: float
+    encoder: str
     keys: str | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None

@@ -17,11 +17,13 @@ from trygon.storage import stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
 from trygon_serving.journal import LOGGER
 from trygon_serving.labels import LabelSets
-from trygon_serving.repository import AwayError, Held, Repository
+from trygon_serving.repository import Held, Repository, TritonAwayError
 from trygon_serving.versions import Version
 
 _PAUSE_S, _START_PAUSE_S, _RETRY_PAUSE_S = 1.0, 0.2, 30.0
 _AWAY_PAUSE_S, _MOST_AWAY_S = 2.0, 300.0
+_AWAY_AFTER = 2
+"""Looks in a row at which Triton did not answer: one may be of a busy machine."""
 
 log = logging.getLogger(LOGGER)
 
@@ -74,6 +76,9 @@ class Supply:
         self._failures: dict[Place | str, Failure] = {}
         """Of versions, and of weights by their key."""
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._unloads: dict[str, asyncio.Task[None]] = {}
+        """By the name in Triton."""
+        self._num_missed = 0
         self._times_away: dict[str, int] = {}
         """How often Triton went away while it loaded weights, by their key."""
         self.been_ready: set[str] = set()
@@ -117,8 +122,11 @@ class Supply:
         self._begin()
         try:
             held = await self._repository.held()
-        except AwayError:
+        except TritonAwayError:
+            self._miss()
             return
+        self._num_missed = 0
+        held = {key: it for key, it in held.items() if it.name not in self._unloads}
         self._take_in(held)
         for version in self.versions.values():
             version.is_held = self._require(version.weights, held)
@@ -129,11 +137,21 @@ class Supply:
 
     async def close(self) -> None:
         """End everything that goes on beside requests."""
-        for task in (*(it.reading for it in self._attempts.values()), *self._loads.values()):
+        reading = [it.reading for it in self._attempts.values()]
+        tasks = [*reading, *self._loads.values(), *self._unloads.values()]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for version in (*self.versions.values(), *self._leaving):
             await version.close()
         await self._repository.close()
+
+    def _miss(self) -> None:
+        """Triton did not answer: where that is no chance, nothing is promised that it would be needed for."""
+        self._num_missed += 1
+        if self._num_missed >= _AWAY_AFTER:
+            for version in self.versions.values():
+                version.is_held = False
 
     def _read_again(self) -> None:
         if self._file is None or (state := stamp_of(self._file)) == self._state:
@@ -201,7 +219,7 @@ class Supply:
                 error = load.exception()
                 if error is None:
                     self._times_away.pop(key, None)
-                elif isinstance(error, AwayError):
+                elif isinstance(error, TritonAwayError):
                     # It may have been the model that ended it, for want of memory: others answer meanwhile.
                     self._times_away[key] = times = self._times_away.get(key, 0) + 1
                     self._fail(key, "a model", error, min(_AWAY_PAUSE_S * 2**times, _MOST_AWAY_S))
@@ -243,8 +261,17 @@ class Supply:
         self._unneeded_since_s = {key: self._unneeded_since_s.get(key, now_s) for key in held if key not in needed}
         for key, since_s in self._unneeded_since_s.items():
             if now_s - since_s > self._unload_after_s:
-                await self._repository.unload(held[key].name)
-                log.info("Triton lets go of %s", held[key].name)
+                name = held[key].name
+                self._unloads[name] = asyncio.create_task(self._let_go(name))
+
+    async def _let_go(self, name: str) -> None:
+        try:
+            await self._repository.unload(name)
+            log.info("Triton lets go of %s", name)
+        except TritonAwayError as error:  # a later look tries again, where Triton still holds it
+            log.warning("Triton does not let go of %s: %s", name, error)
+        finally:
+            del self._unloads[name]
 
     def _is_due(self, what: Place | str) -> bool:
         """Whether it never failed, or long enough ago."""

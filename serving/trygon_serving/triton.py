@@ -23,9 +23,10 @@ CHANNEL = [
     ("grpc.enable_http_proxy", 0),
 ]
 
+LOAD_S = 600.0
+"""A load that Triton has not answered by then is asked for anew. Our own Triton is started again long before, where it
+hangs: see `stall`."""
 _LOAD_WAIT_S = 10
-_LOAD_S = 120.0
-"""Whatever keeps Triton from answering for longer, the next request asks it anew."""
 _EXPIRED = "Deadline Exceeded"
 
 
@@ -71,7 +72,10 @@ class TritonEncoder:
         return await self._infer(text_name(self.name), TEXT_INPUT, text_array(texts), timeout_s)
 
     async def close(self) -> None:
-        """Close the channel."""
+        """End a load that goes on, and close the channel."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
         if self._opened is not None:
             await self._opened.close()
             self._opened = None
@@ -86,11 +90,14 @@ class TritonEncoder:
         except TimeoutError as error:
             raise Problem(503, "The text encoder is being loaded", retry_after_s=5) from error
         except InferenceServerException as error:
+            if is_expired(error):
+                title, detail = "The text encoder is not available", "Triton has not answered in time"
+                raise Problem(503, title, detail, retry_after_s=5) from error
             raise self._problem(error) from error
 
     async def _load(self, model: str) -> None:
         if not await self._client.is_model_ready(model, client_timeout=5):
-            await self._client.load_model(model, client_timeout=_LOAD_S)
+            await self._client.load_model(model, client_timeout=LOAD_S)
 
     async def _infer(self, model: str, input_name: str, array: np.ndarray, timeout_s: float) -> np.ndarray:
         tensor = triton.InferInput(input_name, list(array.shape), "UINT8")
@@ -105,12 +112,17 @@ class TritonEncoder:
         return vector_BD
 
     def _problem(self, error: InferenceServerException) -> Problem:
-        if _EXPIRED.lower() in str(error).lower() or "DEADLINE_EXCEEDED" in str(error.status()):
+        if is_expired(error):
             return Problem(504, "The encoder was too slow", retry_after_s=2)
         if "INVALID_ARGUMENT" in str(error.status()):
             self._tower = None  # another model may have taken its place
         # Starting, stopping, or its queue is full.
         return Problem(503, "The encoder is not available", error.message() or "", retry_after_s=2)
+
+
+def is_expired(error: InferenceServerException) -> bool:
+    """Whether Triton did not answer in time."""
+    return _EXPIRED.lower() in str(error).lower() or "DEADLINE_EXCEEDED" in str(error.status())
 
 
 def text_name(name: str) -> str:

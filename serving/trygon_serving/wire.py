@@ -8,8 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NaiveDatetime
 
-from trygon_serving.limits import MAX_CLADES, MAX_EXAMPLES, MAX_K, MAX_NAME_CHARACTERS, MAX_NAMES
 from trygon_serving.problem import ProblemDocument
+
+MAX_K = 100
+MAX_EXAMPLES = 16
+MAX_NAMES = 1000
+MAX_NAME_CHARACTERS = 200
+MAX_CLADES = 16
+MAX_PAGE = 500
+"""How much one request may ask for, whoever runs the server; what may be changed is in `trygon.limits`."""
 
 RankName = Literal["kingdom", "phylum", "class", "order", "family", "genus", "species"]
 
@@ -24,6 +31,7 @@ CameraTime = Annotated[NaiveDatetime, BeforeValidator(_time_of)]
 
 Decision = Literal["classifier", "rollup", "geofence"]
 Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=r"\S")]
+Base64Images = Annotated[list[str], Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})]
 
 
 class Options(BaseModel):
@@ -58,7 +66,7 @@ class Options(BaseModel):
 class ClassifyBody(Options):
     """Images in base64, and how to name what is on them."""
 
-    images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
+    images: Base64Images
 
 
 class SimilarOptions(BaseModel):
@@ -83,7 +91,7 @@ class SimilarOptions(BaseModel):
 class SimilarBody(SimilarOptions):
     """Images in base64, and what may be found."""
 
-    images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
+    images: Base64Images
 
 
 class EmbedOptions(BaseModel):
@@ -97,7 +105,7 @@ class EmbedOptions(BaseModel):
 class EmbedBody(EmbedOptions):
     """Images in base64, and whose vectors are wanted."""
 
-    images: list[str] = Field(min_length=1, json_schema_extra={"items": {"contentEncoding": "base64"}})
+    images: Base64Images
 
 
 class Clade(BaseModel):
@@ -278,7 +286,7 @@ class ServedModel(BaseModel):
     dim: int | None = None
 
 
-class LabelSet(BaseModel):
+class ServedLabelSet(BaseModel):
     """A label set of a model, with the reason why its newer version is not served, if there is one."""
 
     model: str
@@ -289,10 +297,10 @@ class LabelSet(BaseModel):
     problem: str | None = None
 
 
-class LabelSets(BaseModel):
+class LabelSetList(BaseModel):
     """What `labels` and `checklist` of a request can name. The first label set of a model is taken by default."""
 
-    label_sets: list[LabelSet]
+    label_sets: list[ServedLabelSet]
     checklists: list[str]
 
 

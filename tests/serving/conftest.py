@@ -23,9 +23,10 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.runs import write_tiny_run
 from trygon.testing.served import TAXA, Served, write_served
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec, Weights
 from trygon_serving.embedded import Embedded
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 
 
 @contextmanager

@@ -27,10 +27,11 @@ from trygon.testing.runs import write_tiny_run
 from trygon.testing.served import TAXA, Served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.embedded import Embedded
 from trygon_serving.lookups import Lookups
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 
 pytestmark = pytest.mark.slow
 

@@ -21,10 +21,11 @@ from schemathesis.specs.openapi.checks import (
 
 from trygon.testing.served import Served
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.client import Client
 from trygon_serving.keys import add_key
 from trygon_serving.problem import Problem
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 
 pytestmark = pytest.mark.slow
 

@@ -20,11 +20,12 @@ from trygon.gallery.gallery import Gallery
 from trygon.storage import read_json, write_json
 from trygon.testing.browser import browser
 from trygon.testing.galleries import write_tiny_gallery
-from trygon.testing.served import TAXA, Served
+from trygon.testing.served import SETTINGS, TAXA, Served
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.client import Client
 from trygon_serving.keys import add_key
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 from trygon_serving.settings import Settings, check
 
 pytestmark = pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_gallery_of_another_model_is_not_searched(args: AppArgs, tiny: Served,
 
 def test_what_cannot_be_searched_is_told_before_anything_starts(tiny: Served, photo: bytes, tmp_path: Path) -> None:
     places = {"model": {"tiny": str(tiny.model_folder)}, "labels": {"all": str(tiny.labels_folder)}}
-    settings: dict[str, Any] = places | {"checklists": {}, "host": "127.0.0.1", "port": 0, "triton": "127.0.0.1:9"}
+    settings: dict[str, Any] = SETTINGS | places
     with pytest.raises(UserError, match="is no finished gallery"):
         check(Settings(**settings, galleries={"garden": str(tmp_path)}))
     place = write_tiny_gallery(tmp_path, tiny, TAXA[:1], photo)

@@ -31,10 +31,11 @@ from trygon.testing.processes import family
 from trygon.testing.served import TAXA, Served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec, Weights, read_catalogue, write_catalogue
 from trygon_serving.embedded import Embedded
 from trygon_serving.rollout import add_version, remove_version, set_share
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
 
@@ -289,7 +290,6 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
                 refusals.append(reply.text)
             return reply.status_code == 200
 
-        # Readiness may be what it was before.
         _wait("it is back", is_answered, lambda: f"{refusals[-1]} {_versions(address)}")
         _wait("both are back", both, lambda: str(_versions(address)))
         for _ in range(40):

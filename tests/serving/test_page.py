@@ -16,9 +16,9 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from trygon.testing.browser import browser
 from trygon.testing.served import Served
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.keys import add_key
-from trygon_serving.service import AppArgs
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
 

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 
 import pytest
 
+from trygon_serving.args import AppArgs
 from trygon_serving.readiness import wait_ready
-from trygon_serving.service import AppArgs
 
 pytestmark = pytest.mark.slow
 

@@ -5,13 +5,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from trygon.errors import UserError
 from trygon.testing.processes import quiet_environment
-from trygon.testing.served import write_served
+from trygon.testing.served import SETTINGS, write_served
 from trygon_serving.catalogue import VersionSpec, write_catalogue
 from trygon_serving.settings import Settings, check
 
@@ -32,8 +31,8 @@ except Exception as error:
 
 def _settings(model: Path, labels: Path, port: int) -> str:
     # No Triton is needed to see Serve fail.
-    places = {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}, "checklists": {}}
-    return json.dumps(places | {"host": "127.0.0.1", "port": port, "triton": "127.0.0.1:9"})
+    places = {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}}
+    return json.dumps(SETTINGS | places | {"port": port})
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -47,11 +46,10 @@ def test_a_version_that_gets_no_requests_keeps_no_other_from_being_served(tmp_pa
     gone = good.model_copy(update={"model": str(tmp_path / "gone"), "share": 0.0})
     file = tmp_path / "models.json"
     write_catalogue(file, {"tiny": {"v1": gone, "v2": good}})
-    settings: dict[str, Any] = {"checklists": {}, "host": "127.0.0.1", "port": 0, "triton": "127.0.0.1:9"}
-    assert list(check(Settings(models=str(file), **settings))["tiny"]) == ["v1", "v2"]
+    assert list(check(Settings(models=str(file), **SETTINGS))["tiny"]) == ["v1", "v2"]
     write_catalogue(file, {"tiny": {"v1": gone.model_copy(update={"share": 3.0}), "v2": good}})
     with pytest.raises(UserError, match="no such folder"):
-        check(Settings(models=str(file), **settings))
+        check(Settings(models=str(file), **SETTINGS))
 
 
 def test_what_nobody_foresaw_is_one_line_too() -> None:

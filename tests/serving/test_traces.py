@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from trygon.errors import UserError
 from trygon.testing.otlp import receiver
 from trygon_serving.api import make_api
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.args import AppArgs
+from trygon_serving.service import Service
 from trygon_serving.traces import require_endpoint
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

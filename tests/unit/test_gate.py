@@ -5,21 +5,28 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from trygon.errors import UserError
 from trygon.limits import Limits
+from trygon.testing.served import SETTINGS
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.front import Front
 from trygon_serving.journal import set_up
 from trygon_serving.keys import add_key
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 from trygon_serving.settings import Settings, own_hosts, require_safety
 
 ROOT = Path(__file__).parents[2]
+
+
+def _settings(**changes: Any) -> Settings:
+    return Settings(**SETTINGS | changes)
 
 
 @pytest.fixture
@@ -75,24 +82,22 @@ def test_the_manual_tells_every_path_parameter_and_answer_and_loads_nothing(args
 
 
 def test_others_on_the_network_need_keys_and_whole_certificates(tmp_path: Path) -> None:
-    known = {"checklists": {}, "port": 1, "triton": None}
     add_key(tmp_path / "keys.json", "app")
     for host in ("127.0.0.1", "::1", "localhost"):
-        require_safety(Settings(host=host, **known))
+        require_safety(_settings(host=host))
     for host in ("0.0.0.0", "::", "192.168.1.7", "my-host"):
         with pytest.raises(UserError, match="--keys FILE"):
-            require_safety(Settings(host=host, **known))
-        require_safety(Settings(host=host, keys=str(tmp_path / "keys.json"), **known))
+            require_safety(_settings(host=host))
+        require_safety(_settings(host=host, keys=str(tmp_path / "keys.json")))
     with pytest.raises(UserError, match="go together"):
-        require_safety(Settings(host="::1", tls_key="k.pem", **known))
+        require_safety(_settings(host="::1", tls_key="k.pem"))
     with pytest.raises(UserError, match=r"none.pem.*PEM"):
-        require_safety(Settings(host="::1", tls_key="none.pem", tls_certificate="none.pem", **known))
+        require_safety(_settings(host="::1", tls_key="none.pem", tls_certificate="none.pem"))
 
 
 def test_pages_of_other_sites_may_not_ask_a_server_of_this_machine(args: AppArgs, tmp_path: Path) -> None:
     """Neither straight, nor by a name of theirs that means this machine."""
-    known = {"checklists": {}, "port": 8000, "triton": None}
-    hosts = own_hosts(Settings(host="127.0.0.2", **known))
+    hosts = own_hosts(_settings(host="127.0.0.2"))
     api = _client(args.model_copy(update={"hosts": hosts}))
     for host in ("127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.2"):
         assert api.get("/healthz", headers={"Host": host}).status_code == 200
@@ -104,9 +109,9 @@ def test_pages_of_other_sites_may_not_ask_a_server_of_this_machine(args: AppArgs
         assert response.status_code == 421
         assert response.headers["content-type"] == "application/problem+json"
     # With keys, and where others reach it, any name is right: of a proxy, of a pod.
-    assert own_hosts(Settings(host="127.0.0.1", keys="keys.json", **known)) == ()
-    assert own_hosts(Settings(host="0.0.0.0", keys="keys.json", **known)) == ()
-    assert "[::1]" in own_hosts(Settings(host="::1", **known))
+    assert own_hosts(_settings(host="127.0.0.1", keys="keys.json")) == ()
+    assert own_hosts(_settings(host="0.0.0.0", keys="keys.json")) == ()
+    assert "[::1]" in own_hosts(_settings(host="::1"))
     headers = {"Host": "10.0.0.7", "Origin": "https://field.example"}
     assert _client(args).get("/healthz", headers=headers).status_code == 200
 

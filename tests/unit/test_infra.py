@@ -299,7 +299,7 @@ def test_service_agrees_with_the_application() -> None:
     from ray.serve.schema import ServeDeploySchema
 
     from trygon_serving.app import ClassifierApp
-    from trygon_serving.service import AppArgs
+    from trygon_serving.args import AppArgs
 
     config = ServeDeploySchema.model_validate(yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"]))
     (application,) = config.applications
@@ -319,7 +319,7 @@ def test_service_agrees_with_the_application() -> None:
 
 def test_service_answers_those_with_a_key_of_its_secret() -> None:
     from trygon_serving.app import build
-    from trygon_serving.service import AppArgs
+    from trygon_serving.args import AppArgs
 
     (application,) = yaml.safe_load(_read(RAYSERVICE)["spec"]["serveConfigV2"])["applications"]
     args = AppArgs.model_validate(application["args"])
@@ -368,8 +368,8 @@ def test_service_follows_both_queues_with_one_replica_a_pod() -> None:
 
 def test_replicas_follow_the_load_where_that_is_asked_for() -> None:
     from trygon_serving.app import build_scaled
+    from trygon_serving.args import AppArgs
     from trygon_serving.catalogue import VersionSpec
-    from trygon_serving.service import AppArgs
 
     version = VersionSpec(model="/models/model", labels={"names": "/models/labels"})
     args = AppArgs(models={"bioclip": {"v1": version}}, triton="127.0.0.1:1", limits=Limits(body_s=300))

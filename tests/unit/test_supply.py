@@ -15,11 +15,12 @@ from trygon.models.triton_repository import write_repository
 from trygon.testing.served import Served, write_served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.api import make_api
+from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, spec_at, write_catalogue
 from trygon_serving.labels import LabelSets
 from trygon_serving.models import Models
 from trygon_serving.repository import Held, Repository
-from trygon_serving.service import AppArgs, Service
+from trygon_serving.service import Service
 from trygon_serving.supply import Supply
 from trygon_serving.versions import Version
 
@@ -130,6 +131,9 @@ def test_replicas_that_share_a_repository_know_what_others_need(tmp_path: Path) 
     other.note({"b"})
     mine.note(())
     assert mine.noted() == other.noted() == {"b"}
+    asyncio.run(other.close())  # one that goes in order needs nothing any more
+    assert mine.noted() == set()
+    other.note({"b"})
     for note in tmp_path.rglob("*.json"):  # both are long gone
         os.utime(note, (0, 0))
     assert mine.noted() == set()
@@ -150,3 +154,22 @@ def test_weights_by_another_encoder_are_others_and_files_that_are_the_same_stay(
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "repository").rglob("*.p*")}
     write_repository(tmp_path / "repository", str(model))
     assert written == {path: path.stat().st_mtime_ns for path in written}
+
+
+def test_nothing_is_ready_once_triton_was_not_there_twice(served: Served) -> None:
+    weights = Weights.of(str(served.model_folder))
+    spec, held = _spec(served), Held("image_encoder", describe(str(served.model_folder)), weights.runs, ())
+
+    async def seen() -> list[bool]:
+        supply = Supply({"a": {"v1": spec}}, Repository("127.0.0.1:1", ""), {}, 1)
+        sets = LabelSets(spec.labels, {}, weights)
+        version = Version("a", "v1", spec, weights, sets, "127.0.0.1:1", held)
+        supply.versions["a", "v1"] = version
+        seen = [version.is_held]
+        for _ in range(2):
+            await supply.look()
+            seen.append(version.is_held)
+        await supply.close()
+        return seen
+
+    assert asyncio.run(seen()) == [True, True, False]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trygon.labelling.bank import LabelBank
 from trygon.models.model import Model, load_model
@@ -16,6 +17,18 @@ TAXA = [
     Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Corvidae", "Corvus", "corax"), "Common Raven"),
     Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Fagales", "Fagaceae", "Quercus", "robur"), "English Oak"),
 ]
+
+SETTINGS: dict[str, Any] = {
+    "checklists": {},
+    "host": "127.0.0.1",
+    "port": 0,
+    "triton": "127.0.0.1:9",
+    "replicas": (1, 1),
+    "scale_up_s": 30,
+    "scale_down_s": 600,
+    "encoder": "torch",
+}
+"""What the launcher is told beside what to serve. No Triton is there."""
 
 
 @dataclass(frozen=True)
