@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from trygon.errors import UserError
 from trygon.schemas import SAMPLE
-from trygon.storage import File, exists, is_remote, join, list_folder, name_of, open_input, read_ranges, write_bytes
+from trygon.storage import File, exists, is_remote, join, list_folder, name_of, open_input, read_ranges
+from trygon.tables import write_table
 from trygon.taxonomy.taxon import RANKS
 
 COUNTS = "counts.parquet"
@@ -87,10 +88,8 @@ def write_rows(place: str | Path, table: pa.Table) -> None:
         for image in table["image"]:
             digest.update(image.as_buffer() if image.is_valid else b"")
         table = table.replace_schema_metadata((table.schema.metadata or {}) | {b"trygon.images": digest.hexdigest()})
-    sink = pa.BufferOutputStream()
     # JPEG does not shrink further, and the rest of a row is small.
-    pq.write_table(table, sink, row_group_size=ROW_GROUP_ROWS, compression="none")
-    write_bytes(place, memoryview(sink.getvalue()))
+    write_table(place, table, row_group_size=ROW_GROUP_ROWS, compression="none")
 
 
 def read_samples(folder: str | Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:

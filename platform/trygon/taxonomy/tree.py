@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from trygon.errors import UserError
-from trygon.storage import write_bytes
+from trygon.tables import write_table
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.tables import TAXA_SCHEMA, read_coded_taxa, taxa_columns
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
@@ -69,9 +68,7 @@ class TaxonTree:
 
     def save(self, place: str | Path) -> None:
         """Write the taxa as Parquet, in tree order."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(self.table, sink)
-        write_bytes(place, sink.getvalue())
+        write_table(place, self.table)
 
     def __len__(self) -> int:
         return self.table.num_rows
