@@ -195,13 +195,13 @@ def stamp_of(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def state_of(place: str | Path, timed: bool = False) -> str:
-    """What is another text when a file's content is: its size, and on S3 its ETag; on disk, where `timed`, the time
-    when it was written, which a copy changes too. Blank where there is no file."""
+def state_of(place: str | Path) -> str:
+    """What is another text when a file was written anew: its size, and its time on disk or its ETag on S3. Blank where
+    there is no file."""
     address = address_of(place)
     if address is None:
-        time_ns, size, _ = stamp_of(Path(place)) or ("", "", "")
-        return f"{size} {time_ns}" if timed else f"{size}"
+        stamp = stamp_of(Path(place))
+        return f"{stamp[1]} {stamp[0]}" if stamp else ""
     try:
         found = s3.stat(address)
     except FileNotFoundError:

@@ -153,19 +153,18 @@ def test_digests(tmp_path: Path) -> None:
     assert digest_texts([os.fsdecode(b"\xe9.jpg")]) != digest_texts([os.fsdecode(b"\xe8.jpg")])
 
 
-def test_another_content_is_another_state(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    assert state_of(path) == ""
-    path.write_bytes(b"abc")
-    os.utime(path, (1, 1))
-    first, timed = state_of(path), state_of(path, timed=True)
-    os.utime(path, (2, 2))
-    assert (state_of(path), state_of(path, timed=True) == timed) == (first, False)
-    path.write_bytes(b"abcd")
-    assert state_of(path) != first
+def test_a_file_that_is_written_anew_has_another_state(tmp_path: Path) -> None:
+    path, states = tmp_path / "a", [state_of(tmp_path / "a")]
+    assert states == [""]
+    for content, time_s in ((b"abc", 1), (b"abd", 2), (b"abcd", 2)):
+        path.write_bytes(content)
+        os.utime(path, (time_s, time_s))
+        states.append(state_of(path))
+        assert state_of(path) == states[-1]
+    assert len(set(states)) == 4
 
 
-def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_writer_left_is_removed_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.json", ".work/b.json", ".lock", ".notes", ".work/.kept"):
         write_bytes(tmp_path / name, b"1")
     for killed in ("fdopen", "replace"):

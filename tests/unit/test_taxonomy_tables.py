@@ -343,7 +343,8 @@ def test_the_first_row_of_an_archive_may_hold_the_delimiter_in_quotes(tmp_path: 
     assert meta.count('fieldsEnclosedBy=""') == 1
     meta = meta.replace('fieldsEnclosedBy=""', "fieldsEnclosedBy='&quot;'", 1)
     rows = f"1,{cell},Panthera leo,species\n2,x,Panthera onca,species\n"
-    checklist = read_checklist(_archive(tmp_path / "cats.zip", {"meta.xml": meta, "taxa.txt": rows, "names.csv": NAMES}))
+    members = {"meta.xml": meta, "taxa.txt": rows, "names.csv": NAMES}
+    checklist = read_checklist(_archive(tmp_path / "cats.zip", members))
     assert [lineage[-1] for lineage in _lineages(checklist)] == ["leo", "onca"]
     assert not checklist.left_out
 

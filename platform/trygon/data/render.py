@@ -134,6 +134,7 @@ def _background(path: str) -> Image.Image:
     try:
         image = decode(read_bytes(path))
     except BadImage as error:
-        raise UserError(f"the background {path} cannot be used ({error}): remove it, or bring it here again") from error
+        hint = "remove it, or bring it here again"
+        raise UserError(f"the background {path} cannot be used ({error}): {hint}") from error
     image.thumbnail((2 * _BACKGROUND_SIDE, _BACKGROUND_SIDE))
     return image

@@ -127,8 +127,8 @@ def _stratified(pictures: pa.Table, shares_N: np.ndarray, val: float) -> np.ndar
 
 
 def subset(pictures: pa.Table, splits_N: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """The `size` training pictures with the lowest hashes, with all their views: (N,) bool; all of them where there are
-    fewer."""
+    """The `size` training pictures with the lowest hashes, in all their views: (N,) bool; all of them where there
+    are fewer."""
     train = np.flatnonzero(splits_N == TRAIN)
     ids = pc.binary_join_element_wise(pictures["source"], pictures["source_id"], "\0").take(pa.array(train))
     distinct = ids.combine_chunks().dictionary_encode()

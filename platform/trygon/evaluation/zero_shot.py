@@ -65,9 +65,7 @@ def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
     return tuple(chosen.values())
 
 
-def task_of(
-    name: str, shards: str | Path, split: str, limit: int, candidates: tuple[Taxon, ...] = ()
-) -> Task:
+def task_of(name: str, shards: str | Path, split: str, limit: int, candidates: tuple[Taxon, ...] = ()) -> Task:
     """The pictures of a split that are named to the species, `limit` at most, always the same ones."""
     rows = sample_rows(shards, split, limit).to_pylist()
     credits = (", ".join(filter(None, (row["rights_holder"], row["license"]))) for row in rows)

@@ -58,8 +58,8 @@ def read_taxa(place: str | Path, left_out: Counter[str] | None = None) -> pa.Tab
     """The taxa of a file, in its order: TAXA_SCHEMA, blank where unknown.
 
     A Parquet, CSV or TSV table with the seven rank columns and, where there is one, `common` is taken as it is. Of a
-    catalogue that lists every rank (see `read_checklist`) these are the species: its genera would stand beside them. Its
-    rows that are lost, torn ones and those without a name that can be used, are counted in `left_out` by reason.
+    catalogue that lists every rank (see `read_checklist`) these are the species: its genera would stand beside them.
+    Its rows that are lost, torn ones and those without a name that can be used, are counted in `left_out` by reason.
     """
     return _as_texts(read_coded_taxa(place, left_out), TAXA_SCHEMA)
 
@@ -73,7 +73,8 @@ def read_coded_taxa(place: str | Path, left_out: Counter[str] | None = None) -> 
         return taxa_columns(rows, f"file {place}")
     taxa, _, others = checklist_tables(rows, vernacular)
     if left_out is not None:
-        left_out.update({reason: number for reason, number in ((TORN, num_torn), (UNNAMED, others[UNNAMED])) if number})
+        lost = {TORN: num_torn, UNNAMED: others[UNNAMED]}
+        left_out.update({reason: number for reason, number in lost.items() if number})
     del rows
     pa.default_memory_pool().release_unused()
     species = taxa.filter(pc.is_valid(taxa["species"]))
