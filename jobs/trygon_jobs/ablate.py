@@ -25,6 +25,7 @@ from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from trygon.evaluation.comparison import Row
+    from trygon.lease import Hold
     from trygon_jobs.grid import Cell
     from trygon_jobs.train import TrainConfig
 
@@ -67,7 +68,7 @@ def main(config: Annotated[AblateConfig, Parameter(name="*")]) -> None:
     with writing_to(config.out), only_writer(config.out) as hold:
         for number, cell in enumerate(cells, 1):
             console.print(f"[bold cyan]cell {number} of {len(cells)}[/]  {cell.name}", soft_wrap=True)
-            rows.append(_row(config, cell, configs[cell.name], shards))
+            rows.append(_row(config, cell, configs[cell.name], shards, hold))
             hold.check()
             _write(config, rows)
     print(as_markdown(table(rows)))
@@ -81,15 +82,19 @@ def main(config: Annotated[AblateConfig, Parameter(name="*")]) -> None:
 
 def _identify(shards: str) -> dict[str, Any]:
     """What tells the shards from others. `UserError` where there is nothing to train or to measure on."""
-    from trygon.data.shards import SPLITS, identify_shards
+    from trygon.data.shards import COUNTS, SPLITS, count_species, identify_shards
 
     found = {split: identify_shards(shards, split) for split in SPLITS}
     if not found["train"] or not (found["val"] or found["unseen"]):
         raise UserError(f"--shards {shards} has no train shards, or neither val nor unseen ones; see `trygon curate`")
+    if exists(join(shards, COUNTS)) and not any(count_species(shards, split, ()) for split in ("val", "unseen")):
+        raise UserError(f"--shards {shards}: no picture of the val and unseen shards is named to the species")
     return found
 
 
-def _row(config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Mapping[str, Any]) -> "Row":
+def _row(
+    config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Mapping[str, Any], hold: "Hold"
+) -> "Row":
     """Train and measure a cell, unless that is done; a row with the reason where it fails."""
     from trygon.evaluation.comparison import Row
 
@@ -107,6 +112,7 @@ def _row(config: AblateConfig, cell: "Cell", training: "TrainConfig", shards: Ma
         figures = _figures(folder, training.objective)
     except TrygonError as error:
         return Row(cell.choices, reason=str(error))
+    hold.check()
     write_json(done, {"identity": identity, "figures": figures})
     return Row(cell.choices, figures)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_CLADES = ("Mammalia", "Aves")
 _SAMPLE_LIMIT = 15_000
+_CALIBRATION_PHOTOS = 5000
 
 
 class BuildLabelsConfig(JobConfig):
@@ -73,12 +74,13 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     from trygon.errors import UserError
     from trygon.labelling.selection import choose_species
     from trygon.taxonomy.tables import read_taxa
+    from trygon_jobs.taxa import read_clean
 
     path = config.taxa or sample_folder() / "taxa" / "inat.parquet"
     if config.taxa is None and not Path(path).is_file():
         raise UserError("there is no taxonomy: run `trygon sample`, or give --taxa TABLE")
-    taxa = read_taxa(path)
-    include = read_taxa(config.include) if config.include else None
+    taxa = read_clean(config.taxa) if config.taxa else read_taxa(path)
+    include = read_clean(config.include) if config.include else None
     clades = config.clade or (() if config.taxa else _SAMPLE_CLADES)
     limit = config.limit or (taxa.num_rows if config.taxa else _SAMPLE_LIMIT)
     return choose_species(taxa, clades, limit, include)
@@ -108,13 +110,13 @@ def _calibration_digest(config: BuildLabelsConfig) -> str:
 def _calibrated(config: BuildLabelsConfig, bank: "LabelBank", model: "Model", photos: str) -> "LabelBank":
     from dataclasses import replace
 
-    from trygon.evaluation.zero_shot import tasks_of
+    from trygon.evaluation.zero_shot import task_of
     from trygon.labelling.calibration import calibrate
 
     if config.calibrate is None:
         return bank
-    seen = next((task for task in tasks_of(config.calibrate) if task.name == "seen"), None)
-    scale, count = calibrate(bank, model, seen) if seen else (bank.logit_scale, 0)
+    seen = task_of("seen", config.calibrate, "val", _CALIBRATION_PHOTOS)
+    scale, count = calibrate(bank, model, seen)
     if count:
         print(f"logit scale {bank.logit_scale:.1f}, calibrated to {scale:.1f} on {count} photos")
     else:

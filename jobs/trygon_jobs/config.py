@@ -1,5 +1,6 @@
 """What the configs of all jobs share."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,10 @@ _URL = re.compile(r"[a-z][a-z0-9+]+:/")
 
 
 def _place(value: Any) -> Any:
-    """A path as text; a ValueError for an address that is none of S3, or misses its bucket."""
+    """A path as text, with the user's home for ~; a ValueError for an address that is none of S3, or has no bucket."""
     text = str(value) if isinstance(value, Path) else value
+    if isinstance(text, str) and text.startswith("~"):
+        text = os.path.expanduser(text)  # no shell has done so in a YAML file, or after an equals sign
     if isinstance(text, str) and _URL.match(text):
         from trygon.errors import UserError
         from trygon.s3 import Address

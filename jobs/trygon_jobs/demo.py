@@ -83,7 +83,7 @@ def steps(out: Path, port: int) -> dict[str, Step]:
                 *("evaluate", *made_by, "--baseline", str(model / "initial")),
                 *("--shards", str(shards), "--out", str(evaluation)),
             ],
-            (evaluation / "metrics.json",),
+            (evaluation / "evaluation.json",),
         ),
         "build-labels": Step(
             [

@@ -45,7 +45,7 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     models = [ref for ref in (config.model, config.baseline) if ref]
     tasks = tasks_of(config.shards, config.limit)
     if not tasks:
-        raise UserError(f"--shards {config.shards} has no val or unseen shards to measure on; see `trygon curate`")
+        raise UserError(_unmeasurable(config.shards))
     identity = config.model_dump(mode="json", exclude={"out"}) | {"digests": _digests(models, config.shards, tasks)}
     finished, page = join(config.out, _IDENTITY), join(config.out, "index.html")
     if exists(finished) and read_json(finished) == identity:
@@ -56,6 +56,15 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
         with made_here(config.out, _IDENTITY, hold) as folder:
             _write(folder, config, identity, metrics, tasks, shown)
     print(f"evaluation: {page}")
+
+
+def _unmeasurable(shards: str) -> str:
+    """Why there is nothing to measure on."""
+    from trygon.data.shards import list_shards
+
+    if list_shards(shards, "val") or list_shards(shards, "unseen"):
+        return f"--shards {shards}: no picture of the val and unseen shards is named to the species"
+    return f"--shards {shards} has no val or unseen shards to measure on; see `trygon curate`"
 
 
 def _check_out(out: str) -> None:
@@ -116,6 +125,6 @@ def _write(
 ) -> None:
     from trygon.evaluation.page import render
 
-    write_text(folder / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
     write_json(folder / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+    write_text(folder / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
     write_json(folder / _IDENTITY, identity)

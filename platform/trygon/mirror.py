@@ -21,6 +21,8 @@ _ATTEMPTS = 3
 _COPY_BYTES = 32 << 20
 _UNFINISHED = ".unfinished-"
 _ABANDONED_S = 24 * 3600
+_UNUSED_S = 30 * 24 * 3600
+"""What was fetched and not used for so long is removed: each new state of a folder is a whole copy more."""
 
 
 def local_folder(place: str | Path, without: Collection[str] = ()) -> Path:
@@ -28,12 +30,17 @@ def local_folder(place: str | Path, without: Collection[str] = ()) -> Path:
 
     From S3 they come into the user's cache, whole or not at all, once for each state of the folder: its ETags tell
     when a file is another one. Files named in `without` are not needed: they are left where they are, and may change.
-    Where nothing lies there, the folder does not exist. Raises `TrygonError`.
+    Copies that were not used for 30 days are removed when another one is fetched. Where nothing lies there, the folder
+    does not exist. Raises `TrygonError`.
     """
     if not is_remote(place):
         return Path(place)
-    with room_in(cache_folder(), "TRYGON_CACHE"):
+    with room_in(_copies(), "TRYGON_CACHE"):
         return _fetched(place, without)
+
+
+def _copies() -> Path:
+    return cache_folder() / "fetched"
 
 
 def _fetched(place: str | Path, without: Collection[str]) -> Path:
@@ -43,11 +50,12 @@ def _fetched(place: str | Path, without: Collection[str]) -> Path:
     for _ in range(_ATTEMPTS):
         files = needed()
         state = digest_texts([str(place), *(f"{file.name} {file.bytes} {file.etag}" for file in files)])
-        kept = cache_folder() / "fetched" / state[:32]
-        if kept.is_dir() or not files:
+        kept = _copies() / state[:32]
+        if _is_kept(kept) or not files:
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(kept.parent)
+        _remove_unused(kept.parent)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=kept.parent) as scratch:
             fetched = Path(scratch, "files")
             fetched.mkdir()
@@ -65,6 +73,22 @@ def _remove_unfinished(folder: Path) -> None:
     for scratch in folder.glob(f"{_UNFINISHED}*"):
         with suppress(FileNotFoundError):  # another process removes it too
             if time.time() - scratch.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_kept(kept: Path) -> bool:
+    """Whether a copy is there; it counts as used now."""
+    with suppress(OSError):
+        os.utime(kept)
+    return kept.is_dir()
+
+
+def _remove_unused(folder: Path) -> None:
+    for copy in folder.glob("[!.]*"):
+        with suppress(OSError):  # another process removes it too
+            if time.time() - copy.stat().st_mtime > _UNUSED_S:
+                # Under another name at once: nobody is to find half of it.
+                os.rename(copy, scratch := folder / f"{_UNFINISHED}{copy.name}")
                 shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -26,25 +26,13 @@ from trygon.errors import UserError
 _BUFFER_BYTES = 1 << 20
 _MOST_BYTES = 32 << 20
 """In one request: what breaks off is asked for again."""
+_UNFINISHED = ".unfinished"
+"""How hidden files end that get their names when they are whole."""
 
 
 def is_remote(place: str | Path) -> bool:
     """Whether a place is an address rather than a path of this machine."""
     return "://" in str(place)
-
-
-def filesystem(place: str | Path) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem of a place, and the path within it. Workers make their own from the place."""
-    text = str(place)
-    if text.startswith("s3://"):
-        address = s3.Address.parse(text)
-        return s3.filesystem(address), address.path
-    if "://" in text:
-        try:
-            return pyarrow.fs.FileSystem.from_uri(text)
-        except pyarrow.ArrowInvalid as error:
-            raise UserError(f"{s3.told(text)} is no storage address that is known here") from error
-    return pyarrow.fs.LocalFileSystem(), str(Path(text).absolute())
 
 
 def join(place: str | Path, *parts: str) -> str:
@@ -146,7 +134,7 @@ def write_bytes(place: str | Path, data: bytes | memoryview, lasting: bool = Fal
         return s3.upload(address, lambda: io.BytesIO(data))
     path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -191,7 +179,7 @@ def copy_file(path: Path, place: str | Path) -> None:
         return s3.upload(address, lambda: path.open("rb"))
     target = Path(place)
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.unfinished")
+    scratch = target.with_name(f".{target.name}{_UNFINISHED}")
     shutil.copyfile(path, scratch)
     os.replace(scratch, target)
     return None
@@ -205,6 +193,20 @@ def stamp_of(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def state_of(place: str | Path) -> str:
+    """What is another text when a file was written anew: its size, and its time on disk or its ETag on S3. Blank where
+    there is no file."""
+    address = address_of(place)
+    if address is None:
+        stamp = stamp_of(Path(place))
+        return f"{stamp[1]} {stamp[0]}" if stamp else ""
+    try:
+        found = s3.stat(address)
+    except FileNotFoundError:
+        return ""
+    return f"{found.bytes} {found.etag}"
 
 
 def list_files(place: str | Path, suffix: str = "") -> list[str]:
@@ -282,6 +284,16 @@ def remove_tree(place: str | Path) -> None:
     s3.remove(address)
 
 
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what writers that were killed left half written, in a folder and all below it. For the only writer of the
+    folder. S3 has no such files."""
+    if is_remote(folder):
+        return
+    for path in Path(folder).rglob(f".*{_UNFINISHED}"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def digest_file(place: str | Path) -> str:
     """SHA-256 of a file, as hex."""
     with open_input(place) as file:
@@ -307,7 +319,8 @@ def digest_texts(parts: Iterable[str]) -> str:
     """SHA-256 over texts, each ended by a NUL so that their borders count; as hex."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode() + b"\0")
+        # Names of files need not be UTF-8.
+        digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()
 
 

@@ -86,12 +86,9 @@ def loads(path: Path, folder: Path) -> tuple[TaxonTree, list[tuple[str, str]]]:
 
 def pairs(tree: TaxonTree, count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
     a, b = rng.integers(len(tree), size=(2, count))
-    tree.lowest_common_ancestor(a[:1], b[:1])
     tree.distance(a[:1], b[:1])
-    ancestor = timed(lambda: tree.lowest_common_ancestor(a, b))
     distance = timed(lambda: tree.distance(a, b))
     return [
-        (f"lowest common ancestors of {count:,} pairs", f"{ancestor:.2f} s"),
         (f"distances of {count:,} pairs", f"{distance:.2f} s"),
     ]
 

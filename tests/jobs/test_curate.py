@@ -1,14 +1,16 @@
 """The curate job as a user runs it on a folder of photos: shards, resume, another config, bad input."""
 
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from trygon.data.shards import list_shards, read_samples
+from trygon.data.sources.folder import Folder
 from trygon.errors import UserError
 from trygon.schemas import COUNT, REJECT, SAMPLE
-from trygon.storage import read_json
+from trygon.storage import read_json, write_bytes
 from trygon.taxonomy.taxon import RANKS
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.photos import draw_photo, write_photo_folder
@@ -96,6 +98,33 @@ def _check_resume(config: CurateConfig) -> None:
     assert summary.stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"another curation \(views: 6, now 7\)"):
         curate.main(config.model_copy(update={"views": 7}))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_names_that_are_no_utf8_and_what_a_kill_left_end_nothing_and_a_finished_folder_reads_no_source(
+    config: CurateConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config.model_copy(update={"views": 1, "backgrounds": None})
+    odd, left = Path(config.source[0], os.fsdecode(b"\xe9.jpg")), Path(config.out, ".a.json.x.unfinished")
+    draw_photo(odd, 77, cutout=False)
+    write_bytes(left, b"half")
+    curate.main(config)
+    assert not left.exists()
+    rejects = {row["source_id"]: row["reason"] for row in pq.read_table(f"{config.out}/rejects.parquet").to_pylist()}
+    assert rejects[r"\xe9.jpg"] == "unlabelled"
+
+    def refused(self: Folder) -> None:
+        raise AssertionError(f"{self.uri} is read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "records", refused)
+        curate.main(config)
+        assert "(were complete)" in capsys.readouterr().out
+        Path(config.source[0], "labels.csv").touch()
+        with pytest.raises(AssertionError, match="is read"):
+            curate.main(config)
+    curate.main(config)
+    assert "(were complete)" in capsys.readouterr().out
 
 
 def test_a_missing_source_is_the_users_error(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ import csv
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from trygon.data.shards import COUNTS, shard_path, write_rows, write_shard
 from trygon.errors import UserError
 from trygon.evaluation.comparison import Row, as_csv, as_markdown, page, table
+from trygon.schemas import COUNT, SAMPLE
 from trygon.storage import write_json, write_text
-from trygon_jobs.ablate import _make_room, _reason
+from trygon_jobs.ablate import _identify, _make_room, _reason
 from trygon_jobs.grid import Cell, read_cells
 from trygon_jobs.train import TrainConfig
 
@@ -95,6 +98,19 @@ _ROWS = [
     ),
     Row({"objective": "siglip"}, reason="out of | memory"),
 ]
+
+
+def test_shards_that_measure_nothing_are_told_before_training(tmp_path: Path) -> None:
+    blank = {field.name: "" for field in SAMPLE if str(field.type) == "string"}
+    for split in ("train", "val"):
+        write_shard(shard_path(tmp_path, split, 0), [blank | {"sample_id": 1, "image": b"x", "split": split}])
+    counts = [blank | {"split": "val", "source": "s", "class": "Insecta", "num_samples": 1}]
+    write_rows(tmp_path / COUNTS, pa.Table.from_pylist(counts, schema=COUNT))
+    with pytest.raises(UserError, match="no picture of the val and unseen shards is named to the species"):
+        _identify(str(tmp_path))
+    counts.append(counts[0] | {"genus": "Apis", "species": "mellifera"})
+    write_rows(tmp_path / COUNTS, pa.Table.from_pylist(counts, schema=COUNT))
+    assert _identify(str(tmp_path))["val"]
 
 
 def test_table_shows_what_there_is() -> None:

@@ -15,9 +15,10 @@ from trygon.labelling.selection import choose_species
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.tables import TAXA_SCHEMA, read_taxa
-from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import write_tiny_model
+from trygon_jobs import build_labels
 
 _MAMMAL, _BIRD = ("Animalia", "Chordata", "Mammalia"), ("Animalia", "Chordata", "Aves")
 LION = Taxon((*_MAMMAL, "Carnivora", "Felidae", "Panthera", "leo"), "lion")
@@ -190,6 +191,29 @@ def test_included_taxa_are_always_in() -> None:
 def test_clade_that_the_taxonomy_lacks_is_one_line() -> None:
     with pytest.raises(UserError, match="--clade Dragons"):
         choose_species(TAXA.table, ["Dragons"], 3)
+
+
+def _labels_config(taxa: str, include: str | None = None) -> build_labels.BuildLabelsConfig:
+    return build_labels.BuildLabelsConfig(model="m", out="o", taxa=taxa, include=include, limit=None)
+
+
+def test_whole_binomials_of_a_table_are_read_as_species(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, taxon in (("taxa", LION), ("include", WREN)):
+        lineage = [*taxon.lineage[:-1], f"{taxon.scientific} (Linnaeus, 1758)"]
+        rows = [",".join(RANKS), ",".join(f'"{text}"' for text in lineage), ",".join(["unknown"] * 7)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    taxa, include = (str(tmp_path / f"{name}.csv") for name in ("taxa", "include"))
+    tree = build_labels._choose(_labels_config(taxa, include))
+    assert {taxon.lineage for taxon in tree.taxa} == {LION.lineage, WREN.lineage}
+    assert capsys.readouterr().out.count("rows left out: 1 no usable name") == 2
+
+
+def test_lines_of_a_catalogue_that_are_torn_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["scientificName\ttaxonRank", "Panthera leo\tspecies", "Panthera onca", "(unknown)\tspecies"]
+    (tmp_path / "taxa.tsv").write_text("\n".join(rows) + "\n")
+    tree = build_labels._choose(_labels_config(str(tmp_path / "taxa.tsv")))
+    assert _names(tree) == {"Panthera leo"}
+    assert "rows left out: 1 wrong number of columns, 1 no usable name" in capsys.readouterr().out
 
 
 def test_taxa_from_csv_and_what_is_wrong_with_them(tmp_path: Path) -> None:

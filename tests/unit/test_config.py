@@ -35,10 +35,12 @@ def test_paths_and_other_texts_are_left_alone() -> None:
     assert config.source == "s3://bucket/x"
 
 
-def test_a_place_is_a_path_or_an_address_in_s3() -> None:
+def test_a_place_is_a_path_or_an_address_in_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     config = _Config(folder=Path("x"), out="s3://bucket/x", shards="a/b", sources=("s3://b/c?scheme=http", "d"))
     assert (config.out, config.shards) == ("s3://bucket/x", "a/b")
     assert _Config.model_validate({"folder": "x", "out": Path("/a")}).out == "/a"
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _Config(folder=Path("x"), out="~/x", shards="a/~").model_dump()["out"] == "/home/me/x"
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ from PIL import Image
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
 from trygon.errors import UserError
+from trygon.evaluation.zero_shot import tasks_of
 from trygon.storage import read_json, write_json
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.tiny import write_tiny_model
 from trygon_jobs.evaluate import EvaluateConfig, main
 
 
-def _write(shards: Path, split: str, *epithets: str, common: str = "") -> None:
+def _write(shards: Path, split: str, *epithets: str, common: str = "", image: bytes = b"") -> None:
     rows = [
-        {"sample_id": number, "image": encode_jpeg(Image.new("RGB", (40, 40))), "split": split, "source": "t",
+        {"sample_id": number, "image": image or encode_jpeg(Image.new("RGB", (40, 40))), "split": split, "source": "t",
          "source_id": str(number), "common": common,
          **dict(zip(RANKS, ("Animalia", "P", "C", "O", "F", "Panthera", epithet), strict=True))}
         for number, epithet in enumerate(epithets)
@@ -51,3 +52,26 @@ def test_the_folder_of_a_model_or_a_run_is_refused_and_stays_as_it_was(name: str
     assert {path.name: read_json(path) for path in (tmp_path / "out").iterdir()} == {
         file: {"kept": file} for file in (name, "config.json")
     }
+
+
+def test_a_broken_picture_ends_no_evaluation(tmp_path: Path) -> None:
+    shards, out = tmp_path / "shards", tmp_path / "out"
+    _write(shards, "train", "leo", "onca")
+    _write(shards, "val", "leo", "onca", image=b"broken")
+    main(EvaluateConfig(model=str(write_tiny_model(tmp_path / "tiny")), shards=str(shards), out=str(out)))
+    assert read_json(out / "metrics.json")["zero_shot/seen/taxon/species/n"] == 2
+    assert (out / "index.html").read_text().count("data:image/jpeg") == 2
+
+
+def test_pictures_that_are_not_named_to_the_species_take_no_room_and_are_told(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    _write(shards, "train", "leo")
+    config = EvaluateConfig(model=str(write_tiny_model(tmp_path / "tiny")), shards=str(shards), out="out")
+    with pytest.raises(UserError, match="has no val or unseen shards"):
+        main(config)
+    _write(shards, "val", *[""] * 300)
+    with pytest.raises(UserError, match="no picture of the val and unseen shards is named to the species"):
+        main(config)
+    _write(shards, "val", *[""] * 300, "leo", "onca")
+    (task,) = tasks_of(shards, limit=2)
+    assert [truth.lineage[-1] for truth in task.truths] == ["leo", "onca"]

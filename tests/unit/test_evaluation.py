@@ -103,6 +103,7 @@ def shards(tmp_path: Path) -> Path:
 def test_evaluation_of_a_real_model_and_its_page(shards: Path, tmp_path: Path) -> None:
     tasks = tasks_of(shards)
     assert {task.name: len(task.candidates) for task in tasks} == {"seen": 2, "unseen": 2, "unseen_among_all": 4}
+    assert tasks[1].images is tasks[2].images
     model = load_model(write_tiny_model(tmp_path / "model"))
     metrics, shown = evaluate(model, tasks)
     assert metrics["zero_shot/unseen/taxon/family/n"] == 2

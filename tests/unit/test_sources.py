@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import pickle
 import tarfile
 import zipfile
@@ -395,6 +396,23 @@ def test_folder_with_labels_as_excel_writes_them(tmp_path: Path) -> None:
     assert rows["a/b.JPG"]["common"] == "Räven"
     assert rows["a/b.JPG"]["rights_holder"] == "Me"
     assert read_all(source) == {"a/b.JPG": b"b", "c.png": b"c"}
+
+
+def test_what_labels_name_is_a_picture_whatever_its_ending(tmp_path: Path) -> None:
+    named = {"a.heic": b"a", "b.JFIF": b"b", "c": b"c", "d.zip": b"d", "e.jpg": b"e"}
+    write_files(tmp_path, {**named, "f.png": b"f", "g.heic": b"g", "h.zip": b"h"})
+    write_csv(tmp_path / "labels.csv", [LABELS_HEADER, *([path, *RAVEN, "", "", ""] for path in named)])
+    assert read_all(Folder(str(tmp_path))) == named | {"f.png": b"f"}
+
+
+def test_names_that_are_no_utf8_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / ("train/00000_" + "_".join(RAVEN))
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"\xe9.jpg")).write_bytes(b"e")
+    source = INat21(str(tmp_path))
+    assert set(rows_of(source)) == set(read_all(source))
+    (name,) = read_all(Folder(str(folder)))
+    assert name == r"\xe9.jpg"
 
 
 def test_labels_in_another_encoding_are_read_and_not_refused(tmp_path: Path) -> None:

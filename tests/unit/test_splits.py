@@ -167,3 +167,12 @@ def test_a_subset_is_of_training_pictures_and_grows_without_changing() -> None:
     assert large[small].all()
     assert (splits[large] == "train").all()
     assert subset(pictures, splits, 10_000, 0).sum() == (splits == "train").sum()
+
+
+def test_a_subset_has_all_views_of_its_pictures() -> None:
+    pictures = _many(100)
+    views = pa.concat_tables([pictures] * 3)
+    splits = np.full(300, "train")
+    chosen = subset(views, splits, 20, 0)
+    once = subset(pictures, splits[:100], 20, 0)
+    assert chosen.reshape(3, 100).tolist() == [once.tolist()] * 3

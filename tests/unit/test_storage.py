@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from trygon.errors import UserError
 from trygon.storage import (
+    absolute,
     digest_file,
     digest_texts,
-    filesystem,
     is_same,
     list_folder,
+    open_input,
     read_json,
+    remove_unfinished,
     replace_folder,
     require_folder,
     stable_id,
+    state_of,
     write_bytes,
     write_json,
 )
@@ -135,18 +138,52 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the shards .* is not a folder\. Run trygon curate"):
         require_folder(tmp_path / "none", "the shards", "Run trygon curate")
     with pytest.raises(UserError, match="nosuch://"):
-        filesystem("nosuch://bucket/key")
+        open_input("nosuch://bucket/key")
 
 
 def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert filesystem("a/b")[1] == str(tmp_path / "a/b")
+    assert absolute("a/b") == str(tmp_path / "a/b")
 
 
 def test_digests(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert digest_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest_texts(["ab", "c"]) != digest_texts(["a", "bc"])
+    assert digest_texts([os.fsdecode(b"\xe9.jpg")]) != digest_texts([os.fsdecode(b"\xe8.jpg")])
+
+
+def test_a_file_that_is_written_anew_has_another_state(tmp_path: Path) -> None:
+    path, states = tmp_path / "a", [state_of(tmp_path / "a")]
+    assert states == [""]
+    for content, time_s in ((b"abc", 1), (b"abd", 2), (b"abcd", 2)):
+        path.write_bytes(content)
+        os.utime(path, (time_s, time_s))
+        states.append(state_of(path))
+        assert state_of(path) == states[-1]
+    assert len(set(states)) == 4
+
+
+def test_what_a_killed_writer_left_is_removed_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.json", ".work/b.json", ".lock", ".notes", ".work/.kept"):
+        write_bytes(tmp_path / name, b"1")
+    for killed in ("fdopen", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, killed, _killed)
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+            for name in ("c.json", ".work/d.json"):
+                with pytest.raises(KeyboardInterrupt):
+                    write_bytes(tmp_path / name, b"1")
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(files) == 9
+    remove_unfinished(tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"a.json", ".work/b.json", ".lock", ".notes", ".work/.kept"}
+    remove_unfinished(tmp_path / "none")
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @given(st.lists(st.text(), min_size=1, max_size=3))

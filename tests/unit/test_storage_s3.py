@@ -23,7 +23,6 @@ from trygon.storage import (
     copy_file,
     digest_file,
     exists,
-    filesystem,
     join,
     list_files,
     open_input,
@@ -160,16 +159,16 @@ def test_endpoint_and_keys_come_from_a_profile(server: str, tmp_path: Path, monk
     monkeypatch.setenv("AWS_PROFILE", "lab")
     write_text("s3://shards/profile", "there")
     assert read_bytes("s3://shards/profile") == b"there"
-    assert filesystem("s3://shards")[0].region == "eu-north-1"  # pyright: ignore[reportAttributeAccessIssue]
+    assert s3.filesystem(s3.Address.parse("s3://shards")).region == "eu-north-1"
     monkeypatch.setenv("AWS_PROFILE", "none")
     with pytest.raises(UserError, match="none"):
         read_bytes("s3://shards/profile")
 
 
 def test_one_filesystem_a_process_that_travels() -> None:
-    first, path = filesystem("s3://shards/a")
-    assert filesystem("s3://shards/b")[0] is first
-    assert path == "shards/a"
+    first, again = (s3.filesystem(s3.Address.parse(f"s3://shards/{name}")) for name in "ab")
+    assert again is first
+    assert s3.Address.parse("s3://shards/a").path == "shards/a"
     write_bytes("s3://shards/travels", b"1")
     with pickle.loads(pickle.dumps(first)).open_input_stream("shards/travels") as file:
         assert file.read() == b"1"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trygon.data.synthetic.tree import grow
-from trygon.taxonomy.names import clean_epithet, clean_lineage, clean_lineages, clean_name
+from trygon.taxonomy.names import clean_binomial, clean_lineage, clean_lineages, clean_name
 from trygon.taxonomy.taxon import RANKS
 
 
@@ -250,7 +250,7 @@ def test_name(raw: str, clean: str) -> None:
     ],
 )
 def test_epithet(raw: str, genus: str, epithet: str) -> None:
-    assert clean_epithet(raw, genus) == epithet
+    assert clean_binomial(raw, genus)[1] == epithet
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_epithet(raw: str, genus: str, epithet: str) -> None:
     ],
 )
 def test_named_hybrids_of_plants_are_species_and_formulas_are_none(raw: str, kingdom: str, epithet: str) -> None:
-    assert clean_epithet(raw, "Quercus", kingdom) == epithet
+    assert clean_binomial(raw, "Quercus", kingdom)[1] == epithet
 
 
 def test_a_common_name_of_unknown_words_is_taken_for_a_binomial() -> None:
@@ -469,15 +469,15 @@ authors = st.sampled_from(
 def test_author_and_infraspecific_name_change_no_binomial(genus: str, epithet: str, author: str, rest: str) -> None:
     for text in (f"{genus} {epithet} {author}", f"{genus} {epithet}{rest}", f"{genus} {epithet}{rest} {author}"):
         assert clean_lineage(["", "", "", "", "", "", text])[5:] == (genus, epithet)
-        assert clean_epithet(text, genus) == epithet
+        assert clean_binomial(text, genus)[1] == epithet
     assert clean_name(f"{genus} {author}") == genus
-    assert clean_epithet(f"{genus} {author}", genus) == ""
+    assert clean_binomial(f"{genus} {author}", genus)[1] == ""
 
 
 @given(genera, epithets, epithets)
 def test_cross_of_two_species_is_neither(genus: str, one: str, other: str) -> None:
     for sign in ("×", "x", "X", "&times;"):
-        assert clean_epithet(f"{genus} {one} {sign} {other}", genus, "Plantae") == ""
+        assert clean_binomial(f"{genus} {one} {sign} {other}", genus, "Plantae")[1] == ""
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trygon.errors import UserError
-from trygon.taxonomy.names import clean_epithet
+from trygon.taxonomy.names import clean_binomial
 from trygon.taxonomy.resolution import Backbone
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist
 from trygon.taxonomy.taxon import RANKS
@@ -417,7 +417,7 @@ def test_rows_stay_in_order_each_resolved_as_if_alone_and_twice_changes_nothing(
         assert after == (before if before in {"ambiguous", "unresolved"} else "exact")
 
 
-words = st.text(string.ascii_lowercase, min_size=9, max_size=14).filter(lambda word: clean_epithet(word, "Carex"))
+words = st.text(string.ascii_lowercase, min_size=9, max_size=14).filter(lambda word: clean_binomial(word, "Carex")[1])
 
 
 @given(st.lists(words, min_size=1, max_size=6, unique=True), st.data())

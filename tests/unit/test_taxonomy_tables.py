@@ -337,6 +337,18 @@ def test_darwin_core_archive(tmp_path: Path, folder: str) -> None:
     assert common[_of_rank(Rank.GENUS)] == ""
 
 
+@pytest.mark.parametrize("cell", ['"P, leo"', '"P,\nleo"', '"P ""leo"", x"', "P leo"])
+def test_the_first_row_of_an_archive_may_hold_the_delimiter_in_quotes(tmp_path: Path, cell: str) -> None:
+    meta = _meta(("taxonID", "vernacular", "scientificName", "taxonRank")).replace(r'"\t"', '","', 1)
+    assert meta.count('fieldsEnclosedBy=""') == 1
+    meta = meta.replace('fieldsEnclosedBy=""', "fieldsEnclosedBy='&quot;'", 1)
+    rows = f"1,{cell},Panthera leo,species\n2,x,Panthera onca,species\n"
+    members = {"meta.xml": meta, "taxa.txt": rows, "names.csv": NAMES}
+    checklist = read_checklist(_archive(tmp_path / "cats.zip", members))
+    assert [lineage[-1] for lineage in _lineages(checklist)] == ["leo", "onca"]
+    assert not checklist.left_out
+
+
 def test_archive_with_rank_columns_and_constants_needs_no_parents(tmp_path: Path) -> None:
     terms = ("taxonID", "phylum", "class", "order", "family", "genus", "specificEpithet", "taxonRank")
     constant = '<field term="http://rs.tdwg.org/dwc/terms/kingdom" default="Animalia"/></core>'

@@ -90,14 +90,10 @@ def _named_clades(taxon: Taxon) -> list[Lineage]:
 
 
 @given(taxa_lists)
-def test_ancestors_and_distances_are_those_of_the_plain_way(taxa: list[Taxon]) -> None:
+def test_distances_are_those_of_the_plain_way(taxa: list[Taxon]) -> None:
     tree = TaxonTree.from_taxa(taxa)
     a, b = (index.ravel() for index in np.indices((len(tree), len(tree))))
-    shared, (ranks, clades), distances = (
-        tree.shared_ranks(a, b),
-        tree.lowest_common_ancestor(a, b),
-        tree.distance(a, b),
-    )
+    shared, distances = tree.shared_ranks(a, b), tree.distance(a, b)
     for pair, (one, other) in enumerate(zip(a, b, strict=True)):
         first, second = tree.taxa[one], tree.taxa[other]
         prefix = [rank for rank in Rank if first.lineage[: rank + 1] == second.lineage[: rank + 1]]
@@ -105,24 +101,23 @@ def test_ancestors_and_distances_are_those_of_the_plain_way(taxa: list[Taxon]) -
         above, beside = _named_clades(first), _named_clades(second)
         common = [node for node in above if node in beside]
         assert distances[pair] == len(above) + len(beside) - 2 * len(common)
-        if not common:
-            assert (ranks[pair], clades[pair]) == (-1, -1)
-            continue
-        assert common[-1] == tree.taxa[tree.clade_slice(Rank(ranks[pair]), clades[pair]).start].at(ranks[pair]).lineage
 
 
-def test_gap_in_a_lineage_is_no_edge_and_no_ancestor() -> None:
+def test_gap_in_a_lineage_is_no_edge() -> None:
     ranks = ("Animalia", "Chordata", "Aves", "Passeriformes")
     names = [(*ranks, "", "Aus", "albus"), (*ranks, "", "Bus", "niger"), ("Plantae", *[""] * 6), ("", *[""] * 6)]
     tree = TaxonTree.from_taxa([Taxon(_lineage(*name)) for name in names])
     place = {taxon.lineage: index for index, taxon in enumerate(tree.taxa)}
     aus, bus, plants, nothing = (place[_lineage(*name)] for name in names)
-    rank, clade = tree.lowest_common_ancestor(np.asarray([aus, aus, aus]), np.asarray([bus, aus, plants]))
-    assert rank.tolist() == [Rank.ORDER, Rank.SPECIES, -1]
-    assert clade[0] == tree.clade_ids[Rank.ORDER, aus]
     assert tree.shared_ranks(np.asarray([aus]), np.asarray([bus])).tolist() == [5]
     # Genus and species on either side; through the root of all kingdoms; a taxon without a name is that root.
     assert tree.distance(np.full(4, aus), np.asarray([bus, aus, plants, nothing])).tolist() == [4, 0, 7, 6]
+
+
+@given(taxa_lists)
+def test_the_deepest_rank_is_that_of_the_taxon(taxa: list[Taxon]) -> None:
+    tree = TaxonTree.from_taxa(taxa)
+    assert tree.deepest.tolist() == [-1 if taxon.rank is None else taxon.rank for taxon in tree.taxa]
 
 
 @given(taxa_lists)

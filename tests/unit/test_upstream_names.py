@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trygon.taxonomy.names import clean_epithet, clean_lineage, clean_lineages
+from trygon.taxonomy.names import clean_binomial, clean_lineage, clean_lineages
 from trygon.taxonomy.resolution import Backbone
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist
 from trygon.taxonomy.taxon import RANKS, Lineage, Rank, Taxon
@@ -49,7 +49,7 @@ def test_rules_of_upstream_that_are_right_hold() -> None:
         "leo L., Mill. & Smith",
         "leo Say 1823",
     ]:
-        assert clean_epithet(text, "Panthera") == "leo"
+        assert clean_binomial(text, "Panthera")[1] == "leo"
     for text in [
         "leo Say, 1823",
         "leo 1823",
@@ -59,7 +59,7 @@ def test_rules_of_upstream_that_are_right_hold() -> None:
         "leo<br >Gray",
         "leo Say & Gray",
     ]:
-        assert clean_epithet(text, "Panthera") == "leo"
+        assert clean_binomial(text, "Panthera")[1] == "leo"
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_rules_of_upstream_that_are_right_hold() -> None:
     ],
 )
 def test_what_upstream_keeps_as_an_epithet_is_none(raw: str, genus: str, upstream: str, epithet: str) -> None:
-    assert clean_epithet(raw, genus) == epithet != upstream
+    assert clean_binomial(raw, genus)[1] == epithet != upstream
     # Nor does what upstream has published become one again.
-    assert clean_epithet(upstream, genus) == epithet
+    assert clean_binomial(upstream, genus)[1] == epithet
 
 
 def test_species_of_several_words_is_not_its_last_word() -> None:

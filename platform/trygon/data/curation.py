@@ -73,34 +73,45 @@ class Job:
         return join(self.folder, f"{self.number:06d}.json")
 
 
-def render_jobs(sources: Sequence[Source], rendering: Rendering, folder: str, rows: int) -> list[Job]:
-    """The jobs that render all sources, in a stable order."""
-    units = [(source, unit) for source in sources for unit in regroup(source.units(), rows)]
+def render_jobs(
+    sources: Iterable[tuple[Source, Sequence[Unit]]], rendering: Rendering, folder: str, rows: int
+) -> list[Job]:
+    """The jobs that render all units of all sources, in a stable order."""
+    units = [(source, unit) for source, own in sources for unit in regroup(own, rows)]
     return [Job(number, source, unit, folder, rows, rendering) for number, (source, unit) in enumerate(units)]
 
 
-def run_jobs(jobs: Sequence[Job]) -> Iterator[int]:
-    """Render what no earlier run has rendered; yields the number of pictures of each job as it ends."""
+_UNREAD = {"unreadable", "damaged_archive"}
+"""Reasons that may pass: a disk of a network did not answer, an archive is repaired."""
+
+
+def run_jobs(jobs: Sequence[Job], retry: bool) -> Iterator[int]:
+    """Render what no earlier run has rendered and, with `retry`, the units of which it could not read all; yields the
+    number of pictures of each job as it ends."""
     if not jobs:
         return
-    receipts = set(list_files(jobs[0].folder, ".json"))
-    done = [job for job in jobs if job.receipt in receipts]
-    yield sum(read_json(job.receipt)["pictures"] for job in done)
-    yield from spread(render_unit, [job for job in jobs if job.receipt not in receipts])
+    there = set(list_files(jobs[0].folder, ".json"))
+    receipts = {job.number: read_json(job.receipt) for job in jobs if job.receipt in there}
+    done = {number: it["pictures"] for number, it in receipts.items() if not (retry and it.get("unread"))}
+    yield sum(done.values())
+    yield from spread(render_unit, [job for job in jobs if job.number not in done])
 
 
 def render_unit(job: Job) -> int:
     """Render a unit to parts; the number of its pictures."""
-    pictures, num_pictures = _once(job.source.read(job.unit)), 0
+    pictures, num_pictures, num_unread = _once(job.source.read(job.unit)), 0, 0
+    is_retried = exists(job.receipt)
     for index in count():
         part = Part(job.folder, job.number, index)
-        is_there = exists(part.table)  # of an archive of many parts some may have been made before
+        # Of an archive of many parts some may have been made before.
+        is_there = not is_retried and exists(part.table)
         number, renders = 0, []
         for picture in islice(pictures, job.rows):
             number += 1
+            num_unread += picture.reason in _UNREAD
             renders += [] if is_there else render(picture, job.source.name, job.rendering)
         if not number:
-            write_json(job.receipt, {"parts": index, "pictures": num_pictures})
+            write_json(job.receipt, {"parts": index, "pictures": num_pictures, "unread": num_unread})
             return num_pictures
         if not is_there:
             write_part(part, job.source.name, renders)
@@ -196,7 +207,7 @@ def write_plan(place: str, samples: pa.Table, shards: Sequence[Shard]) -> None:
     with pq.ParquetWriter(sink, samples.schema) as writer:
         for shard in shards:
             writer.write_table(samples.slice(shard.start, shard.stop - shard.start), row_group_size=shard.stop)
-    write_bytes(place, sink.getvalue().to_pybytes())
+    write_bytes(place, memoryview(sink.getvalue()))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trygon.data.fingerprints import BITS, DIGEST_BYTES
 from trygon.data.render import Render, sample_id
 from trygon.data.shards import open_shard
 from trygon.storage import join, read_ranges, write_bytes
+from trygon.tables import write_table
 
 RENDER = pa.schema(
     [
@@ -72,9 +72,7 @@ def write_part(part: Part, source: str, renders: Iterable[Render]) -> int:
         "reason": [render.reason for _, render in rows],
     }
     write_bytes(part.pictures, b"".join(render.image for _, render in rows))
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=RENDER), sink)
-    write_bytes(part.table, sink.getvalue().to_pybytes())
+    write_table(part.table, pa.table(columns, schema=RENDER))
     return len(rows)
 
 

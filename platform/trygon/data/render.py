@@ -16,6 +16,7 @@ from trygon.data.composites import clean_view, open_organism, training_view
 from trygon.data.fingerprints import exact, perceptual
 from trygon.data.images import BadImage, decode, encode_jpeg
 from trygon.data.sources.source import Picture, is_picture
+from trygon.errors import UserError
 from trygon.storage import list_files, read_bytes, stable_id
 
 MAX_ASPECT = 16
@@ -123,9 +124,17 @@ _BACKGROUND_SIDE = 768
 
 @lru_cache(maxsize=2)
 def load_backgrounds(folder: str) -> tuple[Image.Image, ...]:
-    """The pictures of a folder tree, in the order of their names, reduced once a process; none for a blank name."""
+    """The pictures of a folder tree, in the order of their names, reduced once a process; none for a blank name.
+    `UserError` for one that is broken."""
     paths = [path for path in list_files(folder) if is_picture(path)] if folder else []
-    images = [decode(read_bytes(path)) for path in paths]
-    for image in images:
-        image.thumbnail((2 * _BACKGROUND_SIDE, _BACKGROUND_SIDE))
-    return tuple(images)
+    return tuple(_background(path) for path in paths)
+
+
+def _background(path: str) -> Image.Image:
+    try:
+        image = decode(read_bytes(path))
+    except BadImage as error:
+        hint = "remove it, or bring it here again"
+        raise UserError(f"the background {path} cannot be used ({error}): {hint}") from error
+    image.thumbnail((2 * _BACKGROUND_SIDE, _BACKGROUND_SIDE))
+    return image

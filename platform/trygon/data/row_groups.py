@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from trygon.data.plan import RowGroup
 from trygon.data.shards import READS_AT_ONCE, open_shard
 from trygon.errors import UserError
-from trygon.storage import exists, open_input, write_bytes
+from trygon.storage import exists, open_input
+from trygon.tables import write_table
 
 
 def list_row_groups(paths: Sequence[str], sources: Mapping[str, float] | None = None) -> list[RowGroup]:
@@ -68,9 +69,7 @@ def keep_row_groups(place: str, paths: Sequence[str], sources: Mapping[str, floa
         "index": np.asarray([group.index for group in groups], np.int32),
         "num_rows": np.asarray([group.num_rows for group in groups], np.int32),
     }
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
-    write_bytes(place, memoryview(sink.getvalue()))
+    write_table(place, pa.table(columns))
 
 
 def kept_row_groups(place: str, paths: Sequence[str]) -> list[RowGroup]:

@@ -1,5 +1,8 @@
 """Shards: Parquet files of samples with small row groups, so that a reader takes a few images at a time."""
 
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
+
 import hashlib
 import random
 from collections.abc import Collection, Mapping, Sequence
@@ -8,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trygon.errors import UserError
 from trygon.schemas import SAMPLE
-from trygon.storage import File, exists, is_remote, join, list_folder, name_of, open_input, read_ranges, write_bytes
+from trygon.storage import File, exists, is_remote, join, list_folder, name_of, open_input, read_ranges
+from trygon.tables import write_table
 from trygon.taxonomy.taxon import RANKS
 
 COUNTS = "counts.parquet"
@@ -83,10 +88,8 @@ def write_rows(place: str | Path, table: pa.Table) -> None:
         for image in table["image"]:
             digest.update(image.as_buffer() if image.is_valid else b"")
         table = table.replace_schema_metadata((table.schema.metadata or {}) | {b"trygon.images": digest.hexdigest()})
-    sink = pa.BufferOutputStream()
     # JPEG does not shrink further, and the rest of a row is small.
-    pq.write_table(table, sink, row_group_size=ROW_GROUP_ROWS, compression="none")
-    write_bytes(place, memoryview(sink.getvalue()))
+    write_table(place, table, row_group_size=ROW_GROUP_ROWS, compression="none")
 
 
 def read_samples(folder: str | Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -125,8 +128,8 @@ def count_species(folder: str | Path, split: str, sources: Collection[str]) -> i
 
 
 def sample_rows(folder: str | Path, split: str, limit: int) -> pa.Table:
-    """Samples of a split in whole row groups, always the same ones: all, or as many as reach the limit. Samples of all
-    kinds lie in each row group, so that some stand for all."""
+    """Samples of a split that are named to the species, of whole row groups, always the same ones: all, or as many as
+    reach the limit. Samples of all kinds lie in each row group, so that some stand for all."""
     groups = []
     for place in list_shards(folder, split):
         with open_shard(place) as shard:
@@ -137,6 +140,7 @@ def sample_rows(folder: str | Path, split: str, limit: int) -> pa.Table:
         if count >= limit:
             break
         with open_shard(place) as shard:
-            tables.append(shard.read_row_group(index, columns=SAMPLE.names))
+            samples = shard.read_row_group(index, columns=SAMPLE.names)
+        tables.append(samples.filter(pc.not_equal(samples["species"], "")))
         count += tables[-1].num_rows
     return pa.concat_tables(tables).sort_by("sample_id").slice(0, limit)

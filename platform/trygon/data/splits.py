@@ -7,7 +7,6 @@ at the other pictures of a species. Knows nothing of pixels. Shapes: N pictures.
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,10 +127,14 @@ def _stratified(pictures: pa.Table, shares_N: np.ndarray, val: float) -> np.ndar
 
 
 def subset(pictures: pa.Table, splits_N: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """The `size` training pictures with the lowest hashes: (N,) bool; all of them where there are fewer."""
+    """The `size` training pictures with the lowest hashes, in all their views: (N,) bool; all of them where there
+    are fewer."""
     train = np.flatnonzero(splits_N == TRAIN)
-    names: Sequence[dict[str, str]] = pictures.select(["source", "source_id"]).take(train).to_pylist()
-    shares = np.asarray([share_of(seed, "subset", row["source"], row["source_id"]) for row in names])
+    ids = pc.binary_join_element_wise(pictures["source"], pictures["source_id"], "\0").take(pa.array(train))
+    distinct = ids.combine_chunks().dictionary_encode()
+    shares = np.asarray([share_of(seed, "subset", name) for name in distinct.dictionary.to_pylist()])
+    is_low = np.zeros(len(shares), bool)
+    is_low[np.argsort(shares, kind="stable")[:size]] = True
     chosen_N = np.zeros(len(splits_N), bool)
-    chosen_N[train[np.argsort(shares, kind="stable")[:size]]] = True
+    chosen_N[train] = is_low[distinct.indices.to_numpy()]
     return chosen_N

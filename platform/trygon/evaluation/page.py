@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
+from PIL import Image
 
-from trygon.data.images import decode, encode_jpeg
+from trygon.data.images import BadImage, decode, encode_jpeg
 from trygon.evaluation.few_shot import FOLDS, SHOTS
 from trygon.evaluation.metrics import Prediction
 from trygon.evaluation.zero_shot import Task
@@ -78,8 +79,7 @@ def _shots(metrics: Mapping[str, float], prefix: str, shots: int) -> dict[str, A
 
 
 def _picture(image: bytes, credit: str, prediction: Prediction) -> dict[str, Any]:
-    thumbnail = decode(image, min_side=_THUMBNAIL_PIXELS)
-    thumbnail.thumbnail((2 * _THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+    thumbnail = _thumbnail(image)
     truth, answer = prediction.truth, prediction.answer
     agreed = [rank for rank in Rank if truth.lineage[: rank + 1] == answer.lineage[: rank + 1]]
     return {
@@ -91,3 +91,13 @@ def _picture(image: bytes, credit: str, prediction: Prediction) -> dict[str, Any
         "agreed": str(agreed[-1]) if agreed else "nothing",
         "agreed_share": round(100 * len(agreed) / len(RANKS)),
     }
+
+
+def _thumbnail(data: bytes) -> Image.Image:
+    """A small picture; a grey one for a picture that is broken, which is a black one to the model."""
+    try:
+        image = decode(data, min_side=_THUMBNAIL_PIXELS)
+    except BadImage:
+        return Image.new("RGB", (_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS), "grey")
+    image.thumbnail((2 * _THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+    return image

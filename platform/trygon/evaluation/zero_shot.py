@@ -33,7 +33,7 @@ class Task:
 
 def seen_task(shards: str | Path, limit: int, max_candidates: int) -> Task:
     """The task `seen`, with some of its candidates: the species of its pictures, and others evenly from all."""
-    task = _task("seen", shards, "val", (), limit)
+    task = task_of("seen", shards, "val", limit)
     shown = {taxon.lineage for taxon in task.truths}
     every = _distinct([*_species(shards, "train"), *_species(shards, "val")])
     others = [taxon for taxon in every if taxon.lineage not in shown]
@@ -48,11 +48,8 @@ def tasks_of(shards: str | Path, limit: int = 5000) -> list[Task]:
     taxa = {split: _species(shards, split) for split in ("train", "val", "unseen")}
     seen = _distinct([*taxa["train"], *taxa["val"]])
     unseen = _distinct(taxa["unseen"])
-    tasks = [
-        _task("seen", shards, "val", seen, limit),
-        _task("unseen", shards, "unseen", unseen, limit),
-        _task("unseen_among_all", shards, "unseen", _distinct([*seen, *unseen]), limit),
-    ]
+    tasks = [task_of("seen", shards, "val", limit, seen), task_of("unseen", shards, "unseen", limit, unseen)]
+    tasks.append(replace(tasks[-1], name="unseen_among_all", candidates=_distinct([*seen, *unseen])))
     return [task for task in tasks if task.images]
 
 
@@ -68,8 +65,9 @@ def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
     return tuple(chosen.values())
 
 
-def _task(name: str, shards: str | Path, split: str, candidates: tuple[Taxon, ...], limit: int) -> Task:
-    rows = [row for row in sample_rows(shards, split, limit).to_pylist() if row["species"]]
+def task_of(name: str, shards: str | Path, split: str, limit: int, candidates: tuple[Taxon, ...] = ()) -> Task:
+    """The pictures of a split that are named to the species, `limit` at most, always the same ones."""
+    rows = sample_rows(shards, split, limit).to_pylist()
     credits = (", ".join(filter(None, (row["rights_holder"], row["license"]))) for row in rows)
     images = tuple(row["image"] for row in rows)
     return Task(name, images, tuple(credits), tuple(map(Taxon.from_row, rows)), candidates)

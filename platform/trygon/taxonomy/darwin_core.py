@@ -25,6 +25,7 @@ TERMS = (
 VERNACULAR_TERMS = ("id", "taxonID", "vernacularName", "language", "isPreferredName")
 REPEATED = ("taxonRank", "taxonomicStatus", *RANKS[:-1], "specificEpithet", "language", "isPreferredName")
 """The terms whose values repeat from row to row."""
+UNNAMED = "no usable name"
 
 _RANK_OF = {name: rank for rank, name in enumerate(RANKS)} | {"division": int(Rank.PHYLUM)}
 _EPITHET = r"^\p{Ll}[\p{Ll}'’.\-]*\p{Ll}$"
@@ -70,7 +71,7 @@ def checklist_tables(table: pa.Table, vernacular: pa.Table | None = None) -> tup
     reasons = {
         "none of the seven ranks": rest & ~ranked,
         "not accepted": rest & unaccepted,
-        "no usable name": rest & ranked & ~unaccepted,
+        UNNAMED: rest & ranked & ~unaccepted,
     }
     left_out = Counter({reason: int(mask.sum()) for reason, mask in reasons.items() if mask.any()})
 

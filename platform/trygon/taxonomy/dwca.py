@@ -3,6 +3,7 @@
 The description comes from outside: a document type, and with it any entity, is refused, and its size is bounded.
 """
 
+import csv
 import io
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from trygon.storage import open_input
 from trygon.taxonomy.delimited import Dialect, read_delimited
 
 _META_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
 _MAX_COLUMNS = 1000
 ID = "id"
 """The column by which the rows of extensions name their taxon."""
@@ -34,18 +36,22 @@ class DataFile:
     columns: dict[int, str] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
 
-    def dialect(self, first_line: bytes, wanted: Collection[str]) -> Dialect:
-        """Of a file that begins so: it has more columns than are described, perhaps."""
+    def dialect(self, head: bytes, wanted: Collection[str]) -> Dialect:
+        """How a file is written that begins so: it has more columns than are described, perhaps."""
         encoding = self.attributes.get("encoding", "utf8").lower().replace("utf-8", "utf8")
-        delimiter = _character(self.attributes.get("fieldsTerminatedBy", ","))
-        count = first_line.decode(encoding, errors="replace").count(delimiter) + 1
+        delimiter = _character(self.attributes.get("fieldsTerminatedBy", ",")) or ","
+        quote = _character(self.attributes.get("fieldsEnclosedBy", '"'))
+        quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+        # In quotes, a delimiter and the end of a line are letters.
+        text = io.StringIO(head.decode(encoding, errors="replace"), newline="")
+        count = len(next(csv.reader(text, delimiter=delimiter, quotechar=quote or None, quoting=quoting), []))
         columns = [self.columns.get(index, "") for index in range(max([count - 1, self.id_index, *self.columns]) + 1)]
         if self.id_index >= 0 and columns[self.id_index] not in wanted:
             columns[self.id_index] = ID
         return Dialect(
             tuple(columns),
             delimiter,
-            _character(self.attributes.get("fieldsEnclosedBy", '"')),
+            quote,
             int(self.attributes.get("ignoreHeaderLines") or 0),
             encoding,
         )
@@ -90,7 +96,7 @@ def _read(
     parts = []
     for location in described.locations:
         with archive.open(folder + location) as content:
-            dialect = described.dialect(content.readline(_META_BYTES), wanted)
+            dialect = described.dialect(content.read(_HEAD_BYTES), wanted)
         with archive.open(folder + location) as content:
             parts.append(read_delimited(content, dialect, {*wanted, ID}, repeated, torn))
     table = pa.concat_tables(parts)

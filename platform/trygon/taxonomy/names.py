@@ -87,14 +87,6 @@ def clean_name(raw: str) -> str:
     )
 
 
-def clean_epithet(raw: str, genus: str, kingdom: str = "") -> str:
-    """The species epithet of a binomial, a trinomial or an epithet with its authority; blank where there is none.
-
-    `genus` and `kingdom` are clean. A binomial of another genus contradicts the lineage: blank.
-    """
-    return clean_binomial(raw, genus, kingdom)[1]
-
-
 def clean_lineage(raw: Sequence[str | None]) -> Lineage:
     """Seven raw names, kingdom first, to a clean lineage. A species without a genus takes it from its binomial.
 

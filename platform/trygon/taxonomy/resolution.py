@@ -8,10 +8,12 @@ settled keeps the names it came with. What the backbone leaves blank is not eras
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
 # pyright: reportAttributeAccessIssue=false
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +59,8 @@ class Backbone:
     common: pa.StringArray
     accepted: tuple[NameIndex, ...]
     synonyms: tuple[NameIndex, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the checklist that are neither, by reason."""
 
     @classmethod
     def load(cls, path: str | Path) -> "Backbone":
@@ -86,7 +90,12 @@ class Backbone:
             rows = np.flatnonzero(depths == rank)
             keys = keys_of(called_codes[:, rows], rank, len(names[Rank.SPECIES]))
             indices.append(NameIndex.of(keys, taxon_of[taxa.num_rows + rows]))
-        return cls(names, lineages, common, accepted, tuple(indices))
+        return cls(names, lineages, common, accepted, tuple(indices), checklist.left_out)
+
+    def told(self) -> dict[str, Any]:
+        """What is in it: how many `taxa`, `synonyms`, and rows `left_out` by reason."""
+        num_synonyms = sum(len(index.keys) for index in self.synonyms)
+        return {"taxa": self.lineages.shape[1], "synonyms": num_synonyms, "left_out": dict(self.left_out)}
 
     def resolve(self, table: pa.Table) -> pa.Table:
         """The same rows with the backbone's ranks where resolved, and `resolution` for how.

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from trygon.errors import UserError
 from trygon.storage import exists, open_input
 from trygon.taxonomy.coded import CodedNames
-from trygon.taxonomy.darwin_core import REPEATED, TERMS, VERNACULAR_TERMS, checklist_tables
+from trygon.taxonomy.darwin_core import REPEATED, TERMS, UNNAMED, VERNACULAR_TERMS, checklist_tables
 from trygon.taxonomy.delimited import read_delimited, sniff
 from trygon.taxonomy.dwca import read_archive
 from trygon.taxonomy.taxon import RANKS
@@ -27,6 +27,9 @@ TAXA_SCHEMA = pa.schema([(rank, pa.string()) for rank in RANKS] + [("common", pa
 SYNONYM_SCHEMA = pa.schema([("name", pa.string())] + [(rank, pa.string()) for rank in RANKS])
 
 _TEXT_SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
+SUFFIXES = {*_TEXT_SUFFIXES, ".zip", ".parquet"}
+"""How files of taxa are called that are read here."""
+TORN = "wrong number of columns"
 _WANTED = {*TAXA_SCHEMA.names, *TERMS}
 # The names that EOL and iNaturalist give in a file of their own, and EOL's columns in Darwin Core's terms.
 _NAMES_BESIDE = {"taxon.tab": "vernacularnames.csv", "taxa.csv": "VernacularNames-english.csv"}
@@ -51,23 +54,27 @@ class Checklist:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_taxa(place: str | Path) -> pa.Table:
+def read_taxa(place: str | Path, left_out: Counter[str] | None = None) -> pa.Table:
     """The taxa of a file, in its order: TAXA_SCHEMA, blank where unknown.
 
     A Parquet, CSV or TSV table with the seven rank columns and, where there is one, `common` is taken as it is. Of a
     catalogue that lists every rank (see `read_checklist`) these are the species: its genera would stand beside them.
+    Its rows that are lost, torn ones and those without a name that can be used, are counted in `left_out` by reason.
     """
-    return _as_texts(read_coded_taxa(place), TAXA_SCHEMA)
+    return _as_texts(read_coded_taxa(place, left_out), TAXA_SCHEMA)
 
 
-def read_coded_taxa(place: str | Path) -> pa.Table:
+def read_coded_taxa(place: str | Path, left_out: Counter[str] | None = None) -> pa.Table:
     """`read_taxa` as columns of any text type, null where blank: a million rows in a third of the memory."""
-    rows, vernacular, _ = _read(place)
+    rows, vernacular, num_torn = _read(place)
     # What decoding took goes back to the system before as much again is taken.
     pa.default_memory_pool().release_unused()
     if _is_plain(rows):
         return taxa_columns(rows, f"file {place}")
-    taxa, _, _ = checklist_tables(rows, vernacular)
+    taxa, _, others = checklist_tables(rows, vernacular)
+    if left_out is not None:
+        lost = {TORN: num_torn, UNNAMED: others[UNNAMED]}
+        left_out.update({reason: number for reason, number in lost.items() if number})
     del rows
     pa.default_memory_pool().release_unused()
     species = taxa.filter(pc.is_valid(taxa["species"]))
@@ -88,7 +95,7 @@ def read_checklist(place: str | Path) -> Checklist:
         return Checklist(_as_texts(taxa, TAXA_SCHEMA), SYNONYM_SCHEMA.empty_table())
     taxa, synonyms, left_out = checklist_tables(rows, vernacular)
     if num_torn:
-        left_out["wrong number of columns"] = num_torn
+        left_out[TORN] = num_torn
     return Checklist(_as_texts(taxa, TAXA_SCHEMA), _as_texts(synonyms, SYNONYM_SCHEMA), left_out)
 
 
@@ -117,10 +124,10 @@ def _read(place: str | Path) -> tuple[pa.Table, pa.Table | None, int]:
         raise UserError(f"the taxa file {place} does not exist")
     torn: Counter[str] = Counter()
     try:
-        if path.suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             rows, names = read_archive(place, {*_WANTED, *VERNACULAR_TERMS}, REPEATED, lambda: torn.update(["line"]))
             return rows, pa.concat_tables(names, promote_options="default") if names else None, torn["line"]
-        if path.suffix in _TEXT_SUFFIXES:
+        if path.suffix.lower() in _TEXT_SUFFIXES:
             rows = _read_text(place, _WANTED, torn)
             return (*_with_names_beside(rows, place), torn["line"])
         return _read_parquet(place), None, 0

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from trygon.errors import UserError
-from trygon.storage import write_bytes
+from trygon.tables import write_table
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.tables import TAXA_SCHEMA, read_coded_taxa, taxa_columns
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
@@ -69,9 +68,7 @@ class TaxonTree:
 
     def save(self, place: str | Path) -> None:
         """Write the taxa as Parquet, in tree order."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(self.table, sink)
-        write_bytes(place, sink.getvalue())
+        write_table(place, self.table)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -145,18 +142,6 @@ class TaxonTree:
             shared_M += ids[a_M] == ids[b_M]
         return shared_M
 
-    def lowest_common_ancestor(self, a_M: np.ndarray, b_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rank (M,) int8 and clade (M,) int32 of the deepest named clade that holds both taxa of each pair.
-
-        Both are -1 where the taxa share no name. A blank rank is no node, so the answer is never a clade without a
-        name: two genera without a family, of one order, meet in the order. A taxon and itself meet in itself, at its
-        deepest name.
-        """
-        shared_M = self.shared_ranks(a_M, b_M)
-        rank_M = self._deepest_named[shared_M, a_M]
-        clade_M = np.where(rank_M >= 0, self.clade_ids[rank_M, a_M], np.int32(-1))
-        return rank_M, clade_M
-
     def distance(self, a_M: np.ndarray, b_M: np.ndarray) -> np.ndarray:
         """The number of edges between the taxa of each pair: (M,) int32, 0 to 14.
 
@@ -176,17 +161,10 @@ class TaxonTree:
         return named
 
     @cached_property
-    def _deepest_named(self) -> np.ndarray:
-        """The deepest named of a taxon's first r ranks, -1 where none is, for r of 0 to 7: (8, N) int8."""
-        ranks = np.where(self._named, np.arange(len(RANKS), dtype=np.int8)[:, None], np.int8(-1))
-        deepest = np.full((len(RANKS) + 1, len(self)), -1, np.int8)
-        np.maximum.accumulate(ranks, axis=0, out=deepest[1:])
-        return deepest
-
-    @property
     def deepest(self) -> np.ndarray:
         """The deepest named rank of each taxon, -1 where none is: (N,) int8."""
-        return self._deepest_named[-1]
+        ranks = np.arange(len(RANKS), dtype=np.int8)[:, None]
+        return np.where(self._named, ranks, np.int8(-1)).max(axis=0)
 
     @property
     def _named(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trygon.data.sources.listing import base_name, group, need, parent, units_of
+from trygon.data.sources.listing import base_name, files_below, first_of, group, need, parent
 from trygon.data.sources.members import read_pictures
 from trygon.data.sources.source import Picture, Unit, is_picture
 from trygon.data.sources.tables import RANK_COLUMNS, num_bad_lines, read_columns, to_records
@@ -40,8 +40,14 @@ class Folder:
         return _read_labels(need(self.uri, f"the labels of its pictures. {_HINT}", LABELS))
 
     def units(self) -> list[Unit]:
-        """All pictures in groups, those too that labels.csv does not name; archives are passed over."""
-        return units_of(self.uri, f"put pictures and a {LABELS} there", is_picture)
+        """All pictures in groups, those too that labels.csv does not name, and what it names, whatever the ending;
+        archives are passed over."""
+        labels = first_of(self.uri, LABELS)
+        named = set(_read_labels(labels)["source_id"].to_pylist()) if labels else set()
+        paths = [path for path in files_below(self.uri) if path in named or is_picture(path)]
+        if not paths:
+            raise UserError(f"{self.uri} holds no pictures: put pictures and a {LABELS} there")
+        return group(self.uri, paths)
 
     def read(self, unit: Unit) -> Iterator[Picture]:
         """Pictures by path."""

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from trygon.data.sources.listing import base_name, is_archive, parent, units_of
-from trygon.data.sources.members import read_members, read_pictures
+from trygon.data.sources.members import read_members, read_pictures, readable
 from trygon.data.sources.source import Picture, Unit, is_picture
 from trygon.data.sources.tables import to_records
 from trygon.errors import UserError
@@ -68,7 +68,7 @@ class INat21:
             if is_archive(unit.uri):
                 for _ in read_members(unit, lambda path, paths=paths: bool(is_picture(path) and paths.append(path))):
                     pass  # a member that is not wanted is not read; a damaged archive tells of itself in `read`
-            yield from (_source_id(split, path) for path in unit.members or paths)
+            yield from (_source_id(split, path) for path in map(readable, unit.members or paths))
 
 
 def _source_id(split: str, path: str) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from trygon.data.sources.source import UNIT_FILES, Unit, is_picture
 from trygon.errors import UserError
 from trygon.s3 import Address
-from trygon.storage import exists, is_remote, join, list_files
+from trygon.storage import exists, is_remote, join, list_files, list_folder
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tar", ".tgz", ".zip")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".json", ".jsonld", ".json.tar.gz")
 
 
 def base_name(uri: str) -> str:
@@ -71,6 +72,23 @@ def _is_unpacked(archive: str, pictures: Sequence[str]) -> bool:
     folder = f"{archive[: -len(suffix)]}/"
     place = bisect_left(pictures, folder)
     return place < len(pictures) and pictures[place].startswith(folder)
+
+
+def archive_states(units: Iterable[Unit]) -> dict[str, str]:
+    """The sizes of archives, on S3 with their ETags, by their places: listed folder by folder, for there may be
+    tens of thousands."""
+    folders = {parent(unit.uri) for unit in units if not unit.members}
+    return {file.place: f"{file.bytes} {file.etag}" for folder in folders for file in list_folder(folder)}
+
+
+def tables_of(source: str, units: Sequence[Unit]) -> list[str]:
+    """The files that may say what the pictures of a source are, as whole places: tables below it and beside its units,
+    and the source itself where it is one."""
+    beside = {unit.uri if unit.members else parent(unit.uri) for unit in units}
+    places = {file.place for folder in beside if not folder.startswith(source) for file in list_folder(folder)}
+    if is_remote(source) or Path(source).is_dir():
+        places |= {join(source, path) for path in files_below(source)}
+    return sorted(place for place in places if place == source or base_name(place).lower().endswith(_TABLE_SUFFIXES))
 
 
 def group(root: str, paths: Iterable[str]) -> list[Unit]:

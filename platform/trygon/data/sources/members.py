@@ -88,7 +88,7 @@ def _read_files(folder: str, paths: Sequence[str]) -> Iterator[Member]:
 
 
 def _read_file(folder: str, path: str) -> Member:
-    name = _readable(path)
+    name = readable(path)
     try:
         with open_input(place_of(folder, path)) as file:
             if file.seek(0, io.SEEK_END) > MAX_MEMBER_BYTES:
@@ -101,7 +101,7 @@ def _read_file(folder: str, path: str) -> Member:
         return Member(name, b"", "unreadable")
 
 
-def _readable(path: str) -> str:
+def readable(path: str) -> str:
     """A name that is no UTF-8 becomes one that a table can hold."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").removeprefix("./")
 
@@ -146,7 +146,7 @@ def _read_tar(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterato
             while (header := tar.next()) is not None:
                 # It keeps the headers of all, which for a million files is a gigabyte.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
-                name = _readable(header.name)
+                name = readable(header.name)
                 if not header.isreg() or header.issparse() or not wanted(name):
                     continue
                 if header.size > MAX_MEMBER_BYTES:
@@ -166,7 +166,7 @@ def _read_zip(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterato
         raise _Damaged from error
     with archive:
         for info in archive.infolist():
-            name = _readable(info.filename)
+            name = readable(info.filename)
             if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or not wanted(name):
                 continue
             if info.file_size > MAX_MEMBER_BYTES:
