@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow.dataset import field
 
 from trygon.archive.boxes import Boxes, sure_enough
+from trygon.archive.database import TAXON
 from trygon.archive.detection import Thresholds
 from trygon.archive.events import Events, find_events
 from trygon.archive.naming import Namer
@@ -136,7 +137,7 @@ _REPEATS = pa.schema(
 )
 
 
-_COUNTS = """
+_COUNTS = f"""
 SELECT
     (SELECT count(*) FROM media) AS num_files,
     (SELECT coalesce(sum(bytes), 0)::BIGINT FROM media) AS num_bytes,
@@ -146,7 +147,7 @@ SELECT
     (SELECT count(DISTINCT media_id) FROM observations WHERE type = 'animal') AS num_with_animals,
     (SELECT count(*) FROM events) AS num_events,
     (SELECT count(DISTINCT deployment) FROM media) AS num_deployments,
-    (SELECT count(DISTINCT scientific) FROM observations) AS num_taxa,
+    (SELECT count(DISTINCT {TAXON}) FROM observations WHERE scientific IS NOT NULL) AS num_taxa,
     (SELECT count(digest) - count(DISTINCT digest) FROM media WHERE bytes > 0) AS num_copies
 """
 

@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trygon.archive.search import Filters, RunSearch
 from trygon.errors import TrygonError, UserError
-from trygon.review.desk import LIFE_STAGES, SEXES, TYPES, Desk, Overtaken, Refused, Word
+from trygon.labelling.decisions import TYPES
+from trygon.review.desk import LIFE_STAGES, SEXES, Desk, Overtaken, Refused, Word
 from trygon.review.pictures import Pictures
 from trygon.review.queue import View
 from trygon.taxonomy.taxon import RANKS
@@ -203,7 +204,7 @@ class _Api:
         query = asked.query
         view = View(
             state=query.get("state", "unreviewed"),
-            name=query.get("name", ""),
+            label=int(_number(query["label"], 0, 2**31)) if query.get("label") else None,
             deployment=query.get("deployment", ""),
             sure=_number(query.get("sure", "1"), 0, 1),
             order=query.get("order", "time"),
