@@ -260,7 +260,7 @@ def _run_plan(
 
         from trygon.archive.pipeline import label_frames
 
-        for number, row in label_frames(work, plan, config.num_workers, results):
+        for number, row in label_frames(work, plan, config.num_workers, results, config.use_gpu):
             committed = writer.add(number, row)
             session.add(row["bytes"] or 0, writer.num_waiting)
             advance(1)

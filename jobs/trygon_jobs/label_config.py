@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _OF_PICTURES = (
     *("detector", "detections", "video_fps", "video_frames", "deployment_pattern", "part_size"),
-    *("num_workers", "file_timeout", "retry_failed", "label_truncated"),
+    *("num_workers", "use_gpu", "file_timeout", "retry_failed", "label_truncated"),
 )
 """Settings of how an archive's files are read: a run that is named anew has them from the first one."""
 OF_THE_RUN = (
@@ -91,6 +91,9 @@ class LabelConfig(JobConfig):
     """What the machine or the cluster costs an hour: the run then says what a million images cost."""
     num_workers: int = Field(0, ge=0)
     """Workers that hold the networks; 0 fits the machine or the cluster."""
+    use_gpu: bool | None = None
+    """Give each worker a GPU. By default where there are some when the run starts; on a cluster that starts GPU nodes
+    when they are asked for, say so, and with --num-workers how many."""
     file_timeout: float = Field(300, gt=0)
     """Seconds that a file may take to be read and decoded; one that takes longer is a row with that reason."""
     retry_failed: bool = False
