@@ -51,17 +51,13 @@ def main(config: Annotated[ReviewConfig, Parameter(name="*")]) -> None:
         return
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
-    from trygon.lease import LostError
+    from trygon.lease import HeldError
 
     with writing_to(config.run, "run folder"):
         try:
             with only_writer(config.run) as hold:
                 _serve(config, _review(config, run, columns, hold))
-        except LostError:
-            raise
-        except UserError as error:
-            if "another process is writing" not in str(error):
-                raise
+        except HeldError as error:
             message = f"{config.run} is being written by another process, a review or a labelling run: end that first"
             raise UserError(message) from error
 
