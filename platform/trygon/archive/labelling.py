@@ -29,6 +29,7 @@ from trygon.archive.repeats import Repeat, find_repeats
 from trygon.archive.repooling import repool
 from trygon.archive.reviews import read_reviews
 from trygon.archive.run import REPEATS, REPOOLED_FILE, Run
+from trygon.ids import Ids
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.mirror import made_here
@@ -101,11 +102,9 @@ def _failures(media: pa.Table) -> pa.Table:
 def _boxes(parts: Parts, media: pa.Table, thresholds: Thresholds) -> Iterator[pa.Table]:
     """The detections in these frames that are sure enough, without their vectors: a part may hold frames that the
     archive lost."""
-    known = np.sort(media["media_id"].to_numpy())
+    known = Ids(media["media_id"].to_numpy())
     for table in (sure_enough(each, thresholds) for each in parts.detections(BOX.names)):
-        ids = table["media_id"].to_numpy()
-        found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        yield table.filter(pa.array(known[found] == ids)) if len(ids) and len(known) else table.slice(0, 0)
+        yield table.filter(pa.array(known.positions(table["media_id"].to_numpy()) >= 0))
 
 
 def _repeats_table(repeats: Sequence[Repeat], boxes: Boxes, events: Events, media: pa.Table) -> pa.Table:
