@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from trygon.archive.detection import DetectorFile
+from trygon.archive.detection import WHOLE_FRAMES, DetectorFile
 from trygon.archive.finder import Finder
 from trygon.archive.listing import Archive
 from trygon.archive.megadetector import find
@@ -45,7 +45,7 @@ def _frames(work: Work, root: Path) -> pa.Table:
 
 
 def test_whole_frames_become_the_models_vectors_and_carry_no_more_than_it_is_fed(root: Path) -> None:
-    work = Work(Archive(str(root / "archive")), find_encoder("torch", describe(str(root / "model"))), None)
+    work = Work(Archive(str(root / "archive")), find_encoder("torch", describe(str(root / "model"))), WHOLE_FRAMES)
     frames, finder, model = _frames(work, root), Finder(work, 2), load_model(root / "model", "cpu")
     assert set(frames["frame_width"].to_pylist()) == {model.side, None}
     with ThreadPoolExecutor(2) as pool:

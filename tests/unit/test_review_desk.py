@@ -26,7 +26,7 @@ from trygon.review.examples import write_examples
 from trygon.review.pictures import Pictures
 from trygon.review.queue import View
 from trygon.review.said import Said
-from trygon.review.server import About, Review, application
+from trygon.review.server import About, ReviewParts, application
 from trygon.review.taxa import TaxonSearch
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
@@ -305,8 +305,8 @@ def test_examples_are_crops_of_what_people_named(run: Run, tmp_path: Path) -> No
 def client(run: Run) -> Iterator[TestClient]:
     desk = _desk(run)
     pictures = Pictures.of(run, desk.columns, said=desk.said)
-    review = Review(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
-    with TestClient(application(review, "secret", 80), base_url="http://127.0.0.1:80") as client:
+    parts = ReviewParts(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
+    with TestClient(application(parts, "secret", 80), base_url="http://127.0.0.1:80") as client:
         client.headers.update(HOST)
         assert client.get("/?token=secret").status_code == 200
         yield client

@@ -147,7 +147,7 @@ class Parts:
             found.append(ids[done.part[done.find(ids)] == number])
         return np.concatenate(found)
 
-    def settle(self) -> None:
+    def drop_superseded(self) -> None:
         """Take files that were done again out of the parts that hold them as they were."""
         done = self.finished()
         if not done.num_superseded:

@@ -14,6 +14,7 @@ import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
 
+from trygon.archive.detection import DetectorFile, WholeFrames
 from trygon.archive.finder import Finder
 from trygon.archive.frames import FRAME, Frames
 from trygon.archive.gathering import gathered
@@ -105,10 +106,11 @@ def label_frames(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Part number and row (MEDIA with `detections`) of every planned file, in any order. Ray must be running.
 
-    Boxes are those of `results`, where they are given, and else those that the detector finds.
+    `results` are the boxes of `work`, where these are a result file's.
     """
-    DataContext.get_current().target_max_block_size = _block_bytes(work, results)
-    on_gpu = ENCODERS[work.encoder.name].on_gpu or bool(work.detector and is_weights(work.detector.path))
+    DataContext.get_current().target_max_block_size = _block_bytes(work)
+    has_weights = isinstance(work.boxes, DetectorFile) and is_weights(work.boxes.path)
+    on_gpu = ENCODERS[work.encoder.name].on_gpu or has_weights
     workers = Workers.fit(ray.cluster_resources(), num_workers, on_gpu, use_gpu, inside_cluster())
     frames = ray.data.range(len(plan.sizes), override_num_blocks=len(plan.sizes)).map_batches(
         _read_parts(plan, work, ray.put(results)), batch_size=1, batch_format="pyarrow"
@@ -135,11 +137,11 @@ def label_frames(
         raise origin(error) from error
 
 
-def _block_bytes(work: Work, results: Results | None) -> int:
+def _block_bytes(work: Work) -> int:
     """A worker's thread takes a block at a time: of whole frames, which are small, a block is no more than a batch."""
-    if results or work.detector:
-        return _BLOCK_BYTES
-    return max(_LEAST_BLOCK_BYTES, _BATCH * 3 * work.encoder.tower.side**2)
+    if isinstance(work.boxes, WholeFrames):
+        return max(_LEAST_BLOCK_BYTES, _BATCH * 3 * work.encoder.tower.side**2)
+    return _BLOCK_BYTES
 
 
 class _FinderActor(Finder):
@@ -172,8 +174,8 @@ def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[st
 def frames_of(work: Work, results: Results | None = None) -> Frames:
     """The frames that a Finder takes. Whole ones are read as the encoder is fed: no more of them is decoded, and sent
     on, than that takes."""
-    side = work.detector.card.input_side if work.detector else 0
-    tower = None if results or work.detector else work.encoder.tower
+    side = work.boxes.card.input_side if isinstance(work.boxes, DetectorFile) else 0
+    tower = work.encoder.tower if isinstance(work.boxes, WholeFrames) else None
     return Frames(work.archive, side, work.reading, results, tower)
 
 
