@@ -13,12 +13,13 @@ from trygon.archive.exif import read_header
 from trygon.archive.inputs.names import MAX_BYTES
 from trygon.archive.listing import Archive
 from trygon.archive.media import is_video
-from trygon.archive.reading import Reading, fault, open_file, read_file, within
+from trygon.archive.reading import Reading, fault, open_file, read_file
 from trygon.archive.results import FileBoxes, Results
 from trygon.archive.video import describe, open_video, sample
 from trygon.data.images import BadImage, decode, square
 from trygon.data.truncated import salvage
 from trygon.models.folder import ImageTower
+from trygon.threads import ahead
 
 _MIN_SIDE = 1080
 """Frames are decoded at the smallest JPEG scale whose shorter side is still this: crops keep their detail. Those of
@@ -77,7 +78,7 @@ class Frames:
         try:
             if listed.get("failure"):
                 raise BadImage(listed["failure"])
-            for piece in within(self.reading.timeout_s, self._read(listed, given)):
+            for piece in ahead(self._read(listed, given), self.reading.timeout_s):
                 if isinstance(piece, _Picture):
                     if held:
                         yield {**listed, **held, "digest": about.get("digest")}
