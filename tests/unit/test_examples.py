@@ -186,7 +186,8 @@ def test_pictures_are_embedded_once_and_broken_ones_are_told(tmp_path: Path) -> 
 def _write_reviewed(run: Path, num: int, said: list[tuple[list[int], int, dict[str, Any]]]) -> None:
     """A run of one picture with so many detections, and what is said of them in events."""
     bind(run, {"model": "m", "encoder": "torch"})
-    about = {"media_id": 1, "category": "animal", "confidence": 0.9} | dict.fromkeys(("x", "y", "width", "height"), 0.1)
+    box = dict.fromkeys(("x", "y", "width", "height"), 0.1)
+    about = {"media_id": 1, "category": "animal", "confidence": 0.9} | box
     detections = [{"detection_id": number, "vector": np.eye(DIM)[number % DIM]} | about for number in range(num)]
     Parts(run).commit(0, [{"media_id": 1, "path": "1.jpg", "deployment": "a", "detections": detections}])
     by = {"reviewed_by": "Ana", "reviewed_at": datetime(2026, 5, 31, tzinfo=UTC)}
@@ -224,8 +225,9 @@ def test_what_people_named_brings_its_stored_vectors(tmp_path: Path) -> None:
 def test_homonyms_have_as_many_examples_as_other_taxa(tmp_path: Path) -> None:
     bird = ("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus")
     tree = ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Moraceae", "Morus")
+    named = {"type": "animal", "scientific": "Morus"}
     said: list[tuple[list[int], int, dict[str, Any]]] = [
-        (list(range(60 * at, 60 * at + 60)), at, {"type": "animal", "scientific": "Morus"} | dict(zip(RANKS, it, strict=False)))
+        (list(range(60 * at, 60 * at + 60)), at, named | dict(zip(RANKS, it, strict=False)))
         for at, it in enumerate((bird, tree))
     ]
     _write_reviewed(tmp_path / "run", 120, said)

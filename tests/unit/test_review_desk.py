@@ -258,7 +258,8 @@ def test_homonyms_are_labels_examples_and_taxa_of_their_own(run: Run, tmp_path: 
         desk.name_event(int(event["id"]), Word("Ana", "animal", names), event["version"])
     labels = [label for label in desk.names() if label["scientific"] == "Morus"]
     assert {(label["within"], label["num_events"]) for label in labels} == {
-        ("Aves › Suliformes › Sulidae", 1), ("Magnoliopsida › Rosales › Moraceae", 1)
+        ("Aves › Suliformes › Sulidae", 1),
+        ("Magnoliopsida › Rosales › Moraceae", 1),
     }
     shown = [_events(desk, state="all", label=label["number"]) for label in labels]
     assert sorted(event["id"] for some in shown for event in some) == sorted(event["id"] for event in events)

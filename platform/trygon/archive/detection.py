@@ -75,13 +75,16 @@ class BoxSource(Protocol):
     @property
     def name(self) -> str | None:
         """What people call it; None where nothing looks for boxes."""
+        ...
 
     @property
     def digest(self) -> str:
         """Another one whenever it may give other boxes."""
+        ...
 
     def least(self) -> Mapping[str, float]:
         """The least confidence of the boxes that it gives, by category."""
+        ...
 
 
 @dataclass(frozen=True)

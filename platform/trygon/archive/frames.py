@@ -122,7 +122,9 @@ class Frames:
         yield from self._truncated(share)
         yield _Picture(image)
 
-    def _read_video(self, path: str, member: str | None, given: FileBoxes | None) -> Iterator[dict[str, Any] | _Picture]:
+    def _read_video(
+        self, path: str, member: str | None, given: FileBoxes | None
+    ) -> Iterator[dict[str, Any] | _Picture]:
         with open_file(self.archive, path, member) as file:
             yield {"digest": hashlib.file_digest(file, "sha256").hexdigest()}
             file.seek(0)

@@ -148,4 +148,3 @@ def _ask(archive: Archive) -> Iterator[bool]:
 
 def _gone(archive: Archive) -> TrygonError:
     return TrygonError(f"the archive {archive.uri} cannot be read any more: bring its disk or network back, run again")
-
