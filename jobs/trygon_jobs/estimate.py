@@ -3,10 +3,9 @@ as that is known, and once the first parts are done."""
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from trygon.archive.sessions import Session
+from trygon.archive.sessions import Session, cost_per_million, figures
+from trygon_jobs.progress import duration
 
 _PARTS, _SECONDS = 3, 10.0
 """What has to be done before it tells how fast the rest goes."""
@@ -14,8 +13,6 @@ _PARTS, _SECONDS = 3, 10.0
 
 def estimate(out: str, price_per_hour: float | None, num_files: int, num_todo: int, num_bytes: int) -> None:
     """Say what there is to do and, where earlier sessions tell how fast this goes, how long that takes."""
-    from trygon.archive.sessions import figures
-
     known = figures(out)
     said = f"{num_files:,} images, {num_todo:,} to do, {num_bytes / 1e9:.1f} GB to read"
     if known.get("num_redone"):
@@ -29,7 +26,7 @@ def estimate(out: str, price_per_hour: float | None, num_files: int, num_todo: i
 class FirstParts:
     """Says once how long the rest takes, as soon as the first parts of a session tell how fast it goes."""
 
-    session: "Session"
+    session: Session
     num_todo: int
     price_per_hour: float | None = None
     num_parts: int = 0
@@ -48,8 +45,5 @@ class FirstParts:
 
 def _rest(num: int, rate: float, price_per_hour: float | None) -> str:
     """How long that many images take, and what they cost where there is a price."""
-    from trygon.archive.sessions import cost_per_million
-    from trygon_jobs.progress import duration
-
     cost = f", for {cost_per_million(price_per_hour, rate) * num / 1e6:,.2f}" if price_per_hour else ""
     return duration(num / rate) + cost

@@ -1,35 +1,39 @@
 """`trygon label --examples`: what was learned from pictures, or from a review, joins the labels of a run."""
 
 import sys
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
 
-from trygon_jobs.label_config import LabelConfig
+import numpy as np
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    import pyarrow as pa
-
-    from trygon.labelling.choice import Choice
-    from trygon.labelling.few_shot import Prototypes
-    from trygon.lease import Hold
-    from trygon.models.encoders.choice import EncoderChoice
-    from trygon.taxonomy.taxon import Taxon
+from trygon.archive.examples import find_pictures, gather, is_run, mean_crop
+from trygon.archive.parts import Parts
+from trygon.archive.sessions import makers
+from trygon.errors import UserError
+from trygon.labelling.choice import Choice
+from trygon.labelling.examples import Examples, join
+from trygon.labelling.few_shot import Prototypes
+from trygon.lease import Hold
+from trygon.models.encoders import find_encoder
+from trygon.models.encoders.choice import EncoderChoice
+from trygon.models.folder import absolute_ref, describe, model_key
+from trygon.storage import join as joined_place
+from trygon.storage import write_text
+from trygon.taxonomy.captions import caption
+from trygon.taxonomy.taxon import Taxon
+from trygon_jobs.label import LabelConfig
 
 
 def require_examples(config: LabelConfig) -> None:
     """`UserError` where there are none, before anything is started."""
-    from trygon.archive.examples import find_pictures, is_run
-
     for place in config.examples:
         if not is_run(place):
             find_pictures(place)
 
 
-def read_examples(config: LabelConfig, hold: "Hold") -> "pa.Table | None":
+def read_examples(config: LabelConfig, hold: Hold) -> pa.Table | None:
     """EXAMPLE rows, whose pictures are embedded as those of the run were; None where no examples are given."""
-    from trygon.archive.examples import gather
 
     def tell(num: int) -> None:
         print(f"note: {num} pictures of examples are embedded first", file=sys.stderr)
@@ -39,12 +43,7 @@ def read_examples(config: LabelConfig, hold: "Hold") -> "pa.Table | None":
     return gather(config.examples, config.out, hold, lambda: _encoder(config), tell)
 
 
-def _encoder(config: LabelConfig) -> "EncoderChoice":
-    from trygon.archive.sessions import makers
-    from trygon.errors import UserError
-    from trygon.models.encoders import find_encoder
-    from trygon.models.folder import absolute_ref, describe, model_key
-
+def _encoder(config: LabelConfig) -> EncoderChoice:
     encoder = find_encoder(config.encoder, describe(absolute_ref(config.model)))
     made_with = {"model": model_key(encoder.tower), "encoder": encoder.identity}
     if any(makers(config.out)[what] != digest for what, digest in made_with.items()):
@@ -55,18 +54,8 @@ def _encoder(config: LabelConfig) -> "EncoderChoice":
     return encoder
 
 
-def join_examples(
-    config: LabelConfig, choice: "Choice", table: "pa.Table", hold: "Hold"
-) -> "tuple[Choice, Prototypes]":
+def join_examples(config: LabelConfig, choice: Choice, table: pa.Table, hold: Hold) -> tuple[Choice, Prototypes]:
     """The choice with the examples' taxa, and their prototypes; says and writes what became of each name."""
-    from collections import Counter
-
-    from trygon.archive.examples import mean_crop
-    from trygon.archive.parts import Parts
-    from trygon.labelling.examples import Examples, join
-    from trygon.storage import join as joined_place
-    from trygon.storage import write_text
-
     bank = choice.whole
     examples = Examples.of(table, bank.tree)
     failed = table.filter(table["failure"].is_valid())
@@ -75,9 +64,9 @@ def join_examples(
     hold.check()
     write_text(joined_place(config.out, "examples.csv"), examples.report(Counter(failed["name"].to_pylist())))
 
-    def encode(taxa: "Sequence[Taxon]") -> "np.ndarray":
+    def encode(taxa: Sequence[Taxon]) -> np.ndarray:
+        # Not above: PyTorch is needed only where a taxon is in no label.
         from trygon.models.model import load_model
-        from trygon.taxonomy.captions import caption
 
         model = load_model(config.model)
         bank.require_model(model)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trygon.errors import TrygonError, UserError, origin
-from trygon.lease import TTL_S, Hold, Lease, held
+from trygon.lease import TTL_S, HeldError, Hold, Lease
 from trygon.storage import address_of, is_remote, join
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -69,7 +69,7 @@ def _is_elsewhere(refusal: OSError, folder: str | Path) -> bool:
 
 @contextmanager
 def only_writer(folder: str | Path, ttl_s: float = TTL_S) -> Iterator[Hold]:
-    """Hold the folder for this process; `UserError` where another one holds it. Ends with the process, however.
+    """Hold the folder for this process; `HeldError` where another one holds it. Ends with the process, however.
 
     On S3 call `check` of what is yielded before each write that counts. A process that was killed holds the folder for
     `ttl_s` more; taking it over takes as long.
@@ -94,5 +94,5 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise held(folder) from error
+            raise HeldError(folder) from error
         yield

@@ -36,9 +36,11 @@ class Hold:
         """Raise `LostError` where another process has taken the folder over: write no more then."""
 
 
-def held(folder: str | Path) -> UserError:
-    """What a second writer is told."""
-    return UserError(f"another process is writing to {folder}; wait for it or give another --out")
+class HeldError(UserError):
+    """Another process writes to the folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(f"another process is writing to {folder}; wait for it or give another --out")
 
 
 class Lease(Hold):
@@ -55,7 +57,7 @@ class Lease(Hold):
         self._ended = threading.Event()
 
     def take(self) -> None:
-        """Take the lease; `UserError` where its holder lives, or the server knows no conditions."""
+        """Take the lease; `HeldError` where its holder lives, `UserError` where the server knows no conditions."""
         if not self._put(IfNoneMatch="*"):
             self._take_over()
         elif self._put(IfNoneMatch="*") or self._put(IfMatch='"none"'):  # some servers do not look at conditions
@@ -89,9 +91,9 @@ class Lease(Hold):
             time.sleep(self._ttl_s / (2 * RENEWALS))
             found = self._find()
             if found not in ("", first):
-                raise held(self._folder)
+                raise HeldError(self._folder)
         if not (self._put(IfMatch=found) if found else self._put(IfNoneMatch="*")):
-            raise held(self._folder)  # of several that waited, another one was first
+            raise HeldError(self._folder)  # of several that waited, another one was first
 
     def _renew(self) -> None:
         while not self._ended.wait(self._ttl_s / RENEWALS):

@@ -25,6 +25,7 @@ import psutil
 import pyarrow as pa
 from PIL import Image
 
+from trygon.archive.detection import WHOLE_FRAMES
 from trygon.archive.finder import Finder
 from trygon.archive.gathering import gathered
 from trygon.archive.listing import Archive, write_listing
@@ -102,7 +103,7 @@ def write_archive(root: Path, num: int) -> Path:
 
 def loop(archive: Path, model: Path, num: int) -> float:
     """CPU seconds an image of the same stages without Ray."""
-    work = Work(Archive(str(archive)), find_encoder("torch", describe(str(model))), None, Reading())
+    work = Work(Archive(str(archive)), find_encoder("torch", describe(str(model))), WHOLE_FRAMES, Reading())
     frames, finder = frames_of(work), Finder(work, 1)
     with tempfile.TemporaryDirectory() as scratch:
         batches = write_listing(work.archive, scratch, Hold()).batches()

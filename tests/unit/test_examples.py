@@ -1,5 +1,6 @@
 """Examples of taxa: where they come from, what their names mean, and how they join the labels."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -182,37 +183,31 @@ def test_pictures_are_embedded_once_and_broken_ones_are_told(tmp_path: Path) -> 
             find_pictures(str(place))
 
 
+def _write_reviewed(run: Path, num: int, said: list[tuple[list[int], int, dict[str, Any]]]) -> None:
+    """A run of one picture with so many detections, and what is said of them in events."""
+    bind(run, {"model": "m", "encoder": "torch"})
+    box = dict.fromkeys(("x", "y", "width", "height"), 0.1)
+    about = {"media_id": 1, "category": "animal", "confidence": 0.9} | box
+    detections = [{"detection_id": number, "vector": np.eye(DIM)[number % DIM]} | about for number in range(num)]
+    Parts(run).commit(0, [{"media_id": 1, "path": "1.jpg", "deployment": "a", "detections": detections}])
+    by = {"reviewed_by": "Ana", "reviewed_at": datetime(2026, 5, 31, tzinfo=UTC)}
+    rows = [
+        {"review_id": str(n), "observation_ids": ids, "event_id": event} | what | by
+        for n, (ids, event, what) in enumerate(said)
+    ]
+    ReviewLog(run, Hold()).append(rows)
+
+
 def test_what_people_named_brings_its_stored_vectors(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    bind(run, {"model": "m", "encoder": "torch"})
-    detections = [
-        {
-            "detection_id": number,
-            "media_id": 1,
-            "category": "animal",
-            "confidence": 0.9,
-            "vector": np.eye(DIM)[number % DIM],
-        }
-        | dict.fromkeys(("x", "y", "width", "height"), 0.1)
-        for number in range(60)
-    ]
-    Parts(run).commit(0, [{"media_id": 1, "path": "1.jpg", "deployment": "a", "detections": detections}])
-    about = {"reviewed_by": "Ana", "reviewed_at": datetime(2026, 5, 31, tzinfo=UTC)}
-    lion = dict(zip(RANKS, TREE.taxon(0).lineage, strict=True)) | {
-        "type": "animal",
-        "rank": "species",
-        "scientific": "a",
-    }
+    lineage = dict(zip(RANKS, TREE.taxon(0).lineage, strict=True))
+    lion = lineage | {"type": "animal", "rank": "species", "scientific": "a"}
     other = lion | {"scientific": "b"}
     said: list[tuple[list[int], int, dict[str, Any]]] = [
         *((list(range(55)), 1, lion), ([55], 2, lion), ([56], 3, {"type": "blank"})),
         *(([57], 3, lion), ([57], 3, other)),
     ]
-    rows = [
-        {"review_id": str(n), "observation_ids": ids, "event_id": event} | what | about
-        for n, (ids, event, what) in enumerate(said)
-    ]
-    ReviewLog(run, Hold()).append(rows)
+    _write_reviewed(run, 60, said)
     table = gather([str(run)], str(run), Hold(), lambda: pytest.fail("no picture"), lambda num: None)
     counts = table.group_by(["name", "group"]).aggregate([([], "count_all")]).to_pylist()
     assert {(row["name"], row["group"]): row["count_all"] for row in counts} == {
@@ -225,3 +220,17 @@ def test_what_people_named_brings_its_stored_vectors(tmp_path: Path) -> None:
     bind(tmp_path / "other", {"model": "m", "encoder": "openvino"})
     with pytest.raises(UserError, match="another model or encoder"):
         gather([str(run)], str(tmp_path / "other"), Hold(), lambda: pytest.fail("no picture"), lambda num: None)
+
+
+def test_homonyms_have_as_many_examples_as_other_taxa(tmp_path: Path) -> None:
+    bird = ("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus")
+    tree = ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Moraceae", "Morus")
+    named = {"type": "animal", "scientific": "Morus"}
+    said: list[tuple[list[int], int, dict[str, Any]]] = [
+        (list(range(60 * at, 60 * at + 60)), at, named | dict(zip(RANKS, it, strict=False)))
+        for at, it in enumerate((bird, tree))
+    ]
+    _write_reviewed(tmp_path / "run", 120, said)
+    run = str(tmp_path / "run")
+    table = gather([run], run, Hold(), lambda: pytest.fail("no picture"), lambda num: None)
+    assert Counter(table["kingdom"].to_pylist()) == {"Animalia": 50, "Plantae": 50}

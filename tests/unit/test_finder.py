@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from trygon.archive.detection import DetectorFile
+from trygon.archive.detection import WHOLE_FRAMES, DetectorFile
 from trygon.archive.finder import Finder
 from trygon.archive.listing import Archive
 from trygon.archive.megadetector import find
 from trygon.archive.pipeline import READ, Workers, frames_of
 from trygon.archive.work import Work
 from trygon.data.images import preprocess
+from trygon.errors import UserError
 from trygon.models.encoders import find_encoder
 from trygon.models.folder import describe
 from trygon.models.model import load_model
@@ -44,7 +45,7 @@ def _frames(work: Work, root: Path) -> pa.Table:
 
 
 def test_whole_frames_become_the_models_vectors_and_carry_no_more_than_it_is_fed(root: Path) -> None:
-    work = Work(Archive(str(root / "archive")), find_encoder("torch", describe(str(root / "model"))), None)
+    work = Work(Archive(str(root / "archive")), find_encoder("torch", describe(str(root / "model"))), WHOLE_FRAMES)
     frames, finder, model = _frames(work, root), Finder(work, 2), load_model(root / "model", "cpu")
     assert set(frames["frame_width"].to_pylist()) == {model.side, None}
     with ThreadPoolExecutor(2) as pool:
@@ -107,3 +108,30 @@ def test_half_of_the_cpus_stay_for_decoding(
     workers = Workers.fit({"CPU": cpus, "GPU": gpus}, wanted, on_gpu)
     assert (workers.num, workers.num_threads, workers.num_cpus, workers.num_gpus) == expected
     assert workers.num * workers.num_cpus <= cpus / 2
+
+
+def test_workers_of_a_cluster_that_has_no_nodes_yet_are_as_the_user_says() -> None:
+    def fit(wanted: int = 0, use_gpu: bool | None = None, **resources: float) -> tuple[int, float, int]:
+        workers = Workers.fit(resources, wanted, True, use_gpu, may_grow=True)
+        return workers.num, workers.num_cpus, workers.num_gpus
+
+    assert fit(8, use_gpu=True) == (8, 1, 1)
+    assert fit(8, use_gpu=True, CPU=16, GPU=1) == (8, 1, 1)
+    assert fit(use_gpu=True, CPU=32, GPU=2) == (2, 1, 1)
+    assert fit(8) == fit(8, use_gpu=False) == (8, 2, 0)
+    assert fit(CPU=32, GPU=2) == (2, 1, 1)
+    assert fit(CPU=32, GPU=2, use_gpu=False) == (8, 2, 0)
+    for use_gpu, what in ((True, "no GPU yet"), (None, "no CPUs yet"), (False, "no CPUs yet")):
+        with pytest.raises(UserError, match=f"{what}.*--num-workers"):
+            fit(use_gpu=use_gpu)
+
+
+def test_gpus_that_are_asked_for_are_there_or_it_is_told() -> None:
+    machine = {"CPU": 8.0, "GPU": 2.0}
+    assert Workers.fit(machine, 2, use_gpu=True).num_gpus == 1
+    with pytest.raises(UserError, match="4 workers need as many GPUs, and there are 2: give --num-workers 2, or"):
+        Workers.fit(machine, 4, use_gpu=True)
+    with pytest.raises(UserError, match="there are 0: give --no-use-gpu"):
+        Workers.fit({"CPU": 8.0}, use_gpu=True)
+    with pytest.raises(UserError, match="runs on CPUs alone"):
+        Workers.fit(machine, on_gpu=False, use_gpu=True)

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from trygon.archive.detection import Box, DetectorFile
-from trygon.archive.megadetector import CATEGORIES, MegaDetector, find
+from trygon.archive.detection import MEGADETECTOR_CATEGORIES, Box, DetectorFile
+from trygon.archive.megadetector import MegaDetector, find
 from trygon.errors import TrygonError, UserError
 from trygon.testing.detectors import ColouredBoxes, write_weights
-from trygon_jobs.label_config import LabelConfig
+from trygon_jobs.label import LabelConfig
+from trygon_jobs.label_run import boxes_of
 
 
 def _frame(width: int = 800, height: int = 600, **places: tuple[int, int, int, int]) -> Image.Image:
@@ -57,8 +58,8 @@ def test_thresholds_are_those_of_the_version_or_of_the_user(tmp_path: Path) -> N
         weights = write_weights(tmp_path / "a.pt", model_version_string=version)
         assert find(weights).card.confidence == least
     write_weights(tmp_path / "weights.pt")
-    file = _config(str(tmp_path / "weights.pt"), person_threshold=0.85).detector_file()
-    assert file
+    file = boxes_of(_config(str(tmp_path / "weights.pt"), person_threshold=0.85))
+    assert isinstance(file, DetectorFile)
     frame = _frame(red=(0, 0, 90, 90), lime=(200, 200, 300, 300), blue=(500, 0, 600, 90))
     (boxes,) = _boxes(MegaDetector(file), [frame])
     assert [box.category for box in boxes] == ["animal", "vehicle"]
@@ -83,7 +84,7 @@ def test_a_real_network_gives_the_packages_own_boxes_on_any_thread(tmp_path: Pat
     for image in images:
         with torch.inference_mode():
             rows = theirs.generate_detections_one_image(image, "one", file.card.confidence)["detections"]
-        expected.append(sorted((CATEGORIES[row["category"]], row["conf"], *row["bbox"]) for row in rows))
+        expected.append(sorted((MEGADETECTOR_CATEGORIES[row["category"]], row["conf"], *row["bbox"]) for row in rows))
     assert all(len(rows) > 5 for rows in expected)
     assert len({row[0] for rows in expected for row in rows}) > 1
     detector = MegaDetector(file)
@@ -126,20 +127,20 @@ def test_missing_packages_are_told_with_how_to_get_them(
     monkeypatch.setitem(sys.modules, module, None)  # what Python calls not installed
     write_weights(tmp_path / "weights.pt", model_type=kind)
     with pytest.raises(UserError, match=rf"{module}: pip install 'trygon\[megadetector\]' .*--no-deps {packages}"):
-        _config(str(tmp_path / "weights.pt")).detector_file()
+        boxes_of(_config(str(tmp_path / "weights.pt")))
 
 
 def test_what_is_not_megadetectors_is_refused_and_only_a_named_file_is_read(tmp_path: Path) -> None:
     weights = write_weights(tmp_path / "weights.pt")
     with pytest.raises(UserError, match="no such file"):
-        _config(str(tmp_path)).detector_file()  # a folder with weights in it
+        boxes_of(_config(str(tmp_path)))  # a folder with weights in it
     with pytest.raises(UserError, match="all workers see"):
-        _config("s3://bucket/weights.pt").detector_file()
+        boxes_of(_config("s3://bucket/weights.pt"))
     with pytest.raises(UserError, match=r"missing\.pt: no such file"):
-        _config(str(tmp_path / "missing.pt")).detector_file()
+        boxes_of(_config(str(tmp_path / "missing.pt")))
     other = weights.rename(tmp_path / "weights.pth")
     with pytest.raises(UserError, match=r"give its results with --detections"):
-        _config(str(other)).detector_file()
+        boxes_of(_config(str(other)))
     weights.write_bytes(b"not a network")
     with pytest.raises(UserError, match=r"no file of PyTorch weights"):
         find(weights)

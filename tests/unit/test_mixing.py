@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections.abc import Iterator
 from itertools import chain
 
@@ -60,37 +59,6 @@ def test_neighbours_are_mixed() -> None:
     assert first != sorted(first)
     assert max(first) > 300
     assert _ids([1000], [10], 100, 0)[0] == list(range(100))
-
-
-def test_what_comes_next_is_made_meanwhile_and_errors_arrive() -> None:
-    made = []
-
-    def items() -> Iterator[int]:
-        for item in range(5):
-            made.append(item)
-            yield item
-        raise ValueError("no more")
-
-    taken = ahead(items(), 60, depth=2)
-    assert next(taken) == 0
-    deadline = time.monotonic() + 10
-    while len(made) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert made == [0, 1, 2, 3]  # two wait, and one is about to
-    assert [next(taken) for _ in range(4)] == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="no more"):
-        next(taken)
-
-
-def test_a_reader_that_leaves_ends_the_thread() -> None:
-    before = threading.active_count()
-    taken = ahead(iter(range(100)), 60)
-    next(taken)
-    taken.close()  # pyright: ignore[reportAttributeAccessIssue]
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
 
 
 def test_items_that_do_not_come_are_not_waited_for_without_end() -> None:

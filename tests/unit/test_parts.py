@@ -182,7 +182,7 @@ def test_what_was_done_again_is_there_once_and_what_is_gone_is_kept_apart(root: 
     parts.commit(0, [_row(file) | {"detections": [box]} for file, box in zip(FILES, boxes, strict=True)])
     parts.commit(1, [_row(FILES[4], b"new") | {"detections": [boxes[4] | {"detection_id": 77}]}])
     for _ in range(2):
-        parts.settle()
+        parts.drop_superseded()
         ids = [one for table in parts.detections() for one in table["detection_id"].to_pylist()]
         assert sorted(ids) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 77]
     media, removed = sort_media(parts, _listing(root, [replace(file, camera="b") for file in FILES[3:]]))

@@ -1,6 +1,7 @@
 """What events held: animals over the frames of a burst, their pooled names, and how many there were."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trygon.archive.counts import count_rows
 from trygon.archive.labelling import Naming
 from trygon.archive.pooling import meant
 from trygon.archive.run import Run
 from trygon.labelling.classification import Classifier
-from trygon.labelling.decisions import ANIMAL, HUMAN
+from trygon.labelling.decisions import ANIMAL, HUMAN, TYPES, UNKNOWN
 from trygon.schemas import EVENT, OBSERVATION
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
+from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.bursts import BANK, PLACE, box, write_burst
 
 
@@ -169,3 +173,39 @@ def _within(rows: list[Any], upper: int, lower: int) -> bool:
     if (event, kind, ANIMAL) != (other, its_kind, kind) or its_rank <= rank:
         return False
     return rank < 0 or path[rank] == its_path[rank]
+
+
+_MAMMAL = ("Animalia", "Chordata", "Mammalia")
+TREE = TaxonTree.from_taxa(
+    [
+        Taxon((*_MAMMAL, "Carnivora", "Felidae", "Panthera", "leo")),
+        Taxon((*_MAMMAL, "Carnivora", "Felidae", "Panthera", "onca")),
+        Taxon((*_MAMMAL, "Carnivora", "Canidae", "Canis", "lupus")),
+        Taxon((*_MAMMAL, "", "", "Morus", "incertus")),
+        Taxon(("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus", "bassanus")),
+        Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Moraceae", "Morus", "alba")),
+    ]
+)
+NAMELESS = (-1, 0)
+NAMES = [NAMELESS, *((rank, clade) for rank in Rank for clade in np.flatnonzero(TREE.clade_named[rank]).tolist())]
+
+
+@given(st.sets(st.tuples(st.sampled_from([ANIMAL, UNKNOWN, HUMAN]), st.sampled_from(NAMES)), min_size=1), st.randoms())
+def test_an_ancestor_stands_for_the_same_descendant_before_and_after_a_review(
+    seen: set[tuple[int, tuple[int, int]]], random: Random
+) -> None:
+    """Predictions are counted as columns, and what people said something of as rows: both by one rule."""
+    names = sorted({(kind, *(NAMELESS if kind == HUMAN else name)) for kind, name in seen})
+    sure = [number / 1000 for number in random.sample(range(1, 1000), len(names))]
+    rows, paths = [], []
+    for number, ((kind, rank, clade), probability) in enumerate(zip(names, sure, strict=True)):
+        start = int(TREE.clade_starts[max(rank, 0)][clade])
+        lineage = TREE.taxon(start).at(Rank(rank)).lineage if rank >= 0 else ("",) * len(RANKS)
+        about = {"observation_id": number, "media_id": number, "frame_number": None, "event_count": None}
+        about |= {"type": TYPES[kind], "reviewed_by": None, "probability": probability if rank >= 0 else None}
+        rows.append(about | dict(zip(RANKS, lineage, strict=True)))
+        paths.append(TREE.clade_ids[:, start])
+    stands_for = {one: row["observation_id"] for row in count_rows(rows) for one in row["observation_ids"]}
+    key_K4 = np.asarray([(0, *name) for name in names])
+    probability_K = np.asarray([row["probability"] or np.nan for row in rows], np.float32)
+    assert meant(key_K4, np.stack(paths), probability_K).tolist() == [stands_for[at] for at in range(len(names))]

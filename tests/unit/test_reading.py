@@ -2,7 +2,6 @@
 
 import io
 import os
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from trygon.archive.inputs.packed import opened
 from trygon.archive.listing import Archive
 from trygon.archive.media import MediaFile
 from trygon.archive.pictures import People, output_picture
-from trygon.archive.reading import Reading, read_file, require_rights, within
+from trygon.archive.reading import Reading, read_file, require_rights
 from trygon.data.images import BadImage
 from trygon.errors import TrygonError, UserError
 from trygon.schemas import FAILURES
@@ -162,21 +161,6 @@ def test_read_that_hangs_is_a_row_with_that_reason(tmp_path: Path) -> None:
         assert _read(tmp_path, "hangs.jpg", timeout_s=0.05) == {"failure": "timeout"}
     finally:
         os.close(os.open(tmp_path / "hangs.jpg", os.O_WRONLY | os.O_NONBLOCK))  # lets the thread end
-
-
-def test_items_come_in_order_with_the_error_that_ended_them() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise ValueError("broken")
-
-    passed = within(10, items())
-    assert (next(passed), next(passed)) == (1, 2)
-    with pytest.raises(ValueError, match="broken"):
-        next(passed)
-    assert list(within(10, iter("abc"))) == ["a", "b", "c"]
-    with pytest.raises(TimeoutError):
-        list(within(0.02, (time.sleep(0.2) for _ in range(2))))
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def test_what_the_run_did_again_is_named_anew(place: Path) -> None:
     (frame,) = parts.media().slice(3).to_pylist()
     (box,) = next(parts.detections()).slice(1).to_pylist()
     parts.commit(2, [frame | {"detections": [box | {"detection_id": 103, "media_id": 3}]}])
-    parts.settle()
+    parts.drop_superseded()
     before = Run.open(place / "run").summary
     run = finish(place / "run", parts.media(), Naming(Classifier(BANK)), {}, Hold())
     write_json(place / "run/summary.json", before | run.summary | {"stamp": "another"})

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
+from trygon.archive.labelling import Naming, finish
 from trygon.archive.reviews import ReviewLog, read_reviews
 from trygon.archive.run import Run
 from trygon.archive.search import RunSearch
+from trygon.labelling.classification import Classifier
+from trygon.labelling.examples import lineage_of
 from trygon.lease import Hold
 from trygon.review.columns import Columns
 from trygon.review.desk import Desk, Overtaken, Refused, Word
@@ -23,11 +26,11 @@ from trygon.review.examples import write_examples
 from trygon.review.pictures import Pictures
 from trygon.review.queue import View
 from trygon.review.said import Said
-from trygon.review.server import About, Review, application
+from trygon.review.server import About, ReviewParts, application
 from trygon.review.taxa import TaxonSearch
-from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
-from trygon.testing.runs import TREE, write_tiny_run
+from trygon.testing.runs import TREE, bank, write_tiny_run
 
 TAXA = TaxonSearch(TREE)
 WOLF = {"type": "animal", "scientific": "Canis lupus", "common": "wolf", "rank": "species", "genus": "Canis"}
@@ -91,11 +94,11 @@ def test_pages_follow_each_other_and_filters_hold(run: Run) -> None:
     back = desk.page(View(), after=rest["events"][0]["place"], limit=1, back=True)
     assert back["events"] == first["events"][-1:]
     assert {event["deployment"] for event in _events(desk, deployment="b")} == {"b"}
-    assert len(_events(desk, name="human:")) == 1
-    assert (
-        len(_events(desk, name="animal:Vulpes vulpes")) + len(_events(desk, name="animal:Capreolus capreolus")) == 10
-    )
-    assert _events(desk, name="animal:Nobody") == _events(desk, state="reviewed") == _events(desk, sure=0.3) == []
+    numbers = {(name["type"], name["scientific"]): name["number"] for name in desk.names()}
+    assert len(_events(desk, label=numbers["human", ""])) == 1
+    animals = [_events(desk, label=numbers["animal", it]) for it in ("Vulpes vulpes", "Capreolus capreolus")]
+    assert sum(map(len, animals)) == 10
+    assert _events(desk, label=99) == _events(desk, state="reviewed") == _events(desk, sure=0.3) == []
     unsure = [event["labels"][0]["probability"] or 1 for event in _events(desk, order="unsure")]
     assert len(unsure) == 10
     assert {name["common"]: name["num_events"] for name in desk.names() if name["common"]} == {
@@ -223,8 +226,9 @@ def test_taxa_are_found_as_people_type_them(text: str, first: str) -> None:
 def test_keys_that_are_none_are_no_taxa() -> None:
     assert [TAXA.taxon(key) for key in ("", "7:0", "5:99", "x", "5:", "-1:0", "²:0")] == [None] * 7
     assert TAXA.find("") == TAXA.find("xyzzy") == []
-    assert TAXA.called("Canidae") == TAXA.find("canidae")[0]
-    assert TAXA.called("Nobody") is None
+    nothing = Taxon.from_row({})
+    assert TAXA.called("Canidae", nothing) == TAXA.find("canidae")[0]
+    assert TAXA.called("Nobody", nothing) is None
 
 
 def test_homonyms_are_told_apart_by_their_lineage() -> None:
@@ -235,6 +239,37 @@ def test_homonyms_are_told_apart_by_their_lineage() -> None:
     for taxon in (animal, plant):
         names = dict(zip(RANKS, taxon.at(5).lineage, strict=True))  # pyright: ignore[reportArgumentType]
         assert taxa.lineage(names)[0]["scientific"] == taxon.lineage[0]
+        found = taxa.called("Prunella", taxon)
+        assert found
+        assert taxa.taxon(found["key"]) == taxon.at(Rank.GENUS)
+
+
+MORUS = (
+    Taxon(("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus", "")),
+    Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Moraceae", "Morus", "")),
+)
+
+
+def test_homonyms_are_labels_examples_and_taxa_of_their_own(run: Run, tmp_path: Path) -> None:
+    desk = _desk(run)
+    events = _events(desk)[:2]
+    for event, taxon in zip(events, MORUS, strict=True):
+        names = dict(zip(RANKS, taxon.lineage, strict=True)) | {"rank": "genus", "scientific": "Morus"}
+        desk.name_event(int(event["id"]), Word("Ana", "animal", names), event["version"])
+    labels = [label for label in desk.names() if label["scientific"] == "Morus"]
+    assert {(label["within"], label["num_events"]) for label in labels} == {
+        ("Aves › Suliformes › Sulidae", 1),
+        ("Magnoliopsida › Rosales › Moraceae", 1),
+    }
+    shown = [_events(desk, state="all", label=label["number"]) for label in labels]
+    assert sorted(event["id"] for some in shown for event in some) == sorted(event["id"] for event in events)
+    again = Run.open(run.folder)
+    columns = Columns.of(again)
+    assert write_examples(again, columns, Pictures.of(run, columns), tmp_path / "examples", 1) == (2, 2, 0)
+    folders = [path.name for path in (tmp_path / "examples").iterdir()]
+    assert {lineage_of(folder) for folder in folders} == {("Morus", taxon.lineage) for taxon in MORUS}
+    named = finish(run.folder, run.media, Naming(Classifier(bank(), floor=0.6)), {}, Hold())
+    assert named.summary["num_taxa"] == len({"Vulpes vulpes", "Capreolus capreolus"}) + len(MORUS)
 
 
 def test_people_are_not_recognisable_unless_the_run_says_so(run: Run) -> None:
@@ -271,8 +306,8 @@ def test_examples_are_crops_of_what_people_named(run: Run, tmp_path: Path) -> No
 def client(run: Run) -> Iterator[TestClient]:
     desk = _desk(run)
     pictures = Pictures.of(run, desk.columns, said=desk.said)
-    review = Review(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
-    with TestClient(application(review, "secret", 80), base_url="http://127.0.0.1:80") as client:
+    parts = ReviewParts(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
+    with TestClient(application(parts, "secret", 80), base_url="http://127.0.0.1:80") as client:
         client.headers.update(HOST)
         assert client.get("/?token=secret").status_code == 200
         yield client

@@ -20,7 +20,7 @@ from trygon.review.columns import Columns
 from trygon.review.desk import Desk, Word
 from trygon.review.examples import write_examples
 from trygon.review.pictures import Pictures
-from trygon.review.server import About, Review, application
+from trygon.review.server import About, ReviewParts, application
 from trygon.review.taxa import TaxonSearch
 from trygon.storage import read_json, write_json
 from trygon.testing.runs import TREE
@@ -179,8 +179,8 @@ def test_browser_asks_again_whether_a_picture_still_shows_what_it_did(tmp_path: 
     run = _run(tmp_path, Shot("a/1.avi", NOON, [Seen("animal", FOX, box=_box(10), frame_number=10)], about=CLIP))
     desk = _desk(run)
     pictures = Pictures.of(run, desk.columns, said=desk.said)
-    review = Review(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("a", "Ana", len(TREE)))
-    with TestClient(application(review, "secret", 80), base_url="http://127.0.0.1:80") as client:
+    parts = ReviewParts(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("a", "Ana", len(TREE)))
+    with TestClient(application(parts, "secret", 80), base_url="http://127.0.0.1:80") as client:
         client.headers.update({"host": "127.0.0.1:80"})
         client.get("/?token=secret")
         address = f"/frames/{_media_id(run)}.jpg?width=240&number=10"

@@ -19,6 +19,7 @@ import pytest
 from trygon import s3
 from trygon.disk import only_writer
 from trygon.errors import TrygonError, UserError
+from trygon.lease import HeldError
 from trygon.storage import (
     copy_file,
     digest_file,
@@ -290,7 +291,7 @@ def test_two_processes_do_not_write_to_one_folder() -> None:
     other = _writer("s3://shards/held")
     try:
         with (
-            pytest.raises(UserError, match="another process is writing to s3://shards/held"),
+            pytest.raises(HeldError, match="another process is writing to s3://shards/held"),
             only_writer("s3://shards/held", TTL_S),
         ):
             pass

@@ -8,10 +8,7 @@ import pyarrow.compute as pc
 
 from trygon.archive.detection import Thresholds
 from trygon.archive.events import Events
-from trygon.archive.parts import Parts
 from trygon.labelling.decisions import CATEGORIES, UNKNOWN
-
-COLUMNS = ["detection_id", "media_id", "frame_number", "category", "confidence", "x", "y", "width", "height"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,6 @@ class Boxes:
         return boxes, rows
 
     @classmethod
-    def read(cls, parts: Parts, events: Events) -> "Boxes":
-        """Those of a run folder."""
-        found = [cls.of(table, events)[0] for table in parts.detections(COLUMNS)]
-        return cls.concat([_NONE, *found])
-
-    @classmethod
     def concat(cls, parts: "list[Boxes]") -> "Boxes":
         """The boxes of all parts."""
         return cls(*(np.concatenate(columns) for columns in zip(*(part._columns for part in parts), strict=True)))
@@ -80,16 +71,6 @@ def sure_enough(table: pa.Table, thresholds: Thresholds) -> pa.Table:
         sure = table["confidence"].to_numpy() >= np.float32(least)
         kept &= sure | np.asarray(table["category"].to_numpy() != category, bool)
     return table if kept.all() else table.filter(pa.array(kept))
-
-
-_NONE = Boxes(
-    np.empty(0, np.int64),
-    np.empty(0, np.int64),
-    np.empty(0, np.int32),
-    np.empty(0, np.int8),
-    np.empty(0, np.float32),
-    np.empty((0, 4), np.float32),
-)
 
 
 def _numbers(table: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:

@@ -20,6 +20,13 @@ from trygon.archive.repooling import under_standing_names
 from trygon.archive.reviews import apply, standing
 from trygon.archive.rows import rows_of
 from trygon.schemas import EVENT_TAXON, OBSERVATION, REVIEWED
+from trygon.taxonomy.taxon import RANKS
+
+TAXON = "concat_ws(';', coalesce(scientific, ''), " + ", ".join(f"coalesce(\"{rank}\", '')" for rank in RANKS) + ")"
+"""A taxon by its whole lineage, in SQL: names repeat."""
+
+KEY = f"concat_ws(';', type, {TAXON})"
+"""What is counted apart: a type, and a taxon where there is one."""
 
 TABLES = ("media", "detections", "observations", "events", "failures")
 """Each is a Parquet file of its name in the run folder, with the columns of `trygon.schemas`."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -18,6 +19,9 @@ from trygon.storage import digest_file, read_json
 
 CROP_MARGIN = 0.1
 """A crop is this much wider than the longer side of its box: a little surrounding helps to name what is in it."""
+
+MEGADETECTOR_CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
+"""MegaDetector's numbers for what it finds; SpeciesNet has the same."""
 
 _MIN_SIDE_PX = 4
 """A box narrower than this in the detector's input is noise."""
@@ -65,6 +69,39 @@ WHOLE_FRAME = Box(0.0, 0.0, 1.0, 1.0, 1.0, "frame")
 """What stands for a detection where no detector runs."""
 
 
+class BoxSource(Protocol):
+    """What says where the animals of a frame are: a detector, another program's result file, or nothing at all."""
+
+    @property
+    def name(self) -> str | None:
+        """What people call it; None where nothing looks for boxes."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Another one whenever it may give other boxes."""
+        ...
+
+    def least(self) -> Mapping[str, float]:
+        """The least confidence of the boxes that it gives, by category."""
+        ...
+
+
+@dataclass(frozen=True)
+class WholeFrames:
+    """Nothing looks for animals: a frame counts as a whole."""
+
+    name: str | None = None
+    digest: str = "none"
+
+    def least(self) -> Mapping[str, float]:
+        """None: what stands for a detection is always sure."""
+        return {}
+
+
+WHOLE_FRAMES = WholeFrames()
+
+
 @dataclass(frozen=True)
 class DetectorFile:
     """A detector as files, checked but not loaded."""
@@ -96,9 +133,18 @@ class DetectorFile:
         return DetectorFile(self.path, card)
 
     @property
+    def name(self) -> str:
+        """As its card has it."""
+        return self.card.name
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the file, and the settings that decide what it finds."""
         return f"{digest_file(self.path)}:{self.card.model_dump_json()}"
+
+    def least(self) -> Mapping[str, float]:
+        """The least confidence of each category."""
+        return self.card.least()
 
 
 class Detector:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.dataset import field
 
+from trygon.ids import Ids
 from trygon.schemas import EVENT
 from trygon.storage import stable_id
 
@@ -42,18 +43,11 @@ class Events:
 
     def frames_of(self, media_M: np.ndarray) -> np.ndarray:
         """The frames with these ids, -1 for files that are in no event: (M,) int64."""
-        if not len(self.media_F):
-            return np.full(len(media_M), -1, np.int64)
-        place_M = np.minimum(np.searchsorted(self._sorted, media_M), len(self._sorted) - 1)
-        return np.where(self._sorted[place_M] == media_M, self._order[place_M], -1)
+        return self._ids.positions(media_M)
 
     @cached_property
-    def _order(self) -> np.ndarray:
-        return np.argsort(self.media_F)
-
-    @cached_property
-    def _sorted(self) -> np.ndarray:
-        return self.media_F[self._order]
+    def _ids(self) -> Ids:
+        return Ids(self.media_F)
 
 
 def find_events(media: pa.Table, gap_s: float) -> Events:

@@ -4,6 +4,7 @@ EXAMPLE; a picture that was embedded before is not embedded again. Knows nothing
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,22 +161,27 @@ def _choose(reviews: pa.Table) -> dict[int, dict[str, Any]]:
     for row in reviews.to_pylist():
         for observation_id in row["observation_ids"]:
             named[observation_id] = row  # the last word counts
-    turns: dict[tuple[str, int], int] = {}
+    turns: Counter[tuple[Any, ...]] = Counter()
     order = []
     for observation_id, row in named.items():
         if row["type"] == "animal" and row["scientific"]:
-            key = (row["scientific"], row["event_id"] or 0)
-            turns[key] = turns.get(key, 0) + 1
+            key = (*_taxon(row), row["event_id"] or 0)
+            turns[key] += 1
             order.append((turns[key], observation_id))
-    counts: dict[str, int] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
     chosen = {}
     for _, observation_id in sorted(order):
         row = named[observation_id]
-        counts[row["scientific"]] = counts.get(row["scientific"], 0) + 1
-        if counts[row["scientific"]] <= _MOST:
+        counts[_taxon(row)] += 1
+        if counts[_taxon(row)] <= _MOST:
             lineage = {rank: row[rank] or "" for rank in RANKS}
             chosen[observation_id] = {"name": row["scientific"], "group": row["event_id"] or 0, **lineage}
     return chosen
+
+
+def _taxon(row: dict[str, Any]) -> tuple[str, ...]:
+    """What tells a taxon apart: names repeat."""
+    return tuple(row[name] or "" for name in ("scientific", *RANKS))
 
 
 def mean_crop(parts: Parts, dim: int) -> np.ndarray:

@@ -35,7 +35,7 @@ class Finder:
     def __init__(self, work: Work, num_threads: int) -> None:
         self._tower = work.encoder.tower
         self._encoder = load_encoder(work.encoder, num_threads)
-        self._detector = _load_detector(work.detector) if work.detector else None
+        self._detector = _load_detector(work.boxes) if isinstance(work.boxes, DetectorFile) else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """A batch of frames to rows of FOUND."""

@@ -13,12 +13,13 @@ from trygon.archive.exif import read_header
 from trygon.archive.inputs.names import MAX_BYTES
 from trygon.archive.listing import Archive
 from trygon.archive.media import is_video
-from trygon.archive.reading import Reading, fault, open_file, read_file, within
-from trygon.archive.results import Given, Results
+from trygon.archive.reading import Reading, fault, open_file, read_file
+from trygon.archive.results import FileBoxes, Results
 from trygon.archive.video import describe, open_video, sample
 from trygon.data.images import BadImage, decode, square
 from trygon.data.truncated import salvage
 from trygon.models.folder import ImageTower
+from trygon.threads import ahead
 
 _MIN_SIDE = 1080
 """Frames are decoded at the smallest JPEG scale whose shorter side is still this: crops keep their detail. Those of
@@ -77,7 +78,7 @@ class Frames:
         try:
             if listed.get("failure"):
                 raise BadImage(listed["failure"])
-            for piece in within(self.reading.timeout_s, self._read(listed, given)):
+            for piece in ahead(self._read(listed, given), self.reading.timeout_s):
                 if isinstance(piece, _Picture):
                     if held:
                         yield {**listed, **held, "digest": about.get("digest")}
@@ -97,18 +98,18 @@ class Frames:
             raise reason from error
         return reason.reason
 
-    def _read(self, listed: Mapping[str, Any], given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+    def _read(self, listed: Mapping[str, Any], given: FileBoxes | None) -> Iterator[dict[str, Any] | _Picture]:
         """What is known of the file, as it becomes known, and its frames."""
         moves, num_bytes = is_video(listed["path"]), listed.get("bytes") or 0
         if not moves and num_bytes > MAX_BYTES:
             raise BadImage("too_large", f"{num_bytes:,} bytes")  # a picture is read as a whole
-        read = self._read_video if moves else self._read_image
-        for piece in read(listed["path"], listed.get("member"), given):
+        path, member = listed["path"], listed.get("member")
+        for piece in self._read_video(path, member, given) if moves else self._read_image(path, member):
             yield piece
             if isinstance(piece, dict) and "digest" in piece and self.results and (given is None or given.failed):
                 raise BadImage("failed_in_detections" if given else "not_in_detections")
 
-    def _read_image(self, path: str, member: str | None, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+    def _read_image(self, path: str, member: str | None) -> Iterator[dict[str, Any] | _Picture]:
         data = read_file(self.archive, path, member)
         yield {"digest": hashlib.sha256(data).hexdigest()} | asdict(read_header(data))
         share = None
@@ -121,7 +122,9 @@ class Frames:
         yield from self._truncated(share)
         yield _Picture(image)
 
-    def _read_video(self, path: str, member: str | None, given: Given | None) -> Iterator[dict[str, Any] | _Picture]:
+    def _read_video(
+        self, path: str, member: str | None, given: FileBoxes | None
+    ) -> Iterator[dict[str, Any] | _Picture]:
         with open_file(self.archive, path, member) as file:
             yield {"digest": hashlib.file_digest(file, "sha256").hexdigest()}
             file.seek(0)
@@ -141,7 +144,7 @@ class Frames:
             if not share or not self.reading.label_truncated:
                 raise BadImage("truncated")
 
-    def _columns(self, picture: _Picture, given: Given | None) -> dict[str, Any]:
+    def _columns(self, picture: _Picture, given: FileBoxes | None) -> dict[str, Any]:
         factor = min(picture.image.size) // self._min_side
         image = picture.image.reduce(factor) if factor > 1 else picture.image
         if self.tower:
@@ -155,7 +158,7 @@ class Frames:
         return columns
 
 
-def _boxes(given: Given | None, number: int | None) -> list[Box]:
+def _boxes(given: FileBoxes | None, number: int | None) -> list[Box]:
     """The boxes of a frame; all of them in a still picture."""
     boxes = [box for frame, box in given.boxes if number is None or (frame or 0) == number] if given else []
     # Merged result files have boxes twice: they would be two animals of one id.
@@ -167,7 +170,7 @@ def _confidence(box: Box) -> float:
     return box.confidence
 
 
-def _wanted(given: Given, most: int) -> list[int]:
+def _wanted(given: FileBoxes, most: int) -> list[int]:
     """The numbers of a video's frames that have boxes, those of the surest boxes where they are too many."""
     surest = sorted(given.boxes, key=lambda it: -it[1].confidence)
     return list(dict.fromkeys(frame or 0 for frame, _ in surest))[:most]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from trygon.archive.database import KEY
 from trygon.archive.listing import Archive
 from trygon.archive.pictures import People, output_picture
 from trygon.archive.run import Run
-from trygon.archive.statistics import KEY
 from trygon.data.images import encode_jpeg
 
 FOLDER = "pictures"

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow.dataset import field
 
 from trygon.archive.boxes import Boxes, sure_enough
+from trygon.archive.database import TAXON
 from trygon.archive.detection import Thresholds
 from trygon.archive.events import Events, find_events
 from trygon.archive.naming import Namer
@@ -28,6 +29,7 @@ from trygon.archive.repeats import Repeat, find_repeats
 from trygon.archive.repooling import repool
 from trygon.archive.reviews import read_reviews
 from trygon.archive.run import REPEATS, REPOOLED_FILE, Run
+from trygon.ids import Ids
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.mirror import made_here
@@ -100,11 +102,9 @@ def _failures(media: pa.Table) -> pa.Table:
 def _boxes(parts: Parts, media: pa.Table, thresholds: Thresholds) -> Iterator[pa.Table]:
     """The detections in these frames that are sure enough, without their vectors: a part may hold frames that the
     archive lost."""
-    known = np.sort(media["media_id"].to_numpy())
+    known = Ids(media["media_id"].to_numpy())
     for table in (sure_enough(each, thresholds) for each in parts.detections(BOX.names)):
-        ids = table["media_id"].to_numpy()
-        found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        yield table.filter(pa.array(known[found] == ids)) if len(ids) and len(known) else table.slice(0, 0)
+        yield table.filter(pa.array(known.positions(table["media_id"].to_numpy()) >= 0))
 
 
 def _repeats_table(repeats: Sequence[Repeat], boxes: Boxes, events: Events, media: pa.Table) -> pa.Table:
@@ -136,7 +136,7 @@ _REPEATS = pa.schema(
 )
 
 
-_COUNTS = """
+_COUNTS = f"""
 SELECT
     (SELECT count(*) FROM media) AS num_files,
     (SELECT coalesce(sum(bytes), 0)::BIGINT FROM media) AS num_bytes,
@@ -146,7 +146,7 @@ SELECT
     (SELECT count(DISTINCT media_id) FROM observations WHERE type = 'animal') AS num_with_animals,
     (SELECT count(*) FROM events) AS num_events,
     (SELECT count(DISTINCT deployment) FROM media) AS num_deployments,
-    (SELECT count(DISTINCT scientific) FROM observations) AS num_taxa,
+    (SELECT count(DISTINCT {TAXON}) FROM observations WHERE scientific IS NOT NULL) AS num_taxa,
     (SELECT count(digest) - count(DISTINCT digest) FROM media WHERE bytes > 0) AS num_copies
 """
 

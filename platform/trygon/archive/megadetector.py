@@ -21,16 +21,13 @@ from zipfile import BadZipFile
 
 from PIL import Image
 
-from trygon.archive.detection import Box, DetectorCard, DetectorFile
+from trygon.archive.detection import MEGADETECTOR_CATEGORIES, Box, DetectorCard, DetectorFile
 from trygon.errors import TrygonError, UserError
 
 SUFFIX = ".pt"
 
 _BATCH = 8
 """Frames that a network takes at once: at 1,280 pixels on the longer side, more do not fit on every GPU."""
-
-CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
-"""MegaDetector's numbers for what it finds."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def find(path: Path) -> DetectorFile:
     return DetectorFile(path, DetectorCard(name=path.name, input_side=0, confidence=least, categories=_NAMES))
 
 
-_NAMES = tuple(CATEGORIES.values())
+_NAMES = tuple(MEGADETECTOR_CATEGORIES.values())
 
 
 def _describe(path: Path) -> tuple[str | None, str | None]:
@@ -103,7 +100,7 @@ class MegaDetector:
         except Exception as error:
             raise UserError(f"--detector {file.path} cannot be loaded: {_line(error)}") from error
         names = getattr(self._loaded.model, "names", _NAMES)
-        if len(names) > len(CATEGORIES):
+        if len(names) > len(MEGADETECTOR_CATEGORIES):
             raise UserError(
                 f"--detector {file.path} finds {len(names)} categories, and MegaDetector {', '.join(_NAMES)}: convert "
                 "another network to ONNX, with a detector.json"
@@ -161,7 +158,7 @@ class MegaDetector:
             raise TrygonError(f"{self.card.name} failed on a frame ({result['failure']}): is there memory enough?")
         boxes = []
         for it in sorted(result["detections"], key=lambda it: -it["conf"]):
-            category, (x, y, width, height) = CATEGORIES[it["category"]], it["bbox"]
+            category, (x, y, width, height) = MEGADETECTOR_CATEGORIES[it["category"]], it["bbox"]
             if it["conf"] >= self._least[category] and min(width, height) > 0:
                 boxes.append(Box(x, y, width, height, it["conf"], category))
         return boxes

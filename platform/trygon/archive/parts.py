@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trygon.errors import UserError
+from trygon.ids import Ids
 from trygon.lease import Hold
 from trygon.schemas import DETECTION, MEDIA
 from trygon.storage import is_remote, join, list_folder, open_input, remove_file, write_bytes
@@ -50,10 +51,11 @@ class Finished:
 
     def find(self, media_id: np.ndarray) -> np.ndarray:
         """Where each of the ids (M,) stands in the columns; -1 where it does not."""
-        at = np.searchsorted(self.media_id, media_id)
-        found = at < len(self.media_id)
-        found[found] = self.media_id[at[found]] == media_id[found]
-        return np.where(found, at, -1)
+        return self._ids.positions(media_id)
+
+    @cached_property
+    def _ids(self) -> Ids:
+        return Ids(self.media_id)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Parts:
             found.append(ids[done.part[done.find(ids)] == number])
         return np.concatenate(found)
 
-    def settle(self) -> None:
+    def drop_superseded(self) -> None:
         """Take files that were done again out of the parts that hold them as they were."""
         done = self.finished()
         if not done.num_superseded:

@@ -14,6 +14,7 @@ import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
 
+from trygon.archive.detection import DetectorFile, WholeFrames
 from trygon.archive.finder import Finder
 from trygon.archive.frames import FRAME, Frames
 from trygon.archive.gathering import gathered
@@ -21,8 +22,9 @@ from trygon.archive.megadetector import is_weights
 from trygon.archive.planning import Plan
 from trygon.archive.results import Results
 from trygon.archive.work import Work
+from trygon.cluster.local import inside_cluster
 from trygon.cluster.pool import map_on_pool
-from trygon.errors import origin
+from trygon.errors import UserError, origin
 from trygon.models.encoders import ENCODERS
 from trygon.schemas import MEDIA
 
@@ -44,15 +46,35 @@ class Workers:
     num_gpus: int
 
     @classmethod
-    def fit(cls, resources: Mapping[str, float], wanted: int = 0, on_gpu: bool = True) -> "Workers":
-        """One a GPU; without GPUs one for every four CPUs.
+    def fit(
+        cls,
+        resources: Mapping[str, float],
+        wanted: int = 0,
+        on_gpu: bool = True,
+        use_gpu: bool | None = None,
+        may_grow: bool = False,
+    ) -> "Workers":
+        """One a GPU; without GPUs one for every four CPUs. `UserError` where there are too few of them.
 
         On CPUs as many threads run networks as there are CPUs, and half of these are kept for that: the other half may
         decode as well. Whichever of both is slower gets the time of all of them, for the other one then waits.
+
+        `on_gpu` says whether the networks can run on GPUs, and `use_gpu` whether they shall: None for where there are
+        some. A cluster that `may_grow` starts nodes for what is `wanted`; as long as it has none, only the user knows
+        how much that is.
         """
-        cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-        if gpus and on_gpu:
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        if use_gpu:
+            _require_gpus(gpus, wanted, on_gpu, may_grow)
+        if use_gpu or (gpus and on_gpu and use_gpu is None):
             return cls(wanted or gpus, 2, 1, 1)  # one thread prepares while the other one's batch is on the GPU
+        if may_grow and not cpus:
+            if not wanted:
+                raise UserError(
+                    "the cluster has no CPUs yet: say with --num-workers for how many workers it shall start nodes, "
+                    "and with --use-gpu that each takes a GPU"
+                )
+            return cls(wanted, _THREADS, _THREADS / 2, 0)
         num = wanted or max(1, cpus // _THREADS)
         return cls(num, _THREADS, min(_THREADS, cpus / num) / 2, 0)
 
@@ -62,16 +84,34 @@ class Workers:
         return 4 * _BATCH if self.num_gpus else _BATCH
 
 
+def _require_gpus(gpus: int, wanted: int, on_gpu: bool, may_grow: bool) -> None:
+    if not on_gpu:
+        raise UserError("--use-gpu: this encoder runs on CPUs alone; give --encoder torch, or leave --use-gpu out")
+    if may_grow and not (wanted or gpus):
+        raise UserError("--use-gpu: the cluster has no GPU yet: say with --num-workers how many it shall start")
+    if gpus < max(1, wanted) and not may_grow:
+        fewer = f"--num-workers {gpus}, or " if gpus else ""
+        raise UserError(
+            f"--use-gpu: {wanted or 1} workers need as many GPUs, and there are {gpus}: give {fewer}--no-use-gpu to "
+            "label on CPUs"
+        )
+
+
 def label_frames(
-    work: Work, plan: Plan, num_workers: int = 0, results: Results | None = None
+    work: Work,
+    plan: Plan,
+    num_workers: int = 0,
+    results: Results | None = None,
+    use_gpu: bool | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Part number and row (MEDIA with `detections`) of every planned file, in any order. Ray must be running.
 
-    Boxes are those of `results`, where they are given, and else those that the detector finds.
+    `results` are the boxes of `work`, where these are a result file's.
     """
-    DataContext.get_current().target_max_block_size = _block_bytes(work, results)
-    on_gpu = ENCODERS[work.encoder.name].on_gpu or bool(work.detector and is_weights(work.detector.path))
-    workers = Workers.fit(ray.cluster_resources(), num_workers, on_gpu)
+    DataContext.get_current().target_max_block_size = _block_bytes(work)
+    has_weights = isinstance(work.boxes, DetectorFile) and is_weights(work.boxes.path)
+    on_gpu = ENCODERS[work.encoder.name].on_gpu or has_weights
+    workers = Workers.fit(ray.cluster_resources(), num_workers, on_gpu, use_gpu, inside_cluster())
     frames = ray.data.range(len(plan.sizes), override_num_blocks=len(plan.sizes)).map_batches(
         _read_parts(plan, work, ray.put(results)), batch_size=1, batch_format="pyarrow"
     )
@@ -80,6 +120,7 @@ def label_frames(
         _FinderActor,
         work,
         workers.num_threads,
+        use_gpu is False,
         size=workers.num,
         num_threads=workers.num_threads,
         num_cpus=workers.num_cpus,
@@ -96,17 +137,19 @@ def label_frames(
         raise origin(error) from error
 
 
-def _block_bytes(work: Work, results: Results | None) -> int:
+def _block_bytes(work: Work) -> int:
     """A worker's thread takes a block at a time: of whole frames, which are small, a block is no more than a batch."""
-    if results or work.detector:
-        return _BLOCK_BYTES
-    return max(_LEAST_BLOCK_BYTES, _BATCH * 3 * work.encoder.tower.side**2)
+    if isinstance(work.boxes, WholeFrames):
+        return max(_LEAST_BLOCK_BYTES, _BATCH * 3 * work.encoder.tower.side**2)
+    return _BLOCK_BYTES
 
 
 class _FinderActor(Finder):
-    """A Finder that uses no more threads than its machine has CPUs."""
+    """A Finder that uses no more threads than its machine has CPUs, and no GPU where it shall not."""
 
-    def __init__(self, work: Work, num_threads: int) -> None:
+    def __init__(self, work: Work, num_threads: int, hides_gpus: bool) -> None:
+        if hides_gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves it alone for who asks for none
         super().__init__(work, min(num_threads, os.cpu_count() or 1))
 
 
@@ -131,8 +174,8 @@ def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[st
 def frames_of(work: Work, results: Results | None = None) -> Frames:
     """The frames that a Finder takes. Whole ones are read as the encoder is fed: no more of them is decoded, and sent
     on, than that takes."""
-    side = work.detector.card.input_side if work.detector else 0
-    tower = None if results or work.detector else work.encoder.tower
+    side = work.boxes.card.input_side if isinstance(work.boxes, DetectorFile) else 0
+    tower = work.encoder.tower if isinstance(work.boxes, WholeFrames) else None
     return Frames(work.archive, side, work.reading, results, tower)
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from trygon.archive.listing import Listing
 from trygon.archive.parts import Parts, read_table, write_table
+from trygon.ids import Ids
 from trygon.schemas import LISTED
 from trygon.storage import exists, join, open_input, remove_tree
 
@@ -106,11 +107,11 @@ def _missing_or_changed(parts: Parts, listing: Listing, digest: Digest) -> np.nd
 
 def _is_noted(place: str, media_id: np.ndarray, mark: np.ndarray) -> np.ndarray:
     """Whether an earlier run has found the files the same under these marks: (M,) bool."""
-    known = (read_table(place) if exists(place) else _MARK.empty_table()).sort_by("media_id")
+    known = read_table(place) if exists(place) else _MARK.empty_table()
     ids, marks = (column.to_numpy() for column in known.columns)
-    at = np.searchsorted(ids, media_id)
-    noted = at < len(ids)
-    noted[noted] = (ids[at[noted]] == media_id[noted]) & (marks[at[noted]] == mark[noted])
+    at = Ids(ids).positions(media_id)
+    noted = at >= 0
+    noted[noted] = marks[at[noted]] == mark[noted]
     return noted
 
 

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 
 from trygon.archive.listing import Listing
 from trygon.archive.parts import Parts
+from trygon.ids import Ids
 from trygon.schemas import MEDIA
 
 _LISTED = ("path", "deployment", "bytes", "mark", "member", "sequence")
@@ -19,14 +20,13 @@ def sort_media(parts: Parts, listing: Listing) -> tuple[pa.Table, pa.Table]:
     """
     known = parts.media()
     ids = known["media_id"].to_numpy()
-    order = np.argsort(ids)
     listed = pa.Table.from_batches(listing.batches()) if listing.num_files else None
     if listed is None:
         return MEDIA.empty_table(), known.sort_by("path")
     wanted = listed["media_id"].to_numpy()
-    at = np.searchsorted(ids[order], wanted)
-    assert np.isin(wanted, ids).all(), "every listed file is in a part"
-    media = known.take(pa.array(order[at]))
+    at = Ids(ids).positions(wanted)
+    assert (at >= 0).all(), "every listed file is in a part"
+    media = known.take(pa.array(at))
     for name in _LISTED:
         media = media.set_column(MEDIA.names.index(name), MEDIA.field(name), listed[name])
     time = pc.call_function("coalesce", [listed["timestamp"], media["timestamp"]])

@@ -7,14 +7,11 @@ archive itself is asked whether it still answers.
 import hashlib
 import io
 import os
-import queue
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from trygon import s3
 from trygon.archive.listing import Archive
@@ -22,12 +19,11 @@ from trygon.archive.video import Sampling
 from trygon.data.images import BadImage
 from trygon.errors import TrygonError, UserError
 from trygon.storage import address_of, is_remote, join, open_input
+from trygon.threads import ahead
 
 TIMEOUT_S = 300.0
 _PROBE_S = 60.0
 _PIECE_BYTES = 1 << 20
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ def fault(archive: Archive, error: Exception) -> Exception:
 
 def _answers(archive: Archive) -> bool:
     try:
-        return next(within(_PROBE_S, _ask(archive)))
+        return next(ahead(_ask(archive), _PROBE_S))
     except TimeoutError:
         return False
 
@@ -152,42 +148,3 @@ def _ask(archive: Archive) -> Iterator[bool]:
 
 def _gone(archive: Archive) -> TrygonError:
     return TrygonError(f"the archive {archive.uri} cannot be read any more: bring its disk or network back, run again")
-
-
-def within(seconds: float, items: Iterator[Item]) -> Iterator[Item]:
-    """The items of an iterator that runs in a thread of its own. Raises `TimeoutError` where the next one takes longer
-    than that: the thread is then left behind, for nothing ends a read that hangs."""
-    passed: queue.Queue[tuple[str, object]] = queue.Queue(1)
-    left = threading.Event()
-
-    def put(kind: str, value: object) -> None:
-        while not left.is_set():
-            with suppress(queue.Full):
-                passed.put((kind, value), timeout=1)
-                return
-
-    def run() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if left.is_set():
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    threading.Thread(target=run, name="reading", daemon=True).start()
-    try:
-        while True:
-            try:
-                kind, value = passed.get(timeout=seconds)
-            except queue.Empty:
-                raise TimeoutError(f"nothing came for {seconds:g} s") from None
-            if kind == "end":
-                return
-            if kind == "error":
-                assert isinstance(value, BaseException)
-                raise value
-            yield value  # pyright: ignore[reportReturnType]
-    finally:
-        left.set()

@@ -14,13 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from trygon.archive.detection import Box, Thresholds
+from trygon.archive.detection import MEGADETECTOR_CATEGORIES, Box, Thresholds
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES
 from trygon.errors import UserError
-from trygon.storage import address_of, digest_file, open_input, stable_id
-
-_CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
-"""What MegaDetector and SpeciesNet number so; a file's own `detection_categories` go first."""
+from trygon.storage import address_of, digest_file, name_of, open_input, stable_id
 
 _NAMES = {"human": "person"}
 _USUAL = 0.2
@@ -30,7 +27,7 @@ _MOST_FOLDERS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class FileBoxes:
     """What a result file says of one file of the archive: boxes by frame number, which is None for a still picture."""
 
     failed: bool
@@ -53,19 +50,45 @@ class Results:
     """-1 for still pictures."""
     categories: tuple[str, ...]
 
-    def of(self, path: str) -> Given | None:
+    def of(self, path: str) -> FileBoxes | None:
         """What it says of a file of the archive; None where there is no entry."""
         at = int(np.searchsorted(self.key_F, _key(path)))
         if at == len(self.key_F) or self.key_F[at] != _key(path):
             return None
         if self.failed_F[at]:
-            return Given(True)
+            return FileBoxes(True)
         rows = range(self.first_F[at], self.first_F[at + 1])
-        return Given(False, tuple((_frame(self.frame_N[row]), self._box(row)) for row in rows))
+        return FileBoxes(False, tuple((_frame(self.frame_N[row]), self._box(row)) for row in rows))
 
     def _box(self, row: int) -> Box:
         x, y, width, height, confidence = (float(value) for value in self.box_N5[row])
         return Box(x, y, width, height, confidence, self.categories[self.category_N[row]])
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A result file at a place, not read yet; `thresholds` go before what it says is typical of a category."""
+
+    place: str
+    thresholds: Thresholds
+
+    @property
+    def name(self) -> str:
+        """The file's."""
+        return name_of(self.place)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, and the thresholds."""
+        return f"{digest_file(self.place)}:{dict(self.thresholds)}"
+
+    def least(self) -> Mapping[str, float]:
+        """The least confidence of each of its categories."""
+        return read_thresholds(self.place, thresholds=self.thresholds)
+
+    def read(self, root: str, paths: Iterable[str]) -> Results:
+        """Its boxes for the files of an archive at `root` with these paths: see `read_results`."""
+        return read_results(self.place, root, paths, self.thresholds)
 
 
 def _frame(number: int) -> int | None:
@@ -102,7 +125,8 @@ def read_thresholds(
 
 def _categories(place: str) -> dict[str, str]:
     """The names of categories by their numbers in a file."""
-    names = _CATEGORIES | {key: str(name).lower() for key, name in _one(place, "detection_categories").items()}
+    own = {key: str(name).lower() for key, name in _one(place, "detection_categories").items()}
+    names = MEGADETECTOR_CATEGORIES | own  # a file's own go first
     return {key: _NAMES.get(name, name) for key, name in names.items()}
 
 

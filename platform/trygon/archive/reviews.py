@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trygon.errors import TrygonError
+from trygon.ids import Ids
 from trygon.lease import Hold
 from trygon.schemas import REVIEW, reviewed
 from trygon.storage import is_remote, join, list_folder, read_bytes, write_bytes
@@ -128,14 +129,12 @@ def choices(observations: pa.Table, said: pa.Table) -> np.ndarray:
     choice_N = np.full(observations.num_rows, -1, np.int64)
     lists = said["observation_ids"].combine_chunks()
     ids = lists.flatten().to_numpy()
-    if not ids.size or not observations.num_rows:
+    if not ids.size:
         return choice_N
     of_review = np.repeat(np.arange(said.num_rows), pc.list_value_length(lists).to_numpy())
-    known = observations["observation_id"].to_numpy()
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
-    here = known[order[place]] == ids  # frames may have left the archive
-    choice_N[order[place[here]]] = of_review[here]  # the last to be set stays
+    at = Ids(observations["observation_id"].to_numpy()).positions(ids)
+    here = at >= 0  # frames may have left the archive
+    choice_N[at[here]] = of_review[here]  # the last to be set stays
     return choice_N
 
 

@@ -23,6 +23,7 @@ from trygon.archive.parts import Parts
 from trygon.archive.run import Run
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
+from trygon.ids import Ids
 from trygon.labelling.search import VectorIndex
 from trygon.mirror import local_folder, made_here
 from trygon.storage import digest_texts, exists, join, list_folder, read_json, write_json
@@ -64,7 +65,7 @@ class RunSearch:
     @cached_property
     def _row_N(self) -> np.ndarray:
         """The observation of each vector, -1 where there is none (any more): (N,) int64."""
-        return _positions(self._detection_M, np.asarray(self._index.id_N))
+        return Ids(self._detection_M).positions(np.asarray(self._index.id_N))
 
     @cached_property
     def _detection_M(self) -> np.ndarray:
@@ -103,7 +104,7 @@ def passing(media: pa.Table, table: pa.Table, filters: Filters) -> np.ndarray:
         _require("--taxon", masks, "no observation of the run has that name")
         mask_M &= np.logical_or.reduce(list(masks.values()))
     if filters.deployments or filters.after or filters.before:
-        at_M = _positions(media["media_id"].to_numpy(), table["media_id"].to_numpy())
+        at_M = Ids(media["media_id"].to_numpy()).positions(table["media_id"].to_numpy())
         mask_M &= _media_passing(media, filters)[at_M]
     return mask_M
 
@@ -140,16 +141,6 @@ def _require(option: str, masks: dict[str, np.ndarray], problem: str) -> None:
 
 def _true(array: Any) -> np.ndarray:
     return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), bool)
-
-
-def _positions(known_M: np.ndarray, wanted_N: np.ndarray) -> np.ndarray:
-    """Where each wanted id stands among the known ones, -1 where it does not: (N,) int64."""
-    if not len(known_M):
-        return np.full(len(wanted_N), -1, np.int64)
-    order = np.argsort(known_M)
-    place = np.minimum(np.searchsorted(known_M, wanted_N, sorter=order), len(known_M) - 1)
-    at = order[place]
-    return np.where(known_M[at] == wanted_N, at, -1)
 
 
 def open_index(run: Run, progress: Callable[[int, int], None] = lambda num, total: None) -> VectorIndex:
@@ -201,7 +192,8 @@ def rows_of_hits(run: Run, hits: list[Hit]) -> list[dict[str, Any]]:
     columns = ["observation_id", "media_id", "event_id", "type", "scientific", "common", "rank", "probability"]
     found = run.observations.select([*columns, "reviewed_by"]).take(pa.array([hit.row for hit in hits], pa.int64()))
     rows = found.to_pylist()
-    at = _positions(run.media["media_id"].to_numpy(), np.asarray([row["media_id"] for row in rows], np.int64))
+    media_ids = np.asarray([row["media_id"] for row in rows], np.int64)
+    at = Ids(run.media["media_id"].to_numpy()).positions(media_ids)
     media = run.media.select(["path", "deployment", "timestamp"]).take(pa.array(at)).to_pylist()
     cosines = ({"cosine": hit.cosine} for hit in hits)
     return [cosine | row | frame for cosine, row, frame in zip(cosines, rows, media, strict=True)]

@@ -11,16 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from trygon.archive.database import columns
+from trygon.archive.database import KEY, columns
 from trygon.archive.deployments import Span
 from trygon.archive.run import Run
 from trygon.evaluation.metrics import wilson
 from trygon.taxonomy.taxon import RANKS
-
-KEY = (
-    "concat_ws(';', type, coalesce(scientific, ''), " + ", ".join(f"coalesce(\"{rank}\", '')" for rank in RANKS) + ")"
-)
-"""What tells taxa apart, in SQL: names repeat."""
 
 _DRAWS = 1000
 _NAMES = f"{KEY} AS key, type, scientific, {columns(RANKS)}"

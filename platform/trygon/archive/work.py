@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from trygon.archive.detection import DetectorFile
+from trygon.archive.detection import BoxSource
 from trygon.archive.listing import Archive
 from trygon.archive.reading import Reading
 from trygon.models.encoders.choice import EncoderChoice
@@ -10,9 +10,9 @@ from trygon.models.encoders.choice import EncoderChoice
 
 @dataclass(frozen=True)
 class Work:
-    """Where the frames are, what finds animals in them (without it, whole frames count), and what makes vectors."""
+    """Where the frames are, what says where animals are in them, and what makes vectors."""
 
     archive: Archive
     encoder: EncoderChoice
-    detector: DetectorFile | None
+    boxes: BoxSource
     reading: Reading = field(default_factory=Reading)

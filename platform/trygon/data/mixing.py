@@ -1,8 +1,6 @@
 """Prepared samples to mixed batches of tensors: the same batches, in whatever pieces the samples come."""
 
-import queue
 import random
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -10,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trygon import threads
 from trygon.errors import TrygonError
 
 T = TypeVar("T")
@@ -69,38 +68,7 @@ def _stacked(rows: list[tuple[Piece, int]]) -> dict[str, Tensor]:
 def ahead(items: Iterable[T], patience_s: float, depth: int = 2) -> Iterator[T]:
     """The same items, the next `depth` of them made by another thread meanwhile. `TrygonError` where none comes for
     `patience_s`."""
-    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
-    given_up = threading.Event()
-
-    def put(entry: tuple[bool, T | BaseException | None]) -> bool:
-        while not given_up.is_set():
-            try:
-                made.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put((True, item)):
-                    return
-            put((False, None))
-        except BaseException as error:
-            put((False, error))
-
-    threading.Thread(target=make, daemon=True).start()
     try:
-        while True:
-            try:
-                is_item, item = made.get(timeout=patience_s)
-            except queue.Empty:
-                raise TrygonError(f"no samples came for {patience_s:.0f} s: a disk or a reader hangs") from None
-            if not is_item:
-                if isinstance(item, BaseException):
-                    raise item
-                return
-            yield item  # pyright: ignore[reportReturnType]
-    finally:
-        given_up.set()
+        yield from threads.ahead(items, patience_s, depth)
+    except threads.StalledError:
+        raise TrygonError(f"no samples came for {patience_s:.0f} s: a disk or a reader hangs") from None

@@ -35,7 +35,7 @@ EncodeTaxa = Callable[[Sequence[Taxon]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Named:
+class ExampleName:
     """A name of examples and the taxon that it means, None where it may be several; `status` is a word of `lists`, or
     OWN."""
 
@@ -49,7 +49,7 @@ class Named:
 class Examples:
     """What is known of them: `name_S` points into `names`, examples of one group were seen together."""
 
-    names: tuple[Named, ...]
+    names: tuple[ExampleName, ...]
     name_S: np.ndarray
     group_S: np.ndarray
     vector_SD: np.ndarray
@@ -107,24 +107,24 @@ def lineage_of(text: str) -> tuple[str, Lineage]:
     return name_of_lineage(lineage), lineage
 
 
-def find_names(tree: TaxonTree, names: Sequence[Given]) -> list[Named]:
+def find_names(tree: TaxonTree, names: Sequence[Given]) -> list[ExampleName]:
     """What each name means, in order: a label or clade of the tree, or else a taxon of its own."""
     return [_named(tree, match) for match in Matcher(tree).match(names)]
 
 
-def _named(tree: TaxonTree, match: Match) -> Named:
+def _named(tree: TaxonTree, match: Match) -> ExampleName:
     given = match.given
     kind = _KINDS.get(given.name.lower())
     if kind:
         found = tree.find(kind.scientific)
         taxon = tree.taxon(found[0].start) if found else kind
-        return Named(given, EXACT, taxon, taxon.label)
+        return ExampleName(given, EXACT, taxon, taxon.label)
     if match.taxon and _agrees(match.taxon, given.lineage):
-        return Named(given, match.status, match.taxon, match.meant)
+        return ExampleName(given, match.status, match.taxon, match.meant)
     if match.status == AMBIGUOUS:
-        return Named(given, AMBIGUOUS, None, match.meant)
+        return ExampleName(given, AMBIGUOUS, None, match.meant)
     taxon = _own(tree, given)
-    return Named(given, OWN, taxon, taxon.taxonomic)
+    return ExampleName(given, OWN, taxon, taxon.taxonomic)
 
 
 def _agrees(taxon: Taxon, lineage: Sequence[str]) -> bool:

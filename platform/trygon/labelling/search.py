@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from trygon.errors import UserError
+from trygon.ids import Ids
 
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 """Ids (B,) int64 and unit vectors (B, D) of any float type, the same in the same order whenever called."""
@@ -84,14 +85,12 @@ class VectorIndex:
         return self.index.d
 
     @cached_property
-    def _order(self) -> np.ndarray:
-        return np.argsort(self.id_N)
+    def _ids(self) -> Ids:
+        return Ids(np.asarray(self.id_N))
 
     def row(self, vector_id: int) -> int | None:
         """Where a vector stands, None where it is not there."""
-        place = int(np.searchsorted(self.id_N, vector_id, sorter=self._order))
-        found = place < len(self) and self.id_N[self._order[place]] == vector_id
-        return int(self._order[place]) if found else None
+        return self._ids.position(vector_id)
 
     def vector(self, row: int) -> np.ndarray:
         """A stored vector (D,) float32, to eight bits a dimension where the index is big."""

@@ -16,36 +16,13 @@ import pyarrow.compute as pc
 
 from trygon.archive.pictures import PERSON
 from trygon.archive.run import Run
+from trygon.ids import Ids
 from trygon.taxonomy.taxon import RANKS
 
 NAMES = ["type", "rank", *RANKS, "scientific", "common"]
 """The columns of an observation that name it."""
 
 _BOX = ["x", "y", "width", "height"]
-
-
-@dataclass(frozen=True)
-class Ids:
-    """Finds ids among others."""
-
-    known: np.ndarray
-
-    @cached_property
-    def _order(self) -> np.ndarray:
-        return np.argsort(self.known)
-
-    def positions(self, wanted: np.ndarray) -> np.ndarray:
-        """Where each wanted id stands among the known, -1 where it does not: (N,) int64."""
-        if not len(self.known):
-            return np.full(len(wanted), -1, np.int64)
-        place = np.minimum(np.searchsorted(self.known, wanted, sorter=self._order), len(self.known) - 1)
-        at = self._order[place]
-        return np.where(self.known[at] == wanted, at, -1)
-
-    def position(self, wanted: int) -> int | None:
-        """Where one stands, None where it does not."""
-        at = int(self.positions(np.asarray([wanted]))[0])
-        return None if at < 0 else at
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ threads. Knows nothing of HTTP or pictures.
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -20,8 +21,8 @@ from trygon.review.columns import NAMES, Columns
 from trygon.review.queue import Queue, View
 from trygon.review.said import Review, Said
 from trygon.review.taxa import TaxonSearch
+from trygon.taxonomy.taxon import RANKS, Taxon
 
-TYPES = ("animal", "human", "vehicle", "blank", "unknown")
 LIFE_STAGES, SEXES = ("adult", "subadult", "juvenile"), ("female", "male")
 MOST_FRAMES = 60
 _MOST_ALTERNATIVES = 6
@@ -62,7 +63,7 @@ class Desk:
     def page(self, view: View, after: int = -1, limit: int = 10, back: bool = False) -> dict[str, Any]:
         """The next events of a view, and progress: see `Queue.page`."""
         with self._mutex:
-            return self._queue.page(view, after, limit, back) | self._queue.progress()
+            return self._queue.page(view, after, limit, back)
 
     def progress(self) -> dict[str, int]:
         """How many events there are, and how many of them are reviewed."""
@@ -88,7 +89,6 @@ class Desk:
             rows = list(self.columns.rows_of(event))
             frames = self._frames(rows)
             about = self.columns.events.slice(event, 1).select(["deployment", "start", "end"]).to_pylist()[0]
-            labels = self._event_labels(rows)
             return {
                 "id": str(event_id),
                 "deployment": about["deployment"],
@@ -96,8 +96,8 @@ class Desk:
                 "end": about["end"].isoformat(" ") if about["end"] else None,
                 "num_frames": len(frames),
                 "first_frame": first,
-                "labels": labels,
-                "alternatives": self._alternatives(rows, {label["scientific"] for label in labels}),
+                "labels": self._event_labels(rows),
+                "alternatives": self._alternatives(rows),
                 "lineage": self._lineage(rows),
                 "frames": [self._frame(*frame) for frame in frames[first : first + MOST_FRAMES]],
                 "reviewed": bool(self._queue.reviewed_E()[event]),
@@ -152,16 +152,31 @@ class Desk:
                 frames.append((media, number, here))
         return frames
 
-    def _alternatives(self, rows: Sequence[int], known: set[str]) -> list[dict[str, Any]]:
+    def _alternatives(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The taxa with the largest probability over the event that are not its labels."""
-        sums: Counter[str] = Counter()
+        called = cache(self.taxa.called)  # it looks through all taxa
+        sums, told, total = Counter[str](), dict[str, dict[str, Any]](), 0.0
         for at in self._speaking(rows)[: 4 * MOST_FRAMES]:
-            row = self.columns.row(at, ["top_scientific", "top_probability"])
+            row = self.columns.row(at, [*RANKS, "top_scientific", "top_probability"])
+            taxon = Taxon.from_row(row)
             for name, probability in zip(row["top_scientific"] or (), row["top_probability"] or (), strict=True):
-                sums[name] += probability
-        total = sum(sums.values()) or 1
-        found = ((self.taxa.called(name), share) for name, share in sums.most_common() if name not in known)
-        return [taxon | {"share": share / total} for taxon, share in found if taxon][:_MOST_ALTERNATIVES]
+                total += probability
+                if found := called(name, taxon):
+                    sums[found["key"]] += probability
+                    told[found["key"]] = found
+        known = {self._key(group[0]) for group in self._by_label(self._counting(rows))}
+        best = [(key, share) for key, share in sums.most_common() if key not in known]
+        return [told[key] | {"share": share / total} for key, share in best[:_MOST_ALTERNATIVES]]
+
+    def _key(self, at: int) -> str | None:
+        """The key of the taxon that an observation is called."""
+        names = self._names(at)
+        taxon = self.taxa.called(names.get("scientific") or "", Taxon.from_row(names))
+        return taxon["key"] if taxon else None
+
+    def _names(self, at: int) -> Mapping[str, Any]:
+        """What an observation is called, as its name columns."""
+        return self._queue.word(at) or self.columns.row(at, NAMES)
 
     def _lineage(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The clades above the event's most frequent animal."""
@@ -169,8 +184,7 @@ class Desk:
         if not animals:
             return []
         ((number, _),) = Counter(self._queue.label_M[animals].tolist()).most_common(1)
-        at = next(at for at in animals if self._queue.label_M[at] == number)
-        return self.taxa.lineage(self._queue.word(at) or self.columns.row(at, NAMES))
+        return self.taxa.lineage(self._names(next(at for at in animals if self._queue.label_M[at] == number)))
 
     def _version(self, rows: Sequence[int]) -> str:
         """Another one whenever a word on the event was said or taken back."""
@@ -257,7 +271,7 @@ class Desk:
             at = self.columns.observation_ids.position(observation_id)
             if at is None:
                 raise Refused("this observation is not in the run")
-            names = self._queue.word(at) or self.columns.row(at, NAMES)
+            names = self._names(at)
             return Word(by, names["type"], {name: names.get(name) for name in NAMES})
 
     def told(self, observation_ids: Sequence[int], but_event_of: int) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Confirmed animals as pictures, a folder a taxon: what few-shot labelling learns from."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,18 @@ from trygon.archive.run import Run
 from trygon.data.images import encode_jpeg
 from trygon.review.columns import Columns
 from trygon.review.pictures import Pictures
+from trygon.taxonomy.taxon import RANKS
+
+_Taxon = tuple[str, ...]
+"""The scientific name and the lineage: names repeat."""
 
 _SIDE = 512
 _ILLEGAL = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
 def write_examples(run: Run, columns: Columns, pictures: Pictures, out: Path, per_taxon: int) -> tuple[int, int, int]:
-    """Write crops of animals that a person named as `out/SCIENTIFIC NAME/OBSERVATION.jpg`.
+    """Write crops of animals that a person named as `out/SCIENTIFIC NAME/OBSERVATION.jpg`, and of homonyms as
+    `out/LINEAGE/OBSERVATION.jpg`.
 
     At most `per_taxon` of each, spread over its events. How many crops and taxa were written, and how many were left
     out: their frames cannot be read or are withheld, or they are hidden as people.
@@ -42,23 +49,33 @@ def write_examples(run: Run, columns: Columns, pictures: Pictures, out: Path, pe
 
 
 def _choose(run: Run, per_taxon: int) -> list[tuple[str, int]]:
-    """Names and observations: of every taxon one of each event in turn."""
-    table = run.observations.select(
-        ["observation_id", "event_id", "detection_id", "type", "scientific", "reviewed_by"]
-    )
+    """Folders and observations: of every taxon one of each event in turn."""
+    about = ["observation_id", "event_id", "detection_id", "type", "scientific", "reviewed_by", *RANKS]
+    table = run.observations.select(about)
     kept = [table[name].is_valid().to_numpy() for name in ("detection_id", "scientific", "reviewed_by")] + [
         np.asarray(table["type"].to_numpy() == "animal")
     ]
     table = table.take(np.flatnonzero(np.logical_and.reduce(kept)))
-    turns: dict[tuple[str, int], int] = {}
+    turns: Counter[tuple[_Taxon, int]] = Counter()
     rows = []
-    for row in table.select(["scientific", "event_id", "observation_id"]).to_pylist():
-        key = (row["scientific"], row["event_id"])
-        turns[key] = turns.get(key, 0) + 1
-        rows.append((row["scientific"], turns[key], row["observation_id"]))
-    chosen, counts = [], dict[str, int]()
-    for name, _, observation_id in sorted(rows):
-        counts[name] = counts.get(name, 0) + 1
-        if counts[name] <= per_taxon:
-            chosen.append((name, observation_id))
+    for row in table.to_pylist():
+        taxon = tuple(row[name] or "" for name in ("scientific", *RANKS))
+        turns[taxon, row["event_id"]] += 1
+        rows.append((taxon, turns[taxon, row["event_id"]], row["observation_id"]))
+    folders = _folders(dict.fromkeys(taxon for taxon, _, _ in rows))
+    chosen, counts = [], Counter[_Taxon]()
+    for taxon, _, observation_id in sorted(rows):
+        counts[taxon] += 1
+        if counts[taxon] <= per_taxon:
+            chosen.append((folders[taxon], observation_id))
     return chosen
+
+
+def _folders(taxa: Iterable[_Taxon]) -> dict[_Taxon, str]:
+    """The name of each taxon's folder: the scientific one, and of homonyms the lineage, which labelling reads too."""
+    taxa = list(taxa)
+    num = Counter(scientific for scientific, *_ in taxa)
+    return {
+        (scientific, *lineage): scientific if num[scientific] == 1 else ";".join(lineage).rstrip(";")
+        for scientific, *lineage in taxa
+    }

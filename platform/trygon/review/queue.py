@@ -3,26 +3,30 @@
 A few dozen bytes an observation are held, and every page is made from them anew. Not safe for several threads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from trygon.review.columns import NAMES, Columns
 from trygon.review.said import Review, Said
+from trygon.taxonomy.taxon import RANKS
 
-_SHOWN = ("type", "scientific", "common", "rank")
+_SHOWN, _WITHIN = ("type", "scientific", "common", "rank"), ("class", "order", "family")
+_TOLD_APART = ("type", "scientific", *RANKS)
+"""What a label is known by: names repeat."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Which events, and in what order. `state` is unreviewed, reviewed, all or set_aside; `sure` keeps events with a
-    name less probable than it; `order` is time or unsure."""
+    """Which events, and in what order. `state` is unreviewed, reviewed, all or set_aside; `label` is a label's number,
+    None for any; `sure` keeps events with a name less probable than it; `order` is time or unsure."""
 
     state: str = "unreviewed"
-    name: str = ""
+    label: int | None = None
     deployment: str = ""
     sure: float = 1.0
     order: str = "time"
@@ -34,13 +38,14 @@ class Queue:
     def __init__(self, columns: Columns, said: Said) -> None:
         self.columns, self._said = columns, said
         self._labels: list[dict[str, Any]] = []
-        self._number: dict[tuple[str, str], int] = {}
+        self._number: dict[tuple[str, ...], int] = {}
         self.label_M = self._predicted()
         self.decided_M = np.zeros(len(columns), bool)
         self.refresh(said.observations())
 
     def label(self, at: int) -> dict[str, Any]:
-        """What an observation is called: type, scientific, common, rank; blank where unknown."""
+        """What an observation is called: type, scientific, common, rank, blank where unknown, the label's number, and
+        the clades that it is within."""
         return self._labels[self.label_M[at]]
 
     def word(self, at: int) -> Review | None:
@@ -57,24 +62,27 @@ class Queue:
                 said = self._said.of(one)
                 self.decided_M[at] = said is not None
                 names = said or self.columns.row(at, NAMES)
-                self.label_M[at] = self._label_number(*(names.get(name) or "" for name in _SHOWN))
+                self.label_M[at] = self._label_number(names)
 
     def _predicted(self) -> np.ndarray:
         """The number of each observation's label: (M,) int32."""
         key_M = np.zeros(len(self.columns), np.int64)
-        for name in _SHOWN:
+        for name in _TOLD_APART:
             column = self.columns.table[name].fill_null("").combine_chunks().dictionary_encode()
             key_M = key_M * max(1, len(column.dictionary)) + column.indices.to_numpy()
-        _, first, label_M = np.unique(key_M, return_index=True, return_inverse=True)
-        rows = (self.columns.row(int(at), list(_SHOWN)) for at in first)
-        numbers = [self._label_number(*(row[name] or "" for name in _SHOWN)) for row in rows]
-        return np.asarray(numbers, np.int32)[label_M.reshape(-1)]
+            # Numbered anew: of all columns' numbers together an int64 may be too small.
+            key_M = pa.array(key_M).dictionary_encode().indices.to_numpy().astype(np.int64)
+        _, first = np.unique(key_M, return_index=True)
+        numbers = [self._label_number(self.columns.row(int(at), NAMES)) for at in first]
+        return np.asarray(numbers, np.int32)[key_M]
 
-    def _label_number(self, kind: str, scientific: str, common: str, rank: str) -> int:
-        key = (kind, scientific)
+    def _label_number(self, names: Mapping[str, Any]) -> int:
+        key = tuple(names.get(name) or "" for name in _TOLD_APART)
         if key not in self._number:
             self._number[key] = len(self._labels)
-            self._labels.append({"type": kind, "scientific": scientific, "common": common, "rank": rank})
+            within = " › ".join(names[rank] for rank in _WITHIN if names.get(rank))
+            shown = {name: names.get(name) or "" for name in _SHOWN}
+            self._labels.append(shown | {"number": len(self._labels), "within": within})
         return self._number[key]
 
     @cached_property
@@ -111,9 +119,8 @@ class Queue:
             return wanted_E
         if view.state == "set_aside":
             wanted_E = np.logical_or.reduceat(columns.aside_M & ~self.decided_M, columns.first_E)
-        if view.name:
-            kind, _, scientific = view.name.partition(":")
-            has_M = (self.label_M == self._number.get((kind, scientific), -1)) & ~columns.aside_M
+        if view.label is not None:
+            has_M = (self.label_M == view.label) & ~columns.aside_M
             wanted_E = wanted_E & np.logical_or.reduceat(has_M, columns.first_E)
         if view.deployment:
             wanted_E = wanted_E & np.asarray(columns.events["deployment"].to_numpy() == view.deployment)

@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trygon.archive.search import Filters, RunSearch
 from trygon.errors import TrygonError, UserError
-from trygon.review.desk import LIFE_STAGES, SEXES, TYPES, Desk, Overtaken, Refused, Word
+from trygon.labelling.decisions import TYPES
+from trygon.review.desk import LIFE_STAGES, SEXES, Desk, Overtaken, Refused, Word
 from trygon.review.pictures import Pictures
 from trygon.review.queue import View
 from trygon.taxonomy.taxon import RANKS
@@ -60,7 +61,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Review:
+class ReviewParts:
     """What the application works with. `search` opens the run's vectors; it takes its time and may fail."""
 
     desk: Desk
@@ -100,9 +101,9 @@ class Guard:
         return given is not None and hmac.compare_digest(given.encode(), self._token.encode())
 
 
-def application(review: Review, token: str, port: int) -> ASGIApp:
+def application(parts: ReviewParts, token: str, port: int) -> ASGIApp:
     """The whole application, behind its guard."""
-    api = _Api(review)
+    api = _Api(parts)
     routes = [Route(path, _static(*file)) for path, file in _STATIC.items()]
     routes += [
         Route("/api/run", _answer(api.run)),
@@ -183,9 +184,9 @@ def _problem(status: int, text: str) -> Response:
 
 
 class _Api:
-    def __init__(self, review: Review) -> None:
-        self._desk, self._pictures, self._about = review.desk, review.pictures, review.about
-        self._open_search, self._search = review.search, None
+    def __init__(self, parts: ReviewParts) -> None:
+        self._desk, self._pictures, self._about = parts.desk, parts.pictures, parts.about
+        self._open_search, self._search = parts.search, None
         self._mutex = threading.Lock()
 
     def run(self, asked: _Asked) -> dict[str, Any]:
@@ -203,7 +204,7 @@ class _Api:
         query = asked.query
         view = View(
             state=query.get("state", "unreviewed"),
-            name=query.get("name", ""),
+            label=int(_number(query["label"], 0, 2**31)) if query.get("label") else None,
             deployment=query.get("deployment", ""),
             sure=_number(query.get("sure", "1"), 0, 1),
             order=query.get("order", "time"),

@@ -3,6 +3,7 @@
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
 # pyright: reportAttributeAccessIssue=false
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,12 +53,15 @@ class TaxonSearch:
         starts = self.tree.clade_starts[int(rank)]
         return self.tree.taxon(int(starts[int(clade)])).at(Rank(int(rank))) if int(clade) < len(starts) else None
 
-    def called(self, scientific: str) -> dict[str, Any] | None:
-        """The first clade with exactly that scientific name."""
-        row = pc.index(self._texts[0], scientific.lower()).as_py()
-        return None if row < 0 else self.told(self.taxon_at(row), self._key(row))
+    def called(self, scientific: str, beside: Taxon) -> dict[str, Any] | None:
+        """The clade with exactly that scientific name; of homonyms the one that shares most ranks with `beside`."""
+        rows = np.flatnonzero(pc.equal(self._texts[0], scientific.lower()).to_numpy(zero_copy_only=False))
+        if not rows.size:
+            return None
+        row = max(rows.tolist(), key=lambda it: _num_shared(self.taxon_at(it), beside))
+        return self.told(self.taxon_at(row), self._key(row))
 
-    def lineage(self, names: dict[str, Any]) -> list[dict[str, Any]]:
+    def lineage(self, names: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The clades above what a row with rank columns names, and itself, from the kingdom down."""
         taxon = Taxon.from_row(names)
         slices = self.tree.find(taxon.scientific)
@@ -131,3 +135,7 @@ class TaxonSearch:
 
 def _is_within(taxon: Taxon, wanted: Taxon) -> bool:
     return all(name in ("", other) for name, other in zip(wanted.lineage, taxon.lineage, strict=True))
+
+
+def _num_shared(taxon: Taxon, other: Taxon) -> int:
+    return sum(a == b != "" for a, b in zip(taxon.lineage, other.lineage, strict=True))

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from trygon import __version__
+from trygon.archive.detection import MEGADETECTOR_CATEGORIES
 from trygon.archive.exports.frames import Frame, Names, box, confidence, frames, key_of, probability, write_stream
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 FILE = "megadetector.json"
-CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle", "4": "unknown"}
-"""`unknown` is what a detector's category of another kind becomes."""
+_CATEGORIES = MEGADETECTOR_CATEGORIES | {"4": "unknown"}
+"""What a detector has beside these becomes unknown."""
 
 _USUAL_RATE = 25.0
 """Pictures a second where a video does not say: a number is asked for, and this is what players take."""
@@ -31,7 +32,7 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     ids = {key: str(number) for number, key in enumerate(names.unique, 1)}
     parts = {
         "info": _info(run),
-        "detection_categories": CATEGORIES,
+        "detection_categories": _CATEGORIES,
         "classification_categories": {ids[key]: name for key, name in names.unique.items()},
         "classification_category_descriptions": {ids[key_of(row)]: _description(row) for row in names.taxa},
         "images": (_image(frame, ids) for frame in frames(run)),

@@ -16,6 +16,7 @@ import pyarrow as pa
 from trygon.archive.inputs.lists import Entry
 from trygon.archive.inputs.names import leads_out
 from trygon.archive.media import MediaFile, is_media, media_id_of
+from trygon.ids import Ids
 
 _BATCH = 10_000
 _COLUMNS = pa.schema(
@@ -63,11 +64,12 @@ class _Listed:
                 rows = []
         self._table = pa.Table.from_batches([*batches, _batch(rows)])
         self._first = np.array(first, np.int64)
-        self._names, self._rows = self._unambiguous(np.array(names, np.int64), np.array(owners, np.int64))
+        names_M, self._rows = self._unambiguous(np.array(names, np.int64), np.array(owners, np.int64))
+        self._names = Ids(names_M)
         self._met = np.zeros(len(self._first), bool)
 
     def _unambiguous(self, names: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Names (M,) in ascending order and the row (M,) that each leads to."""
+        """Names (M,) and the row (M,) that each leads to."""
         order = np.lexsort((owners, names))
         names, owners = names[order], owners[order]
         starts = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.zeros(0, int)
@@ -78,9 +80,8 @@ class _Listed:
     def find(self, files: list[MediaFile]) -> list[dict[str, Any] | None]:
         """What the list says of each of the files; None where it names it not."""
         ids = np.array([file.media_id for file in files], np.int64)
-        at = np.searchsorted(self._names, ids)
-        known = at < len(self._names)
-        known[known] = self._names[at[known]] == ids[known]
+        at = self._names.positions(ids)
+        known = at >= 0
         rows = self._rows[at[known]]
         self._met[rows] = True
         said = iter(self._table.take(pa.array(rows)).to_pylist())

@@ -42,7 +42,7 @@ function scientific(label) {
 
 function view() {
   const query = new URLSearchParams();
-  for (const name of ["state", "name", "deployment", "sure", "order"]) query.set(name, byId(name).value);
+  for (const name of ["state", "label", "deployment", "sure", "order"]) query.set(name, byId(name).value);
   return query;
 }
 
@@ -455,7 +455,7 @@ addEventListener("keydown", event => {
 for (const [id, action] of Object.entries({ confirm, skip: () => next(), undo, alike, back: previous, help: ACTIONS["?"],
   "help-close": () => byId("help-dialog").close(), "alike-close": () => byId("alike-dialog").close() })) byId(id).onclick = event => { event.currentTarget.blur(); action(); };
 for (const button of document.querySelectorAll("[data-type]")) button.onclick = () => { button.blur(); name(button.dataset.type); };
-for (const id of ["state", "name", "deployment", "sure", "order"]) byId(id).onchange = start;
+for (const id of ["state", "label", "deployment", "sure", "order"]) byId(id).onchange = start;
 byId("filters").onsubmit = event => event.preventDefault();
 byId("count").oninput = () => { counted = true; };
 byId("by").onchange = () => { try { localStorage.setItem("by", byId("by").value); } catch { /* a browser that keeps nothing */ } };
@@ -468,7 +468,9 @@ async function open() {
     let by = "";
     try { by = localStorage.getItem("by"); } catch { /* a browser that keeps nothing */ }
     byId("by").value = by || run.reviewer;
-    for (const name of run.names) byId("name").append(make("option", { value: `${name.type}:${name.scientific}` }, `${nameOf(name)} (${name.num_events})`));
+    const twice = name => run.names.some(other => other !== name && nameOf(other) === nameOf(name));
+    const within = name => twice(name) && name.within ? `, ${name.within}` : "";
+    for (const name of run.names) byId("label").append(make("option", { value: name.number }, `${nameOf(name)}${within(name)} (${name.num_events})`));
     for (const deployment of run.deployments) byId("deployment").append(make("option", { value: deployment }, deployment));
     progress(run);
     await start();
