@@ -142,8 +142,18 @@ def test_a_run_that_loses_a_worker_a_node_and_its_driver_ends_where_an_undisturb
     finally:
         kill_family(process)
     assert _lines(disturbed)[-1]["step"] < 48, "it had ended before its driver was killed"
+    # The latest checkpoint is damaged, and a kill in the middle of bringing one to its place left that there.
+    run = disturbed / "out/checkpoints/run"
+    latest, half = run / f"leg-{noted_step(disturbed / 'out') // 4:06d}/state.pt", run / "leg-000099/state.pt"
+    whole = latest.read_bytes()
+    latest.write_bytes(whole[:-1])
+    half.parent.mkdir()
+    half.write_bytes(whole[: len(whole) // 2])
     process = _train(cluster, disturbed, *_WORDS)
     assert process.wait(400) == 0, (disturbed / "told").read_text()
+    told = (disturbed / "told").read_text()
+    assert f"{latest.parent} is not whole; training goes on from the one before" in told
+    assert not half.parent.exists()
     assert [line["step"] for line in _lines(disturbed)] == list(range(1, 49))
     losses, expected = ([line["loss"] for line in _lines(folder)] for folder in (disturbed, undisturbed))
     assert losses == pytest.approx(expected, abs=4e-5)  # a line has five digits

@@ -23,7 +23,7 @@ from open_clip.model import CustomTextCLIP
 from PIL import Image
 
 from trygon.models.model import load_model
-from trygon.storage import copy_file, exists, join, list_files, read_bytes, write_bytes
+from trygon.storage import copy_file, exists, join, list_files, read_bytes
 from trygon.testing.checkpoints import noted_step
 from trygon.testing.processes import family, kill_family, living
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
@@ -89,7 +89,7 @@ def _frozen_architecture(path: Path) -> Path:
     return path
 
 
-def test_killed_run_on_s3_goes_on_from_its_last_whole_checkpoint_and_a_finished_one_rests(
+def test_killed_run_on_s3_goes_on_from_its_checkpoint_there_and_a_finished_one_rests(
     tmp_path: Path, undisturbed: Path
 ) -> None:
     """Shards, the model to start from and the output lie on S3, and faults come between."""
@@ -103,28 +103,19 @@ def test_killed_run_on_s3_goes_on_from_its_last_whole_checkpoint_and_a_finished_
             copy_file(path, join(root, path.parent.name, path.name))
         command = _command(join(root, "shards"), join(root, "tiny"), out)
         faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
-        # From the third checkpoint on none arrives, so that the run cannot end before it is killed.
-        held = Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/leg-(?!00000[12]/).*\.pt$")
-        run = join(out, "checkpoints/run")
+        # From the second checkpoint on none arrives, so that the run cannot end before it is killed.
+        held = Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/leg-(?!000001/).*\.pt$")
         with FaultyS3(server, [held, *faults]) as faulty:
             environment = os.environ | environment_of(faulty.address)
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-            _wait_until(process, lambda: noted_step(out) >= 2 * _STEPS_PER_EPOCH)
+            _wait_until(process, lambda: noted_step(out) > 0)
             _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
             kill_family(process)
             faulty.faults = faults
             before = _lines(out)
             assert not exists(join(out, "provenance.json"))
-            # The latest checkpoint is damaged, and a kill in the middle of bringing one to its place left that there.
-            latest, half = join(run, "leg-000002/state.pt"), join(run, "leg-000099/state.pt")
-            whole = read_bytes(latest)
-            write_bytes(latest, whole[:-1])
-            write_bytes(half, whole[: len(whole) // 2])
 
-            second = subprocess.run(
-                command, env=environment, check=True, timeout=400, stderr=subprocess.PIPE, text=True
-            )
-        assert f"{join(run, 'leg-000002')} is not whole; training goes on from the one before" in second.stderr
+            subprocess.run(command, env=environment, check=True, timeout=400)
         assert set(faulty.met) == {Kind.HOLD, *(fault.kind for fault in faults)}
         assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
         # A line holds the seconds that its step took: a step done again would have another.
@@ -134,8 +125,7 @@ def test_killed_run_on_s3_goes_on_from_its_last_whole_checkpoint_and_a_finished_
         _ends_as(undisturbed, out)
         assert not exists(join(out, ".lock"))
         checkpoints = {place.split("/")[-2] for place in list_files(join(out, "checkpoints"), ".pt")}
-        assert len(checkpoints) == 2  # older ones are removed, and the half one
-        assert "leg-000099" not in checkpoints
+        assert len(checkpoints) == 2  # older ones are removed
     loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{undisturbed}")
     assert isinstance(loaded[0], CustomTextCLIP)
 
