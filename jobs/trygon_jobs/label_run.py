@@ -11,7 +11,7 @@ from trygon.archive.clocks import check_clocks
 from trygon.archive.deployments import Deployments, read_deployments
 from trygon.archive.detection import WHOLE_FRAMES, BoxSource, DetectorFile
 from trygon.archive.listing import Archive, Listing, write_listing
-from trygon.archive.parts import Parts, write_table
+from trygon.archive.parts import Parts
 from trygon.archive.presence import sort_media
 from trygon.archive.reading import Reading
 from trygon.archive.results import ResultFile
@@ -27,6 +27,7 @@ from trygon.lease import Hold
 from trygon.models.encoders import find_encoder
 from trygon.models.folder import absolute_ref, describe, model_key
 from trygon.storage import digest_texts, exists, is_remote, is_same, join, write_json
+from trygon.tables import write_table
 from trygon_jobs.label import LabelConfig
 from trygon_jobs.label_examples import require_examples
 from trygon_jobs.label_missing import label_missing

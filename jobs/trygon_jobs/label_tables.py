@@ -10,12 +10,13 @@ from trygon.archive.deployments import deployments_of
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.labelling import Naming, finish
 from trygon.archive.listing import Archive
-from trygon.archive.parts import Parts, read_table, write_table
+from trygon.archive.parts import Parts
 from trygon.archive.relabelling import blaming_source, carry_over, require_all, require_labels, require_thresholds
 from trygon.archive.report import write_report
 from trygon.archive.reviews import FOLDER as REVIEWS
 from trygon.archive.run import SUMMARY, Run
 from trygon.archive.sessions import figures
+from trygon.archive.tables import read_table
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
@@ -38,6 +39,7 @@ from trygon.storage import (
     write_json,
     write_text,
 )
+from trygon.tables import write_table
 from trygon_jobs.label import OF_THE_RUN, LabelConfig
 from trygon_jobs.label_examples import join_examples, read_examples, require_examples
 from trygon_jobs.label_summary import tell
@@ -102,7 +104,7 @@ def write_tables(
     _export(config, run, hold)
     hold.check()
     settle(config.out)  # the summary says that all of it stands
-    write_json(summary, run.summary | {"stamp": stamp}, lasting=True)
+    write_json(summary, run.summary | {"stamp": stamp}, durable=True)
     return True
 
 

@@ -15,17 +15,17 @@ class UserError(TrygonError):
     exit_code = 2
 
 
-class LastingError(TrygonError):
+class PermanentError(TrygonError):
     """A failure that another try would meet again. So is each `UserError`."""
 
 
-class AwayError(TrygonError):
+class UnavailableError(TrygonError):
     """A storage does not answer, or not now: that may pass."""
 
 
-def lasts(error: BaseException) -> bool:
+def is_permanent(error: BaseException) -> bool:
     """Whether another try would meet the error again."""
-    return isinstance(error, UserError | LastingError)
+    return isinstance(error, UserError | PermanentError)
 
 
 def origin(error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.fs
 
-from trygon.errors import AwayError, TrygonError, UserError
+from trygon.errors import TrygonError, UnavailableError, UserError
 
 ATTEMPTS = 8
 """Of an operation; a request within has some of its own."""
@@ -247,8 +247,8 @@ def _explained(error: Exception, code: str, status: int, address: Address) -> Ex
         return DeniedError(f"{address}: access denied; give your keys the right to it, or set others: {_KEYS}")
     if code in _UNREACHABLE:
         endpoint = client(address).meta.endpoint_url
-        return AwayError(f"{address}: {endpoint} does not answer; see AWS_ENDPOINT_URL and the network")
-    return (AwayError if _may_pass(error, code, status) else TrygonError)(f"{address}: {text}")
+        return UnavailableError(f"{address}: {endpoint} does not answer; see AWS_ENDPOINT_URL and the network")
+    return (UnavailableError if _may_pass(error, code, status) else TrygonError)(f"{address}: {text}")
 
 
 def _bucket_is_missing(address: Address) -> bool:

@@ -113,9 +113,9 @@ def read_json(place: str | Path) -> Any:
         raise UserError(f"{place} cannot be read as JSON: {error}") from error
 
 
-def write_json(place: str | Path, content: Any, lasting: bool = False) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half; `lasting` as in `write_bytes`."""
-    write_bytes(place, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), lasting)
+def write_json(place: str | Path, content: Any, durable: bool = False) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half; `durable` as in `write_bytes`."""
+    write_bytes(place, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), durable)
 
 
 def write_text(place: str | Path, text: str) -> None:
@@ -123,10 +123,10 @@ def write_text(place: str | Path, text: str) -> None:
     write_bytes(place, text.encode())
 
 
-def write_bytes(place: str | Path, data: bytes | memoryview, lasting: bool = False) -> None:
+def write_bytes(place: str | Path, data: bytes | memoryview, durable: bool = False) -> None:
     """Write bytes, whole or not at all: by renaming a finished file, or with one put or multipart upload.
 
-    `lasting` is for what decides that something is done: the disk itself has the file before it gets its name, and
+    `durable` is for what decides that something is done: the disk itself has the file before it gets its name, and
     the name before this returns, so that a power cut leaves no empty one. It takes some 10 ms.
     """
     address = address_of(place)
@@ -138,7 +138,7 @@ def write_bytes(place: str | Path, data: bytes | memoryview, lasting: bool = Fal
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            if lasting:
+            if durable:
                 file.flush()
                 os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -146,7 +146,7 @@ def write_bytes(place: str | Path, data: bytes | memoryview, lasting: bool = Fal
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    if lasting:
+    if durable:
         _settle_one(path.parent)
     return None
 

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 from trygon.storage import write_bytes
 
 
-def write_table(place: str | Path, table: pa.Table, lasting: bool = False, **options: Any) -> None:
-    """Write a table as Parquet; `lasting` as in `write_bytes`, and pyarrow's own options of `write_table`."""
+def write_table(
+    place: str | Path, table: pa.Table, durable: bool = False, compression: str = "zstd", **options: Any
+) -> None:
+    """Write a table as Parquet; `durable` as in `write_bytes`, and pyarrow's own options of `write_table`."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **options)
-    write_bytes(place, memoryview(sink.getvalue()), lasting)
+    pq.write_table(table, sink, compression=compression, **options)
+    write_bytes(place, memoryview(sink.getvalue()), durable)

@@ -28,7 +28,7 @@ _NOTES, _NOTED_S = ".in-use", 60.0
 """A folder of the repository, in which each replica notes what it needs, and for how long that holds."""
 
 
-class TritonAwayError(TrygonError):
+class TritonUnavailableError(TrygonError):
     """Triton does not answer: it starts, starts again, or hangs."""
 
 
@@ -72,13 +72,13 @@ class Repository:
         return self._opened
 
     async def held(self) -> Mapping[str, Held]:
-        """What is loaded, by `Weights.key`. Raises `TritonAwayError`."""
+        """What is loaded, by `Weights.key`. Raises `TritonUnavailableError`."""
         try:
             index: Any = await self._client.get_model_repository_index(client_timeout=_ASK_S)
             names = [it.name for it in index.models if it.state == "READY" and it.name.startswith(ENCODER)]
             found = [it for name in names if (it := await self._describe(name))]
         except InferenceServerException as error:
-            raise TritonAwayError(error.message()) from error
+            raise TritonUnavailableError(error.message()) from error
         # Another pod's interpreter may lie elsewhere: what was found is remembered for when nothing is held.
         self._python_path = next((it.python_path for it in found), self._python_path)
         return {it.key: it for it in found}
@@ -101,7 +101,7 @@ class Repository:
 
     async def load(self, weights: Weights) -> None:
         """Have a model loaded, after those that others asked for. `UserError` or `TrygonError` with the reason where
-        that fails; `TritonAwayError`."""
+        that fails; `TritonUnavailableError`."""
         if self._folder is None:
             raise UserError(f"the Triton at {self.address} does not hold it, and its repository is not ours to write")
         async with self._turn:
@@ -109,7 +109,7 @@ class Repository:
 
     async def unload(self, name: str) -> None:
         """Give an image encoder up, and the text encoder beside it; what they work on is finished first.
-        `TritonAwayError`."""
+        `TritonUnavailableError`."""
         async with self._turn:
             await self._unload(name)
 
@@ -133,7 +133,7 @@ class Repository:
         except InferenceServerException as error:
             if _is_away(error):
                 # The files stay: it may be loading them all the same.
-                raise TritonAwayError("Triton went away while it loaded, or did not answer") from error
+                raise TritonUnavailableError("Triton went away while it loaded, or did not answer") from error
             await self._remove(name)
             raise TrygonError(f"Triton cannot load it: {_reason(error)}") from error
         except UserError:
@@ -146,7 +146,9 @@ class Repository:
                 await self._client.unload_model(each, client_timeout=LOAD_S)
             except InferenceServerException as error:
                 if _is_away(error):
-                    raise TritonAwayError("Triton went away while it let go of a model, or did not answer") from error
+                    raise TritonUnavailableError(
+                        "Triton went away while it let go of a model, or did not answer"
+                    ) from error
         await self._remove(name)
 
     async def _describe(self, name: str) -> Held | None:

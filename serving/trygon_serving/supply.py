@@ -17,7 +17,7 @@ from trygon.storage import stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
 from trygon_serving.journal import LOGGER
 from trygon_serving.labels import LabelSets
-from trygon_serving.repository import Held, Repository, TritonAwayError
+from trygon_serving.repository import Held, Repository, TritonUnavailableError
 from trygon_serving.versions import Version
 
 _PAUSE_S, _START_PAUSE_S, _RETRY_PAUSE_S = 1.0, 0.2, 30.0
@@ -122,7 +122,7 @@ class Supply:
         self._begin()
         try:
             held = await self._repository.held()
-        except TritonAwayError:
+        except TritonUnavailableError:
             self._miss()
             return
         self._num_missed = 0
@@ -219,7 +219,7 @@ class Supply:
                 error = load.exception()
                 if error is None:
                     self._times_away.pop(key, None)
-                elif isinstance(error, TritonAwayError):
+                elif isinstance(error, TritonUnavailableError):
                     # It may have been the model that ended it, for want of memory: others answer meanwhile.
                     self._times_away[key] = times = self._times_away.get(key, 0) + 1
                     self._fail(key, "a model", error, min(_AWAY_PAUSE_S * 2**times, _MOST_AWAY_S))
@@ -268,7 +268,7 @@ class Supply:
         try:
             await self._repository.unload(name)
             log.info("Triton lets go of %s", name)
-        except TritonAwayError as error:  # a later look tries again, where Triton still holds it
+        except TritonUnavailableError as error:  # a later look tries again, where Triton still holds it
             log.warning("Triton does not let go of %s: %s", name, error)
         finally:
             del self._unloads[name]

@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from pydantic import ValidationError
 
 from trygon import s3
-from trygon.errors import AwayError, TrygonError, UserError, report
+from trygon.errors import TrygonError, UnavailableError, UserError, report
 from trygon_jobs.cli import _problem
 from trygon_jobs.config import JobConfig
 
@@ -75,8 +75,8 @@ def test_a_storage_that_is_away_is_told_from_one_that_refuses() -> None:
     busy = ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject")  # pyright: ignore[reportArgumentType]
     refused = ClientError({"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": 409}}, "PutObject")  # pyright: ignore[reportArgumentType]
     for error in (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), busy):
-        with pytest.raises(AwayError):
+        with pytest.raises(UnavailableError):
             ask(error)
     with pytest.raises(TrygonError) as told:
         ask(refused)
-    assert not isinstance(told.value, AwayError)
+    assert not isinstance(told.value, UnavailableError)

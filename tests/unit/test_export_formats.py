@@ -18,13 +18,13 @@ from PIL import ImageFile
 
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.speciesnet import LABELS
-from trygon.archive.parts import write_table
 from trygon.archive.results import read_thresholds
 from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
 from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.schemas import DEPLOYMENT
+from trygon.tables import write_table
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.shots import Seen, Shot, write_run
 from trygon_jobs.export import ExportConfig, main

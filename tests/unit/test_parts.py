@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from trygon.archive import sessions
 from trygon.archive.listing import Archive, Listing, write_listing
 from trygon.archive.media import MediaFile
-from trygon.archive.parts import Parts, PartWriter, read_table
+from trygon.archive.parts import Parts, PartWriter
 from trygon.archive.planning import Plan, plan_missing, some_files
 from trygon.archive.presence import sort_media
 from trygon.archive.sessions import Session, bind, figures, record
+from trygon.archive.tables import read_table
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
 from trygon.lease import Hold

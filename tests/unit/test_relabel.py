@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trygon.archive.labelling import Naming, finish
-from trygon.archive.parts import Parts, write_table
+from trygon.archive.parts import Parts
 from trygon.archive.reviews import ReviewLog
 from trygon.archive.run import Run
 from trygon.archive.sessions import bind
@@ -25,6 +25,7 @@ from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import read_json, write_json
+from trygon.tables import write_table
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree

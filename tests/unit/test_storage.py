@@ -113,7 +113,7 @@ def test_the_disk_has_a_lasting_file_before_its_name_and_its_name_before_what_fo
 
     monkeypatch.setattr(os, "fsync", record_sync)
     monkeypatch.setattr(os, "replace", record_name)
-    write_bytes(tmp_path / "a", b"123", lasting=True)
+    write_bytes(tmp_path / "a", b"123", durable=True)
     assert steps == ["3 bytes", "name", "folder"]
 
 

@@ -14,7 +14,7 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trygon.cluster.room import places_on
-from trygon.errors import AwayError, LastingError, TrygonError, UserError
+from trygon.errors import PermanentError, TrygonError, UnavailableError, UserError
 from trygon.storage import join, name_of, write_text
 from trygon.testing.checkpoints import write_listed
 from trygon.testing.s3 import s3_server, using
@@ -54,7 +54,7 @@ def test_failures_count_from_the_last_new_checkpoint(tmp_path: Path) -> None:
     assert last == "training ends: connection reset"
 
 
-@pytest.mark.parametrize("error", [UserError("batch norm"), LastingError("a.parquet is cut")])
+@pytest.mark.parametrize("error", [UserError("batch norm"), PermanentError("a.parquet is cut")])
 def test_what_another_try_would_meet_again_is_not_tried_again(tmp_path: Path, error: Exception) -> None:
     endurance, told = _endurance(tmp_path)
     failure = _failed(rank0=TrygonError("S3 does not answer"), rank1=error)
@@ -87,7 +87,7 @@ def test_patience_begins_anew_where_workers_did_start(tmp_path: Path) -> None:
 def test_an_s3_that_is_away_for_a_while_ends_no_run(tmp_path: Path, patience_s: float, num_tries: int) -> None:
     """Not where it is a worker that meets it, and not where it is Ray Train's controller."""
     endurance = Endurance("s3://not a bucket/run", Interruptions(str(tmp_path / "told")), 2, patience_s)
-    away = AwayError("S3 does not answer")
+    away = UnavailableError("S3 does not answer")
     failures = [_failed(rank0=away), *[ControllerError(away)] * 8]
     assert [endurance.make_decision(failure) for failure in failures[:num_tries]] == [
         FailureDecision.RETRY
@@ -104,11 +104,11 @@ def test_other_errors_of_the_storage_count(tmp_path: Path) -> None:
 
 def test_a_storage_is_not_waited_for_without_an_end(tmp_path: Path) -> None:
     endurance, _ = _endurance(tmp_path, patience_s=0.3)
-    assert endurance.make_decision(_failed(rank0=AwayError("S3 does not answer"))) == FailureDecision.RETRY
+    assert endurance.make_decision(_failed(rank0=UnavailableError("S3 does not answer"))) == FailureDecision.RETRY
     time.sleep(0.2)
-    assert endurance.make_decision(_failed(rank0=AwayError("S3 does not answer"))) == FailureDecision.RETRY
+    assert endurance.make_decision(_failed(rank0=UnavailableError("S3 does not answer"))) == FailureDecision.RETRY
     time.sleep(0.2)
-    decisions = [endurance.make_decision(_failed(rank0=AwayError("S3 does not answer"))) for _ in range(3)]
+    decisions = [endurance.make_decision(_failed(rank0=UnavailableError("S3 does not answer"))) for _ in range(3)]
     assert decisions == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
 
 
@@ -147,7 +147,7 @@ def test_half_a_list_is_made_anew_of_the_last_whole_checkpoint(tmp_path: Path) -
     assert told == []
     listed = tmp_path / "checkpoint_manager_snapshot.json"
     listed.write_bytes(listed.read_bytes()[:200])
-    with pytest.raises(LastingError, match="there is no whole checkpoint"):
+    with pytest.raises(PermanentError, match="there is no whole checkpoint"):
         mend_list(str(tmp_path), told.append)
     for step in (4, 8):
         save_state(tmp_path / f"leg-{step:06d}", {"weights": {}, "average": {}} | asdict(Position(step, step)))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trygon.data.plan import Leg
-from trygon.errors import LastingError
+from trygon.errors import PermanentError
 from trygon.training.learner import DivergedError
 from trygon.training.settings import TrainSettings
 from trygon.training.worker import Tally, best_loss, check_stand_ins
@@ -45,9 +45,9 @@ def test_too_many_broken_pictures_end_training_and_a_few_do_not() -> None:
     leg = Leg(1, 5, 5)
     settings = _settings(batch_size=20, max_broken=0.1)
     check_stand_ins(Tally(broken=10, cut=50), leg, settings)
-    with pytest.raises(LastingError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
+    with pytest.raises(PermanentError, match="in steps 6 to 10, 11 of 100 pictures cannot be read"):
         check_stand_ins(Tally(broken=11), leg, settings)
-    with pytest.raises(LastingError, match="in steps 6 to 10, 51 of 100 captions are longer than the model's context"):
+    with pytest.raises(PermanentError, match="51 of 100 captions are longer than the model's context"):
         check_stand_ins(Tally(cut=51), leg, settings)
     check_stand_ins(Tally(broken=100, cut=100), leg, _settings(batch_size=20, max_broken=1.0, max_cut=1.0))
 
@@ -56,7 +56,7 @@ def test_replayed_texts_that_are_too_long_are_told_by_themselves() -> None:
     """Shorter text types would not mend them, and there are fewer of them than of captions."""
     leg, settings = Leg(1, 5, 5), _settings(batch_size=20, replay_batch_size=4)
     check_stand_ins(Tally(replay_cut=10), leg, settings)
-    with pytest.raises(LastingError, match=r"11 of 20 replayed texts .*: shorten those of --replay, or give a higher"):
+    with pytest.raises(PermanentError, match=r"11 of 20 replayed texts .*: shorten those of --replay, or"):
         check_stand_ins(Tally(replay_cut=11), leg, settings)
-    with pytest.raises(LastingError, match=r"51 of 100 captions .*: give shorter --text-types, or give a higher"):
+    with pytest.raises(PermanentError, match=r"51 of 100 captions .*: give shorter --text-types, or give a higher"):
         check_stand_ins(Tally(cut=51), leg, settings)

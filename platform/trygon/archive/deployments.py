@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from trygon.archive.media import MediaFile
-from trygon.archive.parts import read_table
+from trygon.archive.tables import read_table
 from trygon.archive.zones import local
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT

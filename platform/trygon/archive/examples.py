@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from trygon.archive.media import IMAGE_TYPES, suffix_of
-from trygon.archive.parts import Parts, read_table, write_table
+from trygon.archive.parts import Parts
 from trygon.archive.reviews import read_reviews, standing
 from trygon.archive.sessions import BOUND, makers
+from trygon.archive.tables import read_table
 from trygon.data.images import BadImage, decode, square, to_array
 from trygon.errors import TrygonError, UserError
 from trygon.labelling.examples import lineage_of
@@ -27,6 +28,7 @@ from trygon.models.encoders import load_encoder
 from trygon.models.encoders.choice import Encoder, EncoderChoice
 from trygon.schemas import EXAMPLE
 from trygon.storage import exists, is_remote, join, list_files, read_bytes, stable_id
+from trygon.tables import write_table
 from trygon.taxonomy.taxon import RANKS
 
 FILE = "examples.parquet"

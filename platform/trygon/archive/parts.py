@@ -8,7 +8,6 @@ be read, and its frames are done again.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,26 +15,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from trygon.archive.tables import is_whole, read_table
 from trygon.errors import UserError
 from trygon.ids import Ids
 from trygon.lease import Hold
 from trygon.schemas import DETECTION, MEDIA
-from trygon.storage import is_remote, join, list_folder, open_input, remove_file, write_bytes
+from trygon.storage import is_remote, join, list_folder, remove_file
+from trygon.tables import write_table
 
 _NAME = re.compile(r"part-(\d+)\.parquet")
 _READERS = 16
-
-
-class DamagedError(UserError):
-    """A file of a run folder that cannot be read, or is not there."""
-
-    def __init__(self, place: str | Path, is_missing: bool = False) -> None:
-        again = "the `trygon label` command that made that run again: what was in it is made anew"
-        way_out = f"is missing: give {again}" if is_missing else f"is damaged: remove it, and give {again}"
-        super().__init__(f"{place} {way_out}")
-        self.place = str(place)
 
 
 @dataclass(frozen=True)
@@ -170,7 +160,7 @@ class Parts:
 
     def _write(self, place: str, table: pa.Table) -> None:
         self.hold.check()
-        write_table(place, table, lasting=True)
+        write_table(place, table, durable=True)
 
     def media(self) -> pa.Table:
         """MEDIA of all frames, as they were when they were done."""
@@ -218,52 +208,6 @@ class PartWriter:
 
 def _numbers(folder: str) -> list[int]:
     return sorted(int(match[1]) for file in list_folder(folder) if (match := _NAME.fullmatch(file.name)))
-
-
-def read_table(place: str | Path, **options: Any) -> pa.Table:
-    """A Parquet file of a run folder. Takes pyarrow's options. `DamagedError` where it cannot be read."""
-    with _telling(place), open_input(place) as file:
-        return pq.read_table(file, **options)
-
-
-def require_whole(place: str | Path) -> None:
-    """`DamagedError` unless all of a Parquet file can be read."""
-    with _telling(place), open_input(place) as file, pq.ParquetFile(file) as table:
-        for _ in table.iter_batches():
-            pass
-
-
-def is_whole(place: str | Path) -> bool:
-    """Whether a Parquet file is there and ends as it should: its end says what is in it."""
-    try:
-        with _telling(place), open_input(place) as file:
-            pq.read_metadata(file)
-    except DamagedError:
-        return False
-    return True
-
-
-@contextmanager
-def _telling(place: str | Path) -> Iterator[None]:
-    """Say of a file that cannot be read which one it is, and what is to be done."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DamagedError(place, is_missing=True) from error
-    except OSError as error:
-        # Arrow's own are of no kind and have no number; those of the system, and time-outs, say nothing of the file.
-        if type(error) is not OSError or error.errno is not None:
-            raise
-        raise DamagedError(place) from error
-    except pa.ArrowInvalid as error:
-        raise DamagedError(place) from error
-
-
-def write_table(place: str | Path, table: pa.Table, lasting: bool = False, **options: Any) -> None:
-    """Write a Parquet file, whole or not at all, `lasting` as `write_bytes` has it. Takes pyarrow's options."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", **options)
-    write_bytes(place, sink.getvalue().to_pybytes(), lasting)
 
 
 def _read_all(places: Sequence[str], **options: Any) -> Iterator[pa.Table]:

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trygon.archive.listing import Listing
-from trygon.archive.parts import Parts, read_table, write_table
+from trygon.archive.parts import Parts
+from trygon.archive.tables import read_table
 from trygon.ids import Ids
 from trygon.schemas import LISTED
 from trygon.storage import exists, join, open_input, remove_tree
+from trygon.tables import write_table
 
 _FOLDER, _TOUCHED = "plan", "touched.parquet"
 _PARTS_PER_FILE = 64

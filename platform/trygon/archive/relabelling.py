@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from trygon.archive.detection import Thresholds
-from trygon.archive.parts import DamagedError, Parts, require_whole
+from trygon.archive.parts import Parts
 from trygon.archive.reviews import FOLDER as REVIEWS
 from trygon.archive.sessions import BOUND, RUN, THRESHOLDS, makers
+from trygon.archive.tables import DamagedError, require_whole
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.lease import Hold

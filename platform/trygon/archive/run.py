@@ -18,10 +18,10 @@ import pyarrow as pa
 from pyarrow.dataset import field
 
 from trygon.archive.database import TABLES, open_database
-from trygon.archive.parts import is_whole, read_table, require_whole
 from trygon.archive.repooling import under_standing_names
 from trygon.archive.reviews import apply, read_reviews
 from trygon.archive.sessions import require_version
+from trygon.archive.tables import is_whole, read_table, require_whole
 from trygon.archive.zones import zone_of
 from trygon.errors import UserError
 from trygon.schemas import REPOOLED

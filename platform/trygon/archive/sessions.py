@@ -34,7 +34,7 @@ def bind(
         Path(folder, "parts").mkdir(parents=True, exist_ok=True)
     place = join(folder, BOUND)
     if not exists(place):
-        write_json(place, {**makers, RUN: uuid4().hex, THRESHOLDS: dict(find_thresholds())}, lasting=True)
+        write_json(place, {**makers, RUN: uuid4().hex, THRESHOLDS: dict(find_thresholds())}, durable=True)
         return
     require_version(folder)
     known = read_json(place)
@@ -99,7 +99,7 @@ class Session:
             "seconds_steady": round(self._last - self._first, 2) if self._num_steady else 0.0,
         }
         self._hold.check()
-        write_json(self._place, entry, lasting=True)
+        write_json(self._place, entry, durable=True)
 
 
 @contextmanager

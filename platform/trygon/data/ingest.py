@@ -25,7 +25,7 @@ from trygon.data.mixing import Piece
 from trygon.data.plan import Visit
 from trygon.data.row_groups import chosen_rows
 from trygon.data.shards import open_shard
-from trygon.errors import LastingError, TrygonError
+from trygon.errors import PermanentError, TrygonError
 from trygon.taxonomy.captions import PUBLISHED, TextType, caption, with_common
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import RANKS, Taxon
@@ -67,7 +67,7 @@ def stream(visits: Iterable[Visit], preparation: Preparation, num_readers: int =
     """What the visits read, in their order, in pieces of whatever size: `image` (B, 3, S, S) uint8 or `feature`
     (B, F), `tokens` (B, L) or, for T text types to choose from, (B, T, L), `clades` (B, R), and `broken` (B,): true
     where the next sample stands in for one whose picture cannot be read. `num_readers` processes prepare.
-    Raises `LastingError` where of a whole row group nothing can be read."""
+    Raises `PermanentError` where of a whole row group nothing can be read."""
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     pace(context, _PAUSE_S)
@@ -135,7 +135,7 @@ class Preparer:
                 prepared["broken"][:] = True
                 break
         if prepared is None:
-            raise LastingError(f"{path}: none of {group.num_rows} pictures of row group {index} can be read")
+            raise PermanentError(f"{path}: none of {group.num_rows} pictures of row group {index} can be read")
         return prepared
 
     def _prepared(self, table: pa.Table, epoch: int) -> dict[str, np.ndarray] | None:
@@ -178,7 +178,7 @@ class Preparer:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
                 raise TrygonError(f"{path} cannot be read now ({reason})") from error
-            raise LastingError(f"{path} cannot be read ({reason}): see that it is whole, and {_AGAIN}") from error
+            raise PermanentError(f"{path} cannot be read ({reason}): see that it is whole, and {_AGAIN}") from error
 
     def _images(self, column: pa.ChunkedArray, draws: Sequence[str], epoch: int) -> tuple[np.ndarray, list[int]]:
         """The augmented pictures, and the rows that are whole."""

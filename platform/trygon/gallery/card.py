@@ -67,7 +67,7 @@ def turn_to(place: str | Path, card: GalleryCard) -> None:
     kept = {card.state}
     with suppress(UserError):
         kept.add(read_card(place).state)
-    write_json(join(place, _CARD), card.model_dump(mode="json"), lasting=True)
+    write_json(join(place, _CARD), card.model_dump(mode="json"), durable=True)
     for folder in {parent(file) for file in list_files(place)}:
         name = base_name(folder)
         if re.fullmatch(_STATE, name) and is_same(parent(folder), place) and name not in kept:

@@ -12,7 +12,7 @@ from trygon.archive.exif import read_header
 from trygon.archive.labelling import Naming, finish
 from trygon.archive.listing import Archive, write_listing
 from trygon.archive.media import is_media
-from trygon.archive.parts import Parts, write_table
+from trygon.archive.parts import Parts
 from trygon.archive.run import SUMMARY, Run
 from trygon.data.images import BadImage, decode
 from trygon.labelling.bank import LabelBank
@@ -20,6 +20,7 @@ from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import join, write_json
+from trygon.tables import write_table
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree

@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from trygon.errors import LastingError, UserError
+from trygon.errors import PermanentError, UserError
 from trygon.models.folder import WEIGHTS_NAME
 from trygon.storage import (
     address_of,
@@ -32,7 +32,7 @@ _SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's list: it goes on from what this says."""
 
 
-class BrokenError(LastingError):
+class BrokenError(PermanentError):
     """A checkpoint is not what was written."""
 
 
@@ -78,12 +78,12 @@ def found_checkpoints(place: str) -> list[str]:
 
 def unfinished_run(place: str) -> str | None:
     """The last whole checkpoint of a model folder that holds a run and no model yet; None for any other folder.
-    `LastingError` where a run's checkpoints are all broken."""
+    `PermanentError` where a run's checkpoints are all broken."""
     if exists(join(place, WEIGHTS_NAME)) or not (kept := found_checkpoints(join(place, "checkpoints", RUN))):
         return None
     whole = next(filter(is_whole, kept), None)
     if whole is None:
-        raise LastingError(f"--initial.model {place}: none of the checkpoints of this run is whole")
+        raise PermanentError(f"--initial.model {place}: none of the checkpoints of this run is whole")
     return whole
 
 

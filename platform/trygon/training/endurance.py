@@ -9,7 +9,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, Wor
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
-from trygon.errors import AwayError, TrygonError, lasts, origin
+from trygon.errors import TrygonError, UnavailableError, is_permanent, origin
 from trygon.training.checkpoints import BrokenError, saved_step
 from trygon.training.interruptions import Interruptions, cause_of, reason
 
@@ -43,14 +43,14 @@ class Endurance(DefaultFailurePolicy):
         cause = cause_of(error.worker_failures)
         if isinstance(cause, BrokenError):  # the driver goes back to the checkpoint before, which is no end
             return FailureDecision.RAISE
-        goes_on = not lasts(cause) and self._endured(cause)
+        goes_on = not is_permanent(cause) and self._endured(cause)
         self._interruptions.add(sorted(error.worker_failures), reason(error.worker_failures), goes_on)
         return FailureDecision.RETRY if goes_on else FailureDecision.RAISE
 
     def _endured(self, cause: BaseException) -> bool:
         """Whether training goes on after a failure that may pass. With a storage that is away, three of them come
         within a minute."""
-        if isinstance(cause, AwayError):
+        if isinstance(cause, UnavailableError):
             now = time.monotonic()
             if now - self._away_at > self._patience_s:  # it did answer since
                 self._away_since = now
@@ -72,7 +72,7 @@ class Endurance(DefaultFailurePolicy):
         if isinstance(error, WorkerGroupStartupFailedError | WorkerGroupStartupTimeoutError):
             return FailureDecision.RETRY if self._waited(error) else FailureDecision.RAISE
         cause = origin(error)
-        if not isinstance(cause, TrygonError) or lasts(cause):
+        if not isinstance(cause, TrygonError) or is_permanent(cause):
             return FailureDecision.RAISE
         # It keeps the list of checkpoints, and has met an S3 that does not answer.
         goes_on = self._endured(cause)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from trygon.errors import TrygonError, lasts, origin
+from trygon.errors import TrygonError, is_permanent, origin
 from trygon.storage import exists, read_bytes, write_text
 
 _PEER_GONE = ("connection reset by peer", "connection closed by peer", "broken pipe")
@@ -47,7 +47,7 @@ def cause_of(failures: Mapping[int, Exception]) -> BaseException:
     """Of what workers failed by, what says most: what another try would meet again, else an error of our own, else
     that of the first rank."""
     causes = [origin(failures[rank]) for rank in sorted(failures)]
-    for says_most in (lasts, lambda cause: isinstance(cause, TrygonError)):
+    for says_most in (is_permanent, lambda cause: isinstance(cause, TrygonError)):
         if found := next(filter(says_most, causes), None):
             return found
     return causes[0]

@@ -20,7 +20,7 @@ from trygon.cluster.local import inside_cluster
 from trygon.cluster.room import Room
 from trygon.data.ingest import READER_CPUS
 from trygon.data.row_groups import keep_row_groups
-from trygon.errors import LastingError, TrygonError, UserError
+from trygon.errors import PermanentError, TrygonError, UserError
 from trygon.lease import Hold, LostError
 from trygon.mirror import local_folder
 from trygon.storage import is_remote, join, open_input
@@ -201,7 +201,7 @@ def mend_list(place: str, tell: Callable[[str], None]) -> None:
     if whole is None and not has_list(place):  # before the first one was whole
         return
     if whole is None:
-        raise LastingError(f"there is no whole checkpoint in {place}: remove it to train from the beginning")
+        raise PermanentError(f"there is no whole checkpoint in {place}: remove it to train from the beginning")
     from trygon.training.checkpoint import load_weights
 
     _, position = load_weights(local_folder(whole))
@@ -210,12 +210,12 @@ def mend_list(place: str, tell: Callable[[str], None]) -> None:
 
 
 def _forget_broken(place: str, tell: Callable[[str], None]) -> bool:
-    """Go back behind a checkpoint that is not whole. `LastingError` where none before it is there."""
+    """Go back behind a checkpoint that is not whole. `PermanentError` where none before it is there."""
     latest = latest_checkpoint(place)
     if latest is None or is_whole(latest):
         return False
     if not forget_latest(place):
-        raise LastingError(
+        raise PermanentError(
             f"the checkpoint in {latest} is not whole, and there is none before it: remove {place} to train from the "
             "beginning"
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 from trygon.data.ingest import draw_step_text_type
 from trygon.data.mixing import ahead
 from trygon.data.plan import Leg, Plan
-from trygon.errors import LastingError, TrygonError, UserError
+from trygon.errors import PermanentError, TrygonError, UserError
 from trygon.models.model import load_model
 from trygon.storage import stable_id
 from trygon.training.checkpoint import Position, load_state
@@ -66,7 +66,7 @@ def train_worker(config: dict[str, Any]) -> str:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     model = load_model(settings.initial, str(device))
     if settings.initial_digest and model.digest != settings.initial_digest:
-        raise LastingError(
+        raise PermanentError(
             f"the model in {settings.initial} is another one than when training began: put that back, or give another "
             "--out"
         )
@@ -156,7 +156,7 @@ def best_loss(best: float, mean_loss: float, leg: Leg, settings: TrainSettings) 
 
 
 def check_stand_ins(tally: Tally, leg: Leg, settings: TrainSettings) -> None:
-    """`LastingError` where more of a leg's pictures are broken than may be (others stood in for them, again and
+    """`PermanentError` where more of a leg's pictures are broken than may be (others stood in for them, again and
     again), or more of its captions, or of the texts that are replayed, longer than the context."""
     steps = f"in steps {leg.first_step + 1} to {leg.first_step + leg.num_steps}"
     cuts = (
@@ -165,13 +165,13 @@ def check_stand_ins(tally: Tally, leg: Leg, settings: TrainSettings) -> None:
     )
     for found, batch_size, which, way_out in cuts:
         if found > settings.max_cut * leg.num_steps * batch_size:
-            raise LastingError(
+            raise PermanentError(
                 f"{steps}, {found:.0f} of {leg.num_steps * batch_size} {which} are longer than the model's context "
                 f"and lose their last words: {way_out}, or give a higher --max-cut"
             )
     num_samples = leg.num_steps * (settings.batch_size + settings.replay_batch_size)
     if tally.broken > settings.max_broken * num_samples:
-        raise LastingError(
+        raise PermanentError(
             f"{steps}, {tally.broken:.0f} of {num_samples} pictures cannot be read: mend the shards, or train on what "
             "is left of them with a higher --max-broken"
         )
