@@ -1,8 +1,5 @@
 """Which taxa a request means by its clades and names: rows of a tree, found in whole columns at once."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Sequence
 
 import numpy as np

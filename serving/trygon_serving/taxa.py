@@ -1,8 +1,5 @@
 """The tree of a label set, to search and to browse. Whole columns at once; a page of the result."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Iterable
 
 import numpy as np

@@ -3,9 +3,6 @@
 A wrong clock is told and not mended: nobody but its owner knows by how much.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from datetime import datetime, timedelta
 
 import numpy as np

@@ -1,8 +1,5 @@
 """What events call the boxes in them: a box alone may say something else than all that shows the animal together."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

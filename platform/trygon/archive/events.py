@@ -1,8 +1,5 @@
 """Which frames belong together: an event is a run of frames of one deployment without a longer pause than the gap."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from dataclasses import dataclass
 from functools import cached_property
 

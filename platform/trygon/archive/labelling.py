@@ -1,8 +1,5 @@
 """From committed parts to the tables and counts of a run: events and observations. Reads no picture."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as default

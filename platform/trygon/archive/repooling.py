@@ -5,9 +5,6 @@ out: it holds as long as these are the boxes that people speak against. Where th
 other boxes are called what the whole event is called.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -4,9 +4,6 @@ The predictions are never changed. Reviews name observations, whose ids come fro
 stand when the run is labelled anew. Knows nothing of pages.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import json
 import os
 import threading

@@ -4,9 +4,6 @@ The index lies in the run folder, is made by the first search, and again when th
 filters are those of the observations as they are now, reviewed ones included. Knows nothing of how an index works.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass

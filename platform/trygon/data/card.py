@@ -1,6 +1,5 @@
 """What a folder of shards holds, told three ways: summary.json for programs, a data card, and a page with pictures."""
 
-# pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
 
 import base64

@@ -5,7 +5,6 @@
 3. `write`: each shard gathers its samples from all parts.
 """
 
-# pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported; type checkers do not see them.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -5,9 +5,6 @@ A picture that cannot be used, or may not be shown, is a row with the reason. Kn
 Shapes: B pictures, D the width of vectors.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping

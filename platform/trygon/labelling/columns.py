@@ -1,8 +1,5 @@
 """Names as columns of a table: clades of a tree to texts, without a Python object a row."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -4,9 +4,6 @@ A name is common or scientific, in any case, of any rank; a clade stands for all
 name settle which of several is meant. Knows nothing of vectors.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import csv
 import io
 from collections.abc import Iterator, Sequence

@@ -3,9 +3,6 @@
 A few dozen bytes an observation are held, so that a million of them fit. Knows nothing of reviews.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

@@ -1,8 +1,5 @@
 """Taxa by what a person types: any rank, scientific or common, the beginning of a word or something within."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

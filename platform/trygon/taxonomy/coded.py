@@ -1,8 +1,5 @@
 """A column of names as integers, without a Python object a row. Knows nothing of ranks or files."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from dataclasses import dataclass
 
 import numpy as np

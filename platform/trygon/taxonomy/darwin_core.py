@@ -4,9 +4,6 @@ Knows nothing of files. Rows refer to each other by id, and nothing is taken for
 missing or form circles, ranks be unknown. Everything is vectorised: catalogues have millions of rows.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections import Counter
 
 import numpy as np

@@ -1,8 +1,5 @@
 """A backbone's lineages as integers, and the indices that find its taxa by name. Settles nothing."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,9 +5,6 @@ where the ranks above do not contradict; where several taxa match, those ranks m
 settled keeps the names it came with. What the backbone leaves blank is not erased: see `Backbone.resolve`.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,8 +1,5 @@
 """Names that are nearly the same: Latin endings, and the edits between two words. Knows nothing of ranks."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

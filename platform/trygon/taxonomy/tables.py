@@ -3,9 +3,6 @@
 Knows the forms of the files. Cleans no names.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

@@ -1,8 +1,5 @@
 """TaxonTree: taxa in depth-first order, as columns: a clade is one slice. Knows nothing of images or models."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

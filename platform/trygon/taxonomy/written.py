@@ -3,9 +3,6 @@
 A plain name has its words as the codes write them: a genus, a subgenus in brackets, an epithet, authors and years.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from functools import lru_cache
 
 import numpy as np

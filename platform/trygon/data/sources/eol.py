@@ -4,9 +4,6 @@ The manifests say which pictures there are and whose they are; a picture that th
 nobody knows its licence. Names of pages are another module's.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -4,9 +4,6 @@ The lineage comes from EOL's Dynamic Hierarchy (`taxon.tab`) by the rules of any
 parent without a page of its own is walked through like any other.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Mapping
 from typing import Any
 

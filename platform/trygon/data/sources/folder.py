@@ -1,8 +1,5 @@
 """Pictures of one's own: a folder with labels.csv, or a list of paths that lie anywhere. Names as they are written."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

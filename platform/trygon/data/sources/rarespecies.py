@@ -3,9 +3,6 @@
 A folder is called `<kingdom>-…-<species>`, and some names hold a hyphen: names come from the catalog, never from it.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache

@@ -3,9 +3,6 @@
 Every value is a string, blank where there is none. Lines that are no rows are left out and counted.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,9 +4,6 @@ The release has no pictures of iNat21 and BIOSCAN-1M: they are read from their o
 with the names that those have. So the rows of these two parts make no records here; they would all count as missing.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-# pyright: reportAttributeAccessIssue=false
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
