@@ -35,7 +35,7 @@ Place = Annotated[str, IS_PLACE]
 
 def _time_zone(value: str) -> str:
     """A ValueError where there is no such zone."""
-    from trygon.archive.zones import zone_of
+    from trygon.archive.inputs.zones import zone_of
     from trygon.errors import UserError
 
     try:

@@ -76,7 +76,7 @@ class Sighting:
 
 
 def _archive(out: Path) -> Iterator[str]:
-    from trygon.archive.run import Run
+    from trygon.archive.run_folder.run import Run
 
     run = Run.open(out / "run")
     with (out / "archive-truth.csv").open(encoding="utf-8", newline="") as file:

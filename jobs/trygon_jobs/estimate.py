@@ -4,7 +4,7 @@ as that is known, and once the first parts are done."""
 import sys
 from dataclasses import dataclass
 
-from trygon.archive.sessions import Session, cost_per_million, figures
+from trygon.archive.run_folder.sessions import Session, cost_per_million, figures
 from trygon_jobs.progress import duration
 
 _PARTS, _SECONDS = 3, 10.0

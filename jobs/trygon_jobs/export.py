@@ -32,9 +32,9 @@ class ExportConfig(JobConfig):
 
 def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     """Export a labelled archive in another tool's format."""
-    from trygon.archive.deployments import deployments_of
     from trygon.archive.exports import EXPORTS, ExportOptions
-    from trygon.archive.run import Run
+    from trygon.archive.inputs.deployments import deployments_of
+    from trygon.archive.run_folder.run import Run
     from trygon.disk import only_writer, writing_to
     from trygon.errors import UserError
     from trygon.mirror import made_here

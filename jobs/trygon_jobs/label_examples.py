@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from trygon.archive.examples import find_pictures, gather, is_run, mean_crop
-from trygon.archive.parts import Parts
-from trygon.archive.sessions import makers
+from trygon.archive.run_folder.examples import find_pictures, gather, is_run, mean_crop
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.sessions import makers
 from trygon.errors import UserError
 from trygon.labelling.choice import Choice
 from trygon.labelling.examples import Examples, join

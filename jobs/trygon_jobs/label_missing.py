@@ -3,12 +3,12 @@
 import itertools
 import sys
 
-from trygon.archive.listing import Archive, Listing
-from trygon.archive.parts import Parts, PartWriter
-from trygon.archive.planning import Digest, Plan, plan_missing, some_files
-from trygon.archive.reading import digest_now, require_rights
-from trygon.archive.results import ResultFile, Results
-from trygon.archive.sessions import Session, cost_per_million, record
+from trygon.archive.detection.results import ResultFile, Results
+from trygon.archive.inputs.listing import Archive, Listing
+from trygon.archive.media.reading import digest_now, require_rights
+from trygon.archive.run_folder.parts import Parts, PartWriter
+from trygon.archive.run_folder.planning import Digest, Plan, plan_missing, some_files
+from trygon.archive.run_folder.sessions import Session, cost_per_million, record
 from trygon.archive.work import Work
 from trygon.lease import Hold
 from trygon.schemas import PASSING

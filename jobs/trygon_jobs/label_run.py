@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from trygon.archive import megadetector
-from trygon.archive.clocks import check_clocks
-from trygon.archive.deployments import Deployments, read_deployments
-from trygon.archive.detection import WHOLE_FRAMES, BoxSource, DetectorFile
-from trygon.archive.listing import Archive, Listing, write_listing
-from trygon.archive.parts import Parts
-from trygon.archive.presence import sort_media
-from trygon.archive.reading import Reading
-from trygon.archive.results import ResultFile
-from trygon.archive.sessions import bind
-from trygon.archive.video import Sampling
+from trygon.archive.detection import megadetector
+from trygon.archive.detection.detector import WHOLE_FRAMES, BoxSource, DetectorFile
+from trygon.archive.detection.results import ResultFile
+from trygon.archive.inputs.deployments import Deployments, read_deployments
+from trygon.archive.inputs.listing import Archive, Listing, write_listing
+from trygon.archive.media.clocks import check_clocks
+from trygon.archive.media.reading import Reading
+from trygon.archive.media.video import Sampling
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.presence import sort_media
+from trygon.archive.run_folder.sessions import bind
 from trygon.archive.work import Work
 from trygon.cache import sample_folder
 from trygon.disk import only_writer, writing_to

@@ -1,6 +1,6 @@
 """What `trygon label` says when it is done."""
 
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.schemas import PASSING
 from trygon.storage import join
 

@@ -6,17 +6,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from trygon.archive.deployments import deployments_of
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.listing import Archive
-from trygon.archive.parts import Parts
-from trygon.archive.relabelling import blaming_source, carry_over, require_all, require_labels, require_thresholds
-from trygon.archive.report import write_report
-from trygon.archive.reviews import FOLDER as REVIEWS
-from trygon.archive.run import SUMMARY, Run
-from trygon.archive.sessions import figures
-from trygon.archive.tables import read_table
+from trygon.archive.inputs.deployments import deployments_of
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.report.pages import write_report
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.relabelling import (
+    blaming_source,
+    carry_over,
+    require_all,
+    require_labels,
+    require_thresholds,
+)
+from trygon.archive.run_folder.reviews import FOLDER as REVIEWS
+from trygon.archive.run_folder.run import SUMMARY, Run
+from trygon.archive.run_folder.sessions import figures
+from trygon.archive.run_folder.tables import read_table
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import uvicorn
 
-from trygon.archive.reviews import ReviewLog, read_reviews
-from trygon.archive.run import Run
-from trygon.archive.search import RunSearch
+from trygon.archive.run_folder.reviews import ReviewLog, read_reviews
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import RunSearch
 from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trygon.archive.exports.csv import write_rows
-from trygon.archive.run import Run
-from trygon.archive.search import Filters, Hit, RunSearch, rows_of_hits
-from trygon.archive.sessions import makers
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import Filters, Hit, RunSearch, rows_of_hits
+from trygon.archive.run_folder.sessions import makers
 from trygon.data.images import BadImage, preprocess
 from trygon.disk import writing_to
 from trygon.errors import UserError

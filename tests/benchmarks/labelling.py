@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from trygon.archive.pipeline import Workers
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.cache import sample_folder
 from trygon.data.frames import write_archive
 from trygon.data.images import decode, square, to_array

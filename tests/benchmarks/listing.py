@@ -19,12 +19,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from trygon.archive.listing import Archive, Listing, write_listing
-from trygon.archive.media import MediaFile
-from trygon.archive.parts import Parts
-from trygon.archive.planning import plan_missing
-from trygon.archive.presence import sort_media
-from trygon.archive.reading import digest_now
+from trygon.archive.inputs.listing import Archive, Listing, write_listing
+from trygon.archive.inputs.media import MediaFile
+from trygon.archive.media.reading import digest_now
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.planning import plan_missing
+from trygon.archive.run_folder.presence import sort_media
 from trygon.lease import Hold
 from trygon.testing.s3 import using
 

@@ -25,13 +25,13 @@ import psutil
 import pyarrow as pa
 from PIL import Image
 
-from trygon.archive.detection import WHOLE_FRAMES
+from trygon.archive.detection.detector import WHOLE_FRAMES
 from trygon.archive.finder import Finder
 from trygon.archive.gathering import gathered
-from trygon.archive.listing import Archive, write_listing
-from trygon.archive.parts import Parts, PartWriter
+from trygon.archive.inputs.listing import Archive, write_listing
+from trygon.archive.media.reading import Reading
 from trygon.archive.pipeline import READ, frames_of
-from trygon.archive.reading import Reading
+from trygon.archive.run_folder.parts import Parts, PartWriter
 from trygon.archive.work import Work
 from trygon.data.images import encode_jpeg
 from trygon.lease import Hold

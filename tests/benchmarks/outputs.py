@@ -18,13 +18,13 @@ import pyarrow as pa
 from relabelling import make_bank, peak_mb, write_run
 
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.gallery import blanks, choose
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.listing import Archive
-from trygon.archive.parts import Parts
-from trygon.archive.report import MAX_ROWS, write_report
-from trygon.archive.run import SUMMARY, Run
-from trygon.archive.statistics import Statistics
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.report.pages import MAX_ROWS, write_report
+from trygon.archive.report.statistics import Statistics
+from trygon.archive.report.thumbnails import blanks, choose
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import SUMMARY, Run
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.storage import write_json

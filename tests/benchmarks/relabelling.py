@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.parts import Parts
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold

@@ -27,9 +27,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from trygon.archive.parts import Parts
-from trygon.archive.run import Run
-from trygon.archive.tables import read_table
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.tables import read_table
 from trygon.cache import sample_folder
 from trygon.data.frames import write_archive
 from trygon.storage import join, list_files, read_bytes, read_json, write_bytes

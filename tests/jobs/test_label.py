@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trygon.archive.parts import Parts
-from trygon.archive.run import Run
-from trygon.archive.tables import read_table
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.tables import read_table
 from trygon.data.images import preprocess
 from trygon.models.model import load_model
 from trygon.storage import digest_file, exists, join, list_files, read_bytes

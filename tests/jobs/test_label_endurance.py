@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from trygon.archive.parts import Parts
-from trygon.archive.run import Run
-from trygon.archive.tables import read_table
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.tables import read_table
 from trygon.disk import only_writer
 from trygon.errors import UserError
 from trygon.storage import digest_file, exists, join, list_files, read_bytes, write_bytes

@@ -14,9 +14,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from trygon.archive.reviews import ReviewLog, read_reviews
-from trygon.archive.run import Run
-from trygon.archive.sessions import bind
+from trygon.archive.run_folder.reviews import ReviewLog, read_reviews
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.sessions import bind
 from trygon.lease import Hold
 from trygon.models.folder import describe
 from trygon.review.columns import Columns

@@ -15,7 +15,7 @@ import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
-from trygon.archive.sessions import bind
+from trygon.archive.run_folder.sessions import bind
 from trygon.labelling.bank import LabelBank
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.tables import TAXA_SCHEMA

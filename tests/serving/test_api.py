@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from trygon.archive.run import Run
-from trygon.archive.search import Filters, RunSearch
-from trygon.archive.sessions import bind
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import Filters, RunSearch
+from trygon.archive.run_folder.sessions import bind
 from trygon.data.images import preprocess
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from trygon.archive.inputs.beside import put_beside
+from trygon.archive.inputs.listing import Archive, write_listing
 from trygon.archive.inputs.lists import Entry
-from trygon.archive.listing import Archive, write_listing
-from trygon.archive.media import MediaFile
+from trygon.archive.inputs.media import MediaFile
 from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.storage import write_bytes

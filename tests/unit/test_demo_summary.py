@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trygon.archive.parts import Parts
+from trygon.archive.run_folder.parts import Parts
 from trygon.schemas import BOX as BOX_TABLE
 from trygon.schemas import COUNT, EVENT, FAILURE, MEDIA, OBSERVATION
 from trygon.storage import write_json

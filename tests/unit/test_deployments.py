@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.archive.clocks import check_clocks
-from trygon.archive.deployments import Deployment, Deployments, places_of, read_deployments
 from trygon.archive.exports import ExportOptions
-from trygon.archive.media import MediaFile
-from trygon.archive.zones import zone_of
+from trygon.archive.inputs.deployments import Deployment, Deployments, places_of, read_deployments
+from trygon.archive.inputs.media import MediaFile
+from trygon.archive.inputs.zones import zone_of
+from trygon.archive.media.clocks import check_clocks
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT, MEDIA
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trygon.archive.detection import Box, Detector, DetectorFile, crop, iou, letterbox, suppress
+from trygon.archive.detection.detector import Box, Detector, DetectorFile, crop, iou, letterbox, suppress
 from trygon.errors import UserError
 from trygon.testing.detectors import write_tiny_detector
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trygon.archive import sessions
-from trygon.archive.sessions import Session
+from trygon.archive.run_folder import sessions
+from trygon.archive.run_folder.sessions import Session
 from trygon.lease import Hold
 from trygon_jobs import estimate
 from trygon_jobs.estimate import FirstParts

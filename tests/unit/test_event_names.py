@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trygon.archive.event_names import under_event_names
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.labelling import Naming
-from trygon.archive.reviews import ReviewLog, read_reviews
-from trygon.archive.run import Run
+from trygon.archive.naming.event_names import under_event_names
+from trygon.archive.run_folder.labelling import Naming
+from trygon.archive.run_folder.reviews import ReviewLog, read_reviews
+from trygon.archive.run_folder.run import Run
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold
 from trygon.review.columns import Columns

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.archive.events import find_events
+from trygon.archive.naming.events import find_events
 from trygon.schemas import MEDIA
 
 NOON = datetime(2024, 5, 31, 12)

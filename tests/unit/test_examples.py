@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from trygon.archive.examples import FILE, find_pictures, gather, mean_crop
-from trygon.archive.parts import Parts
-from trygon.archive.reviews import ReviewLog
-from trygon.archive.sessions import bind
-from trygon.archive.tables import read_table
+from trygon.archive.run_folder.examples import FILE, find_pictures, gather, mean_crop
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.reviews import ReviewLog
+from trygon.archive.run_folder.sessions import bind
+from trygon.archive.run_folder.tables import read_table
 from trygon.data.images import encode_jpeg
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from trygon.archive.exif import Header, parse_time, read_header
-from trygon.archive.maker_notes import read_notes
+from trygon.archive.media.exif import Header, parse_time, read_header
+from trygon.archive.media.maker_notes import read_notes
 
 
 def _jpeg(orientation: int = 1, time: str = "2024:05:31 23:59:58", make: str = "Bushnell\0\0") -> bytes:

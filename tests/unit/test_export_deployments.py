@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trygon.archive.deployments import Span
 from trygon.archive.exports import EXPORTS, ExportOptions
+from trygon.archive.inputs.deployments import Span
 from trygon.testing.shots import Shot, write_run
 
 NOON = datetime(2024, 5, 31, 12)

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ImageFile
 
+from trygon.archive.detection.results import read_thresholds
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.speciesnet import LABELS
-from trygon.archive.results import read_thresholds
-from trygon.archive.reviews import ReviewLog
-from trygon.archive.run import Run
+from trygon.archive.run_folder.reviews import ReviewLog
+from trygon.archive.run_folder.run import Run
 from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.schemas import DEPLOYMENT

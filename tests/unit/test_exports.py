@@ -13,11 +13,11 @@ import pytest
 from pyarrow.dataset import field
 
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.media import MediaFile
-from trygon.archive.parts import Parts
-from trygon.archive.reviews import ReviewLog
-from trygon.archive.run import Run
+from trygon.archive.inputs.media import MediaFile
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.reviews import ReviewLog
+from trygon.archive.run_folder.run import Run
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from trygon.archive.detection import WHOLE_FRAMES, DetectorFile
+from trygon.archive.detection.detector import WHOLE_FRAMES, DetectorFile
+from trygon.archive.detection.megadetector import find
 from trygon.archive.finder import Finder
-from trygon.archive.listing import Archive
-from trygon.archive.megadetector import find
+from trygon.archive.inputs.listing import Archive
 from trygon.archive.pipeline import READ, Workers, frames_of
 from trygon.archive.work import Work
 from trygon.data.images import preprocess

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.archive.listing import Archive, Listing, write_listing
-from trygon.archive.media import MediaFile
+from trygon.archive.inputs.listing import Archive, Listing, write_listing
+from trygon.archive.inputs.media import MediaFile
 from trygon.errors import UserError
 from trygon.lease import Hold
 

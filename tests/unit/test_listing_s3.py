@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from trygon import s3
-from trygon.archive.frames import Frames
-from trygon.archive.listing import Archive, write_listing
-from trygon.archive.media import MediaFile
+from trygon.archive.inputs.listing import Archive, write_listing
+from trygon.archive.inputs.media import MediaFile
+from trygon.archive.media.frames import Frames
 from trygon.errors import TrygonError, UserError
 from trygon.lease import Hold
 from trygon.storage import write_bytes

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from trygon.archive.detection import MEGADETECTOR_CATEGORIES, Box, DetectorFile
-from trygon.archive.megadetector import MegaDetector, find
+from trygon.archive.detection.detector import MEGADETECTOR_CATEGORIES, Box, DetectorFile
+from trygon.archive.detection.megadetector import MegaDetector, find
 from trygon.errors import TrygonError, UserError
 from trygon.testing.detectors import ColouredBoxes, write_weights
 from trygon_jobs.label import LabelConfig

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trygon import mirror, s3
-from trygon.archive.listing import Archive
+from trygon.archive.inputs.listing import Archive
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
 from trygon.disk import writing_to

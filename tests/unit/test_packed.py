@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trygon.archive.inputs import tarred, zipped
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.inputs.media import MediaFile
 from trygon.archive.inputs.packed import index_of, list_members
-from trygon.archive.listing import Archive
-from trygon.archive.media import MediaFile
 from trygon.errors import UserError
 from trygon.storage import exists, write_bytes
 from trygon.testing.s3 import s3_server, using

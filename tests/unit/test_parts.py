@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.archive import sessions
-from trygon.archive.listing import Archive, Listing, write_listing
-from trygon.archive.media import MediaFile
-from trygon.archive.parts import Parts, PartWriter
-from trygon.archive.planning import Plan, plan_missing, some_files
-from trygon.archive.presence import sort_media
-from trygon.archive.sessions import Session, bind, figures, record
-from trygon.archive.tables import read_table
+from trygon.archive.inputs.listing import Archive, Listing, write_listing
+from trygon.archive.inputs.media import MediaFile
+from trygon.archive.run_folder import sessions
+from trygon.archive.run_folder.parts import Parts, PartWriter
+from trygon.archive.run_folder.planning import Plan, plan_missing, some_files
+from trygon.archive.run_folder.presence import sort_media
+from trygon.archive.run_folder.sessions import Session, bind, figures, record
+from trygon.archive.run_folder.tables import read_table
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
 from trygon.lease import Hold

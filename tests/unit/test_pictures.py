@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trygon.archive.listing import Archive
-from trygon.archive.pictures import People, output_picture
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.pictures import People, output_picture
 from trygon.testing.videos import write_video
 
 # Fine stripes: what a blur takes away and a scaled picture keeps apart from its surroundings.

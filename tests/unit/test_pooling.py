@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trygon.archive.counts import count_rows
-from trygon.archive.labelling import Naming
-from trygon.archive.pooling import meant
-from trygon.archive.run import Run
+from trygon.archive.naming.counts import count_rows
+from trygon.archive.naming.pooling import meant
+from trygon.archive.run_folder.labelling import Naming
+from trygon.archive.run_folder.run import Run
 from trygon.labelling.classification import Classifier
 from trygon.labelling.decisions import ANIMAL, HUMAN, TYPES, UNKNOWN
 from trygon.schemas import EVENT, OBSERVATION

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from trygon import s3
-from trygon.archive.frames import Frames
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.inputs.media import MediaFile
 from trygon.archive.inputs.packed import opened
-from trygon.archive.listing import Archive
-from trygon.archive.media import MediaFile
-from trygon.archive.pictures import People, output_picture
-from trygon.archive.reading import Reading, read_file, require_rights
+from trygon.archive.media.frames import Frames
+from trygon.archive.media.pictures import People, output_picture
+from trygon.archive.media.reading import Reading, read_file, require_rights
 from trygon.data.images import BadImage
 from trygon.errors import TrygonError, UserError
 from trygon.schemas import FAILURES

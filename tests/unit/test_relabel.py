@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.parts import Parts
-from trygon.archive.reviews import ReviewLog
-from trygon.archive.run import Run
-from trygon.archive.sessions import bind
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.reviews import ReviewLog
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.sessions import bind
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier

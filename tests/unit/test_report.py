@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from trygon.archive.gallery import MOST_OF_A_TAXON
-from trygon.archive.listing import Archive
-from trygon.archive.report import clock, plot, write_report
-from trygon.archive.run import Run
-from trygon.archive.statistics import Statistics
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.report.pages import clock, plot, write_report
+from trygon.archive.report.statistics import Statistics
+from trygon.archive.report.thumbnails import MOST_OF_A_TAXON
+from trygon.archive.run_folder.run import Run
 from trygon.storage import read_json, write_json
 from trygon.taxonomy.taxon import Taxon
 from trygon.testing.archives import frame_jpeg

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trygon.archive.frames import Frames
-from trygon.archive.listing import Archive
-from trygon.archive.reading import Reading
-from trygon.archive.results import read_results, read_thresholds
-from trygon.archive.video import Sampling
+from trygon.archive.detection.results import read_results, read_thresholds
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.frames import Frames
+from trygon.archive.media.reading import Reading
+from trygon.archive.media.video import Sampling
 from trygon.errors import UserError
 from trygon.testing.videos import write_video
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.reviews import ReviewLog, read_reviews
-from trygon.archive.run import Run
-from trygon.archive.search import RunSearch
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.reviews import ReviewLog, read_reviews
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import RunSearch
 from trygon.labelling.classification import Classifier
 from trygon.labelling.examples import lineage_of
 from trygon.lease import Hold

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from trygon.archive.gallery import write_pictures
-from trygon.archive.listing import Archive
-from trygon.archive.reviews import ReviewLog, read_reviews
-from trygon.archive.run import Run
-from trygon.archive.search import RunSearch
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.report.thumbnails import write_pictures
+from trygon.archive.run_folder.reviews import ReviewLog, read_reviews
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import RunSearch
 from trygon.lease import Hold
 from trygon.review.columns import Columns
 from trygon.review.desk import Desk, Word

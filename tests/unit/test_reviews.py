@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trygon.archive import database, rows
-from trygon.archive.counts import count_rows
-from trygon.archive.database import open_database
-from trygon.archive.reviews import ReviewLog, apply, read_reviews
+from trygon.archive.naming.counts import count_rows
+from trygon.archive.run_folder import database, rows
+from trygon.archive.run_folder.database import open_database
+from trygon.archive.run_folder.reviews import ReviewLog, apply, read_reviews
 from trygon.errors import TrygonError
 from trygon.lease import Hold
 from trygon.schemas import OBSERVATION, REPOOLED, REVIEW

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trygon.archive.parts import Parts
-from trygon.archive.run import Run
-from trygon.archive.search import Filters, RunSearch, open_index, rows_of_hits
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import Run
+from trygon.archive.run_folder.search import Filters, RunSearch, open_index, rows_of_hits
 from trygon.disk import only_writer
 from trygon.errors import UserError
 from trygon.labelling import search

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trygon.archive.tracks import STILL, link
+from trygon.archive.naming.tracks import STILL, link
 from trygon.labelling.classification import Names
 from trygon.taxonomy.taxon import RANKS, Rank
 

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from trygon.archive.frames import Frames
 from trygon.archive.gathering import gathered
-from trygon.archive.listing import Archive
-from trygon.archive.reading import Reading
-from trygon.archive.video import Sampling
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.frames import Frames
+from trygon.archive.media.reading import Reading
+from trygon.archive.media.video import Sampling
 from trygon.storage import write_bytes
 from trygon.testing.s3 import s3_server, using
 from trygon.testing.videos import SIZE, write_video

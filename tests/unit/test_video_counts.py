@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from trygon.archive.counts import count_of
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.reviews import ReviewLog
-from trygon.archive.run import Run
+from trygon.archive.naming.counts import count_of
+from trygon.archive.run_folder.reviews import ReviewLog
+from trygon.archive.run_folder.run import Run
 from trygon.lease import Hold
 from trygon.review.columns import Columns
 from trygon.review.desk import Desk, Word

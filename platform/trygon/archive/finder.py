@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from trygon.archive.detection import WHOLE_FRAME, Box, Detector, DetectorFile, crop
-from trygon.archive.frames import FRAME
-from trygon.archive.megadetector import MegaDetector, is_weights
+from trygon.archive.detection.detector import WHOLE_FRAME, Box, Detector, DetectorFile, crop
+from trygon.archive.detection.megadetector import MegaDetector, is_weights
+from trygon.archive.media.frames import FRAME
 from trygon.archive.work import Work
 from trygon.data.images import square, to_array
 from trygon.models.encoders import load_encoder

@@ -14,13 +14,13 @@ import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
 
-from trygon.archive.detection import DetectorFile, WholeFrames
+from trygon.archive.detection.detector import DetectorFile, WholeFrames
+from trygon.archive.detection.megadetector import is_weights
+from trygon.archive.detection.results import Results
 from trygon.archive.finder import Finder
-from trygon.archive.frames import FRAME, Frames
 from trygon.archive.gathering import gathered
-from trygon.archive.megadetector import is_weights
-from trygon.archive.planning import Plan
-from trygon.archive.results import Results
+from trygon.archive.media.frames import FRAME, Frames
+from trygon.archive.run_folder.planning import Plan
 from trygon.archive.work import Work
 from trygon.cluster.local import inside_cluster
 from trygon.cluster.pool import map_on_pool

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from trygon.archive.detection import BoxSource
-from trygon.archive.listing import Archive
-from trygon.archive.reading import Reading
+from trygon.archive.detection.detector import BoxSource
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.reading import Reading
 from trygon.models.encoders.choice import EncoderChoice
 
 

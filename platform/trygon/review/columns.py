@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trygon.archive.pictures import PERSON
-from trygon.archive.run import Run
+from trygon.archive.media.pictures import PERSON
+from trygon.archive.run_folder.run import Run
 from trygon.ids import Ids
 from trygon.taxonomy.taxon import RANKS
 

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from trygon.archive.counts import count_of
-from trygon.archive.reviews import ReviewLog
+from trygon.archive.naming.counts import count_of
+from trygon.archive.run_folder.reviews import ReviewLog
 from trygon.review.columns import NAMES, Columns
 from trygon.review.queue import Queue, View
 from trygon.review.said import Review, Said

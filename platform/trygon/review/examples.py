@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.data.images import encode_jpeg
 from trygon.review.columns import Columns
 from trygon.review.pictures import Pictures

@@ -6,13 +6,13 @@ from typing import Any
 
 import jinja2
 
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.review.pictures import Pictures
 from trygon.storage import write_text
 
 
 def write_page(run: Run, rows: list[dict[str, Any]], pictures: Pictures, query: str, out: str | Path) -> None:
-    """Write the page. `rows` are those of `trygon.archive.search.rows_of_hits`."""
+    """Write the page. `rows` are those of `trygon.archive.run_folder.search.rows_of_hits`."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "page")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     shown = [row | {"picture": _picture(pictures, row["observation_id"])} for row in rows]

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from trygon.archive.detection import Box, crop
-from trygon.archive.listing import Archive
-from trygon.archive.pictures import PERSON, People, is_person, output_picture
-from trygon.archive.reviews import read_reviews
-from trygon.archive.run import Run
+from trygon.archive.detection.detector import Box, crop
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.pictures import PERSON, People, is_person, output_picture
+from trygon.archive.run_folder.reviews import read_reviews
+from trygon.archive.run_folder.run import Run
 from trygon.data.images import encode_jpeg
 from trygon.review.columns import Columns
 from trygon.review.said import Said

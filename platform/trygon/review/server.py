@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trygon.archive.search import Filters, RunSearch
+from trygon.archive.run_folder.search import Filters, RunSearch
 from trygon.errors import TrygonError, UserError
 from trygon.labelling.decisions import TYPES
 from trygon.review.desk import LIFE_STAGES, SEXES, Desk, Overtaken, Refused, Word

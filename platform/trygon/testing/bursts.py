@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.parts import Parts
-from trygon.archive.run import SUMMARY, Run
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import SUMMARY, Run
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.lease import Hold

@@ -1,5 +1,5 @@
-"""Detectors that are small but real: an ONNX network with the contract of `trygon.archive.detection`, and weights of
-the kind that the package `megadetector` runs."""
+"""Detectors that are small but real: an ONNX network with the contract of `trygon.archive.detection.detector`, and
+weights of the kind that the package `megadetector` runs."""
 
 import json
 from pathlib import Path

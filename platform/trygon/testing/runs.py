@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from trygon.archive.exif import read_header
-from trygon.archive.labelling import Naming, finish
-from trygon.archive.listing import Archive, write_listing
-from trygon.archive.media import is_media
-from trygon.archive.parts import Parts
-from trygon.archive.run import SUMMARY, Run
+from trygon.archive.inputs.listing import Archive, write_listing
+from trygon.archive.inputs.media import is_media
+from trygon.archive.media.exif import read_header
+from trygon.archive.run_folder.labelling import Naming, finish
+from trygon.archive.run_folder.parts import Parts
+from trygon.archive.run_folder.run import SUMMARY, Run
 from trygon.data.images import BadImage, decode
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trygon.archive.counts import count_rows
-from trygon.archive.events import find_events
-from trygon.archive.run import Run
+from trygon.archive.naming.counts import count_rows
+from trygon.archive.naming.events import find_events
+from trygon.archive.run_folder.run import Run
 from trygon.schemas import BOX, EVENT, FAILURE, MEDIA, OBSERVATION
 from trygon.storage import stable_id, write_json
 from trygon.taxonomy.taxon import RANKS, Taxon

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trygon.archive.exports import camtrap_dp, coco, csv, megadetector, speciesnet, timelapse, wildlife_insights
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 
 EXPORTS: dict[str, Callable[[Run, Path, ExportOptions], list[str]]] = {
     "camtrap-dp": camtrap_dp.write,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from trygon.archive.deployments import Span
 from trygon.archive.exports.options import ExportOptions
+from trygon.archive.inputs.deployments import Span
 
 BY_DEPLOYMENT = """
 SELECT

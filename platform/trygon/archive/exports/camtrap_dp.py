@@ -17,13 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trygon import __version__
-from trygon.archive.database import columns
 from trygon.archive.exports import camtrap_schemas
 from trygon.archive.exports.cameras import BY_DEPLOYMENT, span
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.media import media_type
-from trygon.archive.run import Run
+from trygon.archive.inputs.media import media_type
+from trygon.archive.run_folder.database import columns
+from trygon.archive.run_folder.run import Run
 from trygon.storage import write_json
 from trygon.taxonomy.taxon import RANKS
 

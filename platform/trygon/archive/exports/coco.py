@@ -10,7 +10,7 @@ from typing import Any
 from trygon import __version__
 from trygon.archive.exports.frames import Frame, Names, box, confidence, frames, key_of, write_stream
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 FILE = "coco-camera-traps.json"

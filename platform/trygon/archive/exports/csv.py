@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trygon.archive.database import columns
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.run import Run
+from trygon.archive.run_folder.database import columns
+from trygon.archive.run_folder.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 COLUMNS = [

@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from trygon.archive.database import columns
-from trygon.archive.run import Run
+from trygon.archive.run_folder.database import columns
+from trygon.archive.run_folder.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 _FRAMES = """

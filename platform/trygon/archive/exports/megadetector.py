@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from trygon import __version__
-from trygon.archive.detection import MEGADETECTOR_CATEGORIES
+from trygon.archive.detection.detector import MEGADETECTOR_CATEGORIES
 from trygon.archive.exports.frames import Frame, Names, box, confidence, frames, key_of, probability, write_stream
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 FILE = "megadetector.json"

@@ -5,8 +5,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from trygon.archive.deployments import Span, places_of, spans_of
-from trygon.archive.zones import with_offset
+from trygon.archive.inputs.deployments import Span, places_of, spans_of
+from trygon.archive.inputs.zones import with_offset
 
 
 @dataclass(frozen=True)

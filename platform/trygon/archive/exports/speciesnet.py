@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 from trygon import __version__
 from trygon.archive.exports.frames import Frame, box, confidence, frames, probability, write_stream
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.run import Run
+from trygon.archive.run_folder.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 FILE = "predictions.json"

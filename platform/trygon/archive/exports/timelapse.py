@@ -8,12 +8,12 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trygon.archive.counts import count_of
 from trygon.archive.exports import megadetector
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.frames import Frame, Names, frames
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.run import Run
+from trygon.archive.naming.counts import count_of
+from trygon.archive.run_folder.run import Run
 
 FILE = "timelapse.csv"
 COLUMNS = ("RootFolder", "File", "RelativePath", "Species", "Count")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from trygon import __version__
-from trygon.archive.counts import count_of
 from trygon.archive.exports import cameras
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.frames import Frame, frames, key_of
 from trygon.archive.exports.options import ExportOptions
 from trygon.archive.exports.speciesnet import LABELS
-from trygon.archive.run import Run
+from trygon.archive.naming.counts import count_of
+from trygon.archive.run_folder.run import Run
 from trygon.taxonomy.taxon import RANKS
 
 PROJECTS = (

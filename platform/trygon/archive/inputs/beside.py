@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from trygon.archive.inputs.lists import Entry
+from trygon.archive.inputs.media import MediaFile, is_media, media_id_of
 from trygon.archive.inputs.names import leads_out
-from trygon.archive.media import MediaFile, is_media, media_id_of
 from trygon.ids import Ids
 
 _BATCH = 10_000

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trygon import s3
-from trygon.archive.media import MediaFile
+from trygon.archive.inputs.media import MediaFile
 from trygon.errors import UserError
 from trygon.storage import address_of, is_remote, stable_id
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import ijson
 
-from trygon.archive.deployments import Deployment, parse_moment, read_deployments
+from trygon.archive.inputs.deployments import Deployment, parse_moment, read_deployments
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json

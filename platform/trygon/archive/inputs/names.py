@@ -2,7 +2,7 @@
 
 import re
 
-from trygon.archive.media import is_media
+from trygon.archive.inputs.media import is_media
 
 MAX_BYTES = 512 << 20
 """No picture of a camera trap has as many: what says so would only fill the memory."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from trygon import s3
 from trygon.archive.inputs.folder import is_junk
+from trygon.archive.inputs.media import MediaFile
 from trygon.archive.inputs.tarred import list_tar, list_tar_gz, read_tar, read_tar_gz
 from trygon.archive.inputs.zipped import list_zip, read_zip
-from trygon.archive.media import MediaFile
 from trygon.errors import UserError
 from trygon.storage import join, stable_id
 

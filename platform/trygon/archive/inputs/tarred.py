@@ -15,8 +15,8 @@ from typing import IO
 from indexed_gzip import IndexedGzipFile, ZranError
 from indexed_gzip.indexed_gzip import CrcError
 
+from trygon.archive.inputs.media import MediaFile, is_media
 from trygon.archive.inputs.names import refusal
-from trygon.archive.media import MediaFile, is_media
 from trygon.errors import UserError
 from trygon.storage import exists, open_input, read_bytes, read_ranges, write_bytes
 

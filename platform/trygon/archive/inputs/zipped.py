@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from trygon.archive.inputs.media import MediaFile, is_media
 from trygon.archive.inputs.names import MAX_BYTES, refusal
-from trygon.archive.media import MediaFile, is_media
 from trygon.errors import UserError
 from trygon.storage import open_input, read_ranges
 

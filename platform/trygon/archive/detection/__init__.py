@@ -1,0 +1,1 @@
+"""Where the animals are: detectors, and the boxes of other programs."""

@@ -1,0 +1,220 @@
+"""Which deployment a file belongs to, and where and when deployments stood: from a table, a pattern, or the folders.
+
+Reads tables of people (`--deployments`), of Camtrap DP and of Wildlife Insights: their columns have other names.
+"""
+
+import csv
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from trygon.archive.inputs.media import MediaFile
+from trygon.archive.inputs.zones import local
+from trygon.archive.run_folder.tables import read_table
+from trygon.errors import UserError
+from trygon.schemas import DEPLOYMENT
+from trygon.storage import join
+from trygon.taxonomy.delimited import NOT_DELIMITED, open_delimited
+
+_NAMES = ("deployment", "deploymentid", "deployment_id")
+_STARTS = ("start", "deploymentstart", "start_date")
+_ENDS = ("end", "deploymentend", "end_date")
+
+Span = tuple[datetime | None, datetime | None]
+"""From when to when a camera stood, by its own clock."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A camera at a place for a time. `path` is a folder of the archive or a pattern with `*`; its files belong here.
+
+    Degrees; start and end as the camera's clock should show them. None is unknown.
+    """
+
+    name: str
+    latitude: float | None = None
+    longitude: float | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployments:
+    """How files get their deployments. A table's path goes before the pattern, that before a list and the folders."""
+
+    known: tuple[Deployment, ...] = ()
+    pattern: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pattern:
+            try:
+                groups = re.compile(self.pattern).groupindex
+            except re.error as error:
+                raise UserError(f"--deployment-pattern {self.pattern!r} is no regular expression: {error}") from error
+            if "deployment" not in groups:
+                raise UserError(
+                    f"--deployment-pattern {self.pattern!r} has no group of that name: write (?P<deployment>…) around "
+                    "what names it"
+                )
+
+    def name_of(self, file: MediaFile) -> str:
+        """The deployment of a file."""
+        named = self._of_table(file.path)
+        if named is None and self.pattern:
+            found = self._regex.search(file.path)
+            named = found["deployment"] if found else None
+        return named or file.deployment
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        return re.compile(self.pattern)
+
+    @cached_property
+    def _prefixes(self) -> dict[str, Deployment]:
+        return {it.path.strip("/"): it for it in self.known if it.path and not _is_pattern(it.path)}
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], Deployment]]:
+        patterns = [it for it in self.known if it.path and _is_pattern(it.path)]
+        return [(re.compile(fnmatch.translate(it.path or "")), it) for it in patterns]
+
+    @cached_property
+    def _met(self) -> set[str | None]:
+        """Paths of the table where some file lies."""
+        return set()
+
+    def _of_table(self, path: str) -> str | None:
+        found = self._found(path)
+        if found is None:
+            return None
+        self._met.add(found.path)
+        return found.name
+
+    def _found(self, path: str) -> Deployment | None:
+        for pattern, deployment in self._patterns:
+            if pattern.match(path):
+                return deployment
+        folder = path
+        while folder and self._prefixes:
+            if folder in self._prefixes:
+                return self._prefixes[folder]
+            folder = folder.rpartition("/")[0]
+        return None
+
+    def notes(self) -> list[str]:
+        """What is to be said of the table when all files have their deployments."""
+        idle = [it for it in self.known if it.path and it.path not in self._met]
+        if not idle:
+            return []
+        return [
+            f"no file of the archive lies where {len(idle)} of the paths in --deployments lead, such as "
+            f"{idle[0].path!r}: they are folders as the archive has them, or patterns with *"
+        ]
+
+    def table(self) -> pa.Table:
+        """DEPLOYMENT rows of those that are known, the last of several that say something of one."""
+        rows = {}
+        for it in self.known:
+            old = rows.get(it.name, {})
+            told = {name: value for name in DEPLOYMENT.names[1:] if (value := getattr(it, name)) is not None}
+            rows[it.name] = {"deployment": it.name} | old | told
+        return pa.Table.from_pylist([rows[name] for name in sorted(rows)], DEPLOYMENT)
+
+
+def places_of(table: pa.Table) -> dict[str, tuple[float, float]]:
+    """Latitude and longitude of the deployments of a DEPLOYMENT table that have them."""
+    rows = [row for row in table.to_pylist() if row["latitude"] is not None and row["longitude"] is not None]
+    return {row["deployment"]: (row["latitude"], row["longitude"]) for row in rows}
+
+
+def spans_of(table: pa.Table) -> dict[str, Span]:
+    """Start and end of the deployments of a DEPLOYMENT table, each None where it is not known."""
+    return {row["deployment"]: (row["start"], row["end"]) for row in table.to_pylist()}
+
+
+def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--deployments") -> tuple[Deployment, ...]:
+    """A CSV (comma, semicolon or tab; plain or gzip) with a column `deployment`, and any of latitude, longitude, path,
+    start and end.
+
+    `UserError` names the line that is wrong. Times with an offset are moved into the zone.
+    """
+    try:
+        with open_delimited(place) as (lines, delimiter):
+            reader = csv.DictReader(lines, delimiter=delimiter)
+            columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+            if not columns.keys() & set(_NAMES):
+                raise UserError(f"{what} {place} has no column 'deployment'")
+            where = f"{what} {place}, line"
+            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in reader)
+    except NOT_DELIMITED as error:
+        raise UserError(f"{what} {place} is not a CSV file in UTF-8: {error}") from error
+    except OSError as error:
+        raise UserError(f"{what} {place} cannot be read: {error.strerror or error}") from error
+
+
+def _deployment(row: Mapping[str, str | None], columns: Mapping[str, str], zone: str, where: str) -> Deployment:
+    def text(*names: str) -> str:
+        return next((value for it in names if it in columns and (value := (row[columns[it]] or "").strip())), "")
+
+    name = text(*_NAMES)
+    if not name:
+        raise UserError(f"{where}: the deployment has no name")
+    latitude, longitude = _coordinates(text("latitude"), text("longitude"), where)
+    start, end = _moment(text(*_STARTS), zone, where, time.min), _moment(text(*_ENDS), zone, where, time.max)
+    if start and end and end < start:
+        raise UserError(f"{where}: it ends before it starts")
+    return Deployment(name, latitude, longitude, start, end, text("path").replace("\\", "/") or None)
+
+
+def _coordinates(latitude: str, longitude: str, where: str) -> tuple[float | None, float | None]:
+    if not latitude and not longitude:
+        return None, None
+    try:
+        north, east = (float(text.replace(",", ".")) for text in (latitude, longitude))
+    except ValueError as error:
+        raise UserError(f"{where}: latitude and longitude must be decimal degrees") from error
+    if not (-90 <= north <= 90 and -180 <= east <= 180):
+        raise UserError(f"{where}: {north}, {east} is no place on Earth")
+    return north, east
+
+
+def _moment(text: str, zone: str, where: str, of_day: time) -> datetime | None:
+    """A date or a time; a date alone means the whole day."""
+    found = parse_moment(text)
+    if found is None:
+        if text:
+            raise UserError(f"{where}: {text!r} is no date: write 2024-05-31 or 2024-05-31 18:30:00")
+        return None
+    found = local(found, zone)
+    whole_day = len(text) <= len("2024-05-31")
+    return datetime.combine(found.date(), of_day).replace(microsecond=0) if whole_day else found
+
+
+def parse_moment(text: str) -> datetime | None:
+    """ISO 8601 in its usual spellings, or EXIF's; None where it is no time."""
+    text = text.strip()
+    try:
+        return datetime.fromisoformat(text).replace(microsecond=0)
+    except ValueError:
+        pass
+    try:
+        return datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+def _is_pattern(path: str) -> bool:
+    return any(letter in path for letter in "*?[")
+
+
+def deployments_of(run: str | Path, table: str | Path | None, zone: str) -> pa.Table:
+    """DEPLOYMENT rows that a run folder has, and before them what a table says that is given now."""
+    known = [Deployment(*row.values()) for row in read_table(join(run, "deployments.parquet")).to_pylist()]
+    return Deployments((*known, *(read_deployments(table, zone) if table else ()))).table()

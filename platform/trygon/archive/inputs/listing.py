@@ -1,0 +1,223 @@
+"""Which files an archive has, as a table in the run folder: written and read in batches, never held whole.
+
+Reads names and sizes, never a picture.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trygon import s3
+from trygon.archive.inputs.beside import put_beside
+from trygon.archive.inputs.deployments import Deployment, Deployments
+from trygon.archive.inputs.folder import RunFolders, walk
+from trygon.archive.inputs.lists import LISTS, Times, folder_of, list_kind
+from trygon.archive.inputs.media import MediaFile, is_media
+from trygon.archive.inputs.packed import PACKED, index_of, list_members, opened, packed_kind
+from trygon.archive.inputs.zones import local
+from trygon.errors import UserError
+from trygon.lease import Hold
+from trygon.schemas import LISTED
+from trygon.storage import absolute, address_of, copy_file, is_remote, join, open_input, read_bytes
+
+NAME = "listing.parquet"
+_BATCH = 10_000
+_TOLD = [name for name in LISTED.names if name not in ("mark", "member")]
+"""What a run's tables follow from: a file that was only touched or moved within its container changes nothing."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Frames of cameras: a folder tree, a zip or tar file, or a list of files, on disk or under an `s3://` prefix.
+
+    `images` is where the files of a list are, if not beside it; `index` where the index of a gzip is kept, and beside
+    it those of gzips in a folder, so that workers find a member without reading what stands before it. What was found
+    out of the archive travels with it to workers.
+    """
+
+    uri: str
+    images: str = ""
+    index: str = ""
+
+    @classmethod
+    def of(cls, archive: str, images: str | None, run: str | Path) -> "Archive":
+        """As a run's config has it: its paths may be relative to this folder."""
+        return cls(absolute(archive), absolute(images) if images else "", absolute(join(run, "archive.gzindex")))
+
+    @cached_property
+    def list_kind(self) -> str | None:
+        """Which of `LISTS` it is; None where it is the files themselves."""
+        return list_kind(self.uri)
+
+    @cached_property
+    def root(self) -> str:
+        """The folder, zip or tar that has the files."""
+        if self.images and not self.list_kind:
+            raise UserError(f"--images is for lists (JSON, CSV), and {self.uri} is none")
+        return self.images or (folder_of(self.uri) if self.list_kind else self.uri)
+
+    def require(self) -> None:
+        """`UserError` where there is no such folder or file on this machine."""
+        for place in (self.uri, self.root):
+            if not is_remote(place) and not Path(place).is_dir() and not Path(place).is_file():
+                raise UserError(f"the archive {place} is not a folder; give the folder that holds the cameras' files")
+        if not is_remote(self.root) and Path(self.root).is_file() and packed_kind(self.root) is None:
+            kinds = ", ".join([*PACKED, ".json", ".csv"])
+            raise UserError(f"the archive {self.root} is no kind of file that is known here ({kinds}): unpack it")
+
+    def files(self, skip: str | Path | None = None, times: Times | None = None) -> Iterator[MediaFile]:
+        """All files, also those that are no frames. `skip` is a folder of ours within the archive; `times` reads those
+        of a list.
+
+        Raises `UserError` for a missing or unreadable folder: frames are never left out in silence.
+        """
+        if packed_kind(self.root) and not Path(self.root).is_dir():
+            files = list_members(self.root, self.index)
+        else:
+            files = opened(walk(self.root, skip), self.root, self.index)
+        if not self.list_kind:
+            return files
+        return put_beside(files, LISTS[self.list_kind].entries(self.uri, times or Times()))
+
+    def deployments(self, zone: str) -> tuple[Deployment, ...]:
+        """What a list says of them."""
+        return LISTS[self.list_kind].deployments(self.uri, zone) if self.list_kind else ()
+
+    def read(self, path: str, member: str | None = None) -> bytes:
+        """A file's content. Raises `OSError` where the file is the reason, `TrygonError` where S3 is."""
+        if member is not None:
+            container, _, span = member.rpartition("@")
+            place = join(self.root, container) if container else self.root
+            kind = packed_kind(place)
+            assert kind is not None, "members are of files of a known kind"
+            return kind.read(place, span, index_of(self.index, container))
+        place = join(self.root, path)
+        address = address_of(place)
+        if address and {"", ".", ".."} & set(path.split("/")):
+            return s3.read(address)
+        return read_bytes(place)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """LISTED rows of the frames of an archive in the file at `place`: by path, or as a packed file has them."""
+
+    place: str
+    num_files: int
+    num_ignored: int
+    """Other files of the archive."""
+    digest: str
+    """Another one when a file is added, removed, or another size, deployment or time is listed."""
+    notes: tuple[str, ...] = ()
+    """What somebody should hear of the list and the table of deployments."""
+    num_moved: int = 0
+    """Times of a list that had an offset, and were moved into the zone of the run."""
+
+    def numbers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Media ids, sizes and marks: three (N,) int64, in the listing's order."""
+        with open_input(self.place) as file:
+            columns = pq.ParquetFile(file).read(["media_id", "bytes", "mark"])
+        media_id, num_bytes, mark = (column.to_numpy() for column in columns.columns)
+        return media_id, num_bytes, mark
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in order."""
+        with open_input(self.place) as file:
+            yield from _rows(pq.ParquetFile(file))
+
+
+def _rows(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for batch in file.iter_batches(_BATCH):
+        yield batch.cast(LISTED)  # Parquet has no seconds
+
+
+def write_listing(
+    archive: Archive,
+    folder: str | Path,
+    hold: Hold,
+    skip: str | Path | None = None,
+    deployments: Deployments | None = None,
+    zone: str = "+00:00",
+) -> Listing:
+    """List an archive into a run folder: a listing that stands there is replaced by the whole new one, at the end.
+
+    Times of a list that have an offset are moved into the zone.
+    """
+    deployments = deployments or Deployments()
+    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "ignored": 0}
+    runs, times = RunFolders(), Times()
+    with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
+        first, second = Path(scratch, "all.parquet"), Path(scratch, NAME)
+        with pq.ParquetWriter(first, LISTED, compression="zstd") as writer:
+            for batch in _batches(
+                archive.files(skip, times), counts, runs, lambda file: _row(file, deployments, zone)
+            ):
+                writer.write_batch(batch)
+        with pq.ParquetWriter(second, LISTED, compression="zstd") as writer, pq.ParquetFile(first) as found:
+            again, start = _repeated(found), 0
+            for batch in _rows(found):
+                kept = _without(batch, runs.prefixes, again[start : start + batch.num_rows])
+                start += batch.num_rows
+                counts["files"] += kept.num_rows
+                counts["there"] += kept["failure"].null_count
+                digest.update(kept.select(_TOLD).serialize())
+                writer.write_batch(kept)
+        if archive.list_kind and counts["files"] and not counts["there"]:
+            told = f"{archive.uri} names {counts['files']:,} files, and none of them is in {archive.root}"
+            raise UserError(f"{told}: say with --images where they are")
+        hold.check()
+        copy_file(second, place)
+    notes = (*times.notes(), *deployments.notes())
+    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes, times.num_with_offset)
+
+
+def _batches(
+    files: Iterator[MediaFile],
+    counts: dict[str, int],
+    runs: RunFolders,
+    row_of: Callable[[MediaFile], tuple[object, ...]],
+) -> Iterator[pa.RecordBatch]:
+    rows: list[tuple[object, ...]] = []
+    for file in files:
+        runs.note(file.path)
+        if file.unlisted or (file.failure is None and not is_media(file.path)):
+            counts["ignored"] += 1
+            continue
+        rows.append(row_of(file))
+        if len(rows) == _BATCH:
+            yield _batch(rows)
+            rows.clear()
+    yield _batch(rows)
+
+
+def _row(file: MediaFile, deployments: Deployments, zone: str) -> tuple[object, ...]:
+    time = file.timestamp and local(file.timestamp, zone)
+    facts = (file.mark, file.member, file.failure, time, file.sequence)
+    return (file.media_id, file.path, deployments.name_of(file), file.bytes, *facts)
+
+
+def _batch(rows: list[tuple[object, ...]]) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True)) or [()] * len(LISTED)
+    return pa.record_batch([pa.array(it, kind) for it, kind in zip(columns, LISTED.types, strict=True)], schema=LISTED)
+
+
+def _repeated(listed: pq.ParquetFile) -> np.ndarray:
+    """Whether each row names a file that one before it has named: lists and zip files may do so. (N,) bool."""
+    ids = listed.read(["media_id"])["media_id"].to_numpy()
+    again = np.ones(len(ids), bool)
+    again[np.unique(ids, return_index=True)[1]] = False
+    return again
+
+
+def _without(batch: pa.RecordBatch, prefixes: tuple[str, ...], again: np.ndarray) -> pa.RecordBatch:
+    """The rows that are no repetitions and whose paths do not begin so."""
+    if prefixes:
+        again = again | np.array([path.startswith(prefixes) for path in batch["path"].to_pylist()], bool)
+    return batch.filter(pa.array(~again)) if again.any() else batch

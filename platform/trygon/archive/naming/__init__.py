@@ -1,0 +1,1 @@
+"""From boxes with vectors to observations and events."""

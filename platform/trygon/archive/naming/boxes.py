@@ -1,0 +1,92 @@
+"""All boxes of a run as columns, without their vectors: a few dozen bytes each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trygon.archive.detection.detector import Thresholds
+from trygon.archive.naming.events import Events
+from trygon.labelling.decisions import CATEGORIES, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Detections in frames that count: `frame_M` points into `Events`, `picture_M` is the number of the picture in a
+    video and -1 in a still one, `corner_M4` are left, top, right and bottom, `category_M` a type of
+    `decisions.CATEGORIES`."""
+
+    detection_M: np.ndarray
+    frame_M: np.ndarray
+    picture_M: np.ndarray
+    category_M: np.ndarray
+    confidence_M: np.ndarray
+    corner_M4: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table | pa.RecordBatch, events: Events) -> tuple["Boxes", np.ndarray]:
+        """From rows of DETECTION, and which rows those are: those of files that are gone are left out."""
+        frame_M = events.frames_of(_numbers(table, "media_id"))
+        rows = np.flatnonzero(frame_M >= 0)
+        x, y, width, height = (_numbers(table, name)[rows] for name in ("x", "y", "width", "height"))
+        boxes = cls(
+            _numbers(table, "detection_id")[rows],
+            frame_M[rows],
+            _pictures(table)[rows],
+            _categories(table)[rows],
+            _numbers(table, "confidence")[rows],
+            np.stack([x, y, x + width, y + height], axis=1),
+        )
+        return boxes, rows
+
+    @classmethod
+    def concat(cls, parts: "list[Boxes]") -> "Boxes":
+        """The boxes of all parts."""
+        return cls(*(np.concatenate(columns) for columns in zip(*(part._columns for part in parts), strict=True)))
+
+    def take(self, rows: np.ndarray) -> "Boxes":
+        """Some of the boxes, or all in another order."""
+        return Boxes(*(column[rows] for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        places = self.frame_M, self.picture_M
+        return self.detection_M, *places, self.category_M, self.confidence_M, self.corner_M4
+
+    @property
+    def moment_M(self) -> np.ndarray:
+        """The same for boxes of one picture, in the order of frames and of a video's pictures: (M,) int64."""
+        return (self.frame_M.astype(np.int64) << 32) + self.picture_M + 1
+
+    def __len__(self) -> int:
+        return len(self.detection_M)
+
+
+def sure_enough(table: pa.Table, thresholds: Thresholds) -> pa.Table:
+    """The rows of DETECTION, or of BOX, that reach the least confidence of their category; all where there is none."""
+    kept = np.ones(table.num_rows, bool)
+    for category, least in thresholds.items():
+        # As float32, like the confidence: else the threshold itself would not reach it.
+        sure = table["confidence"].to_numpy() >= np.float32(least)
+        kept &= sure | np.asarray(table["category"].to_numpy() != category, bool)
+    return table if kept.all() else table.filter(pa.array(kept))
+
+
+def _numbers(table: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:
+    return _plain(table[name])
+
+
+def _plain(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
+
+
+def _pictures(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    return _plain(pc.fill_null(table["frame_number"], -1))
+
+
+def _categories(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    column = table["category"]
+    encoded = (column.combine_chunks() if isinstance(table, pa.Table) else column).dictionary_encode()
+    codes = [CATEGORIES.get(name, UNKNOWN) for name in encoded.dictionary.to_pylist()]
+    return np.asarray(codes, np.int8)[encoded.indices.to_numpy()]

@@ -1,0 +1,114 @@
+"""The pictures of a run's page: which frames it shows, and the small copies that it shows them as.
+
+A page of a million observations shows a few hundred frames: of every taxon the surest and the most doubtful ones.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.pictures import People, output_picture
+from trygon.archive.run_folder.database import KEY
+from trygon.archive.run_folder.run import Run
+from trygon.data.images import encode_jpeg
+
+FOLDER = "pictures"
+MOST = 400
+"""Frames of animals in all: each has to be read again."""
+
+MOST_OF_A_TAXON = 9
+NUM_BLANKS = 6
+_WIDTH_PX = 480
+_READERS = 4
+_CANDIDATES = f"""
+WITH ranked AS (
+    SELECT {KEY} AS key, media_id, observation_id, coalesce(probability, 1) AS sure,
+        row_number() OVER (PARTITION BY {KEY}, event_id ORDER BY probability DESC, observation_id) AS again
+    FROM observations WHERE type = 'animal'
+), surest AS (
+    SELECT *, row_number() OVER (PARTITION BY key ORDER BY again, sure DESC, observation_id) AS place FROM ranked
+)
+SELECT key, media_id, sure,
+    row_number() OVER (PARTITION BY key, place <= {{most}} ORDER BY again, sure, observation_id DESC) AS doubtful
+FROM surest QUALIFY place <= {{most}} OR doubtful <= {{few}}
+ORDER BY key, sure DESC, media_id
+"""
+_IN = "media_id IN (SELECT media_id FROM chosen)"
+# A box that counts no more keeps the type that it was predicted: calling it nothing shows nobody.
+_BOXES = f"""
+SELECT detections.*, coalesce(observations.type, predictions.type) AS type
+FROM detections LEFT JOIN predictions USING (detection_id) LEFT JOIN observations USING (detection_id)
+WHERE detections.{_IN}
+"""
+
+
+def choose(run: Run, keys: Sequence[str]) -> dict[str, list[int]]:
+    """Media ids to show for each taxon, by its key, the surest first: one frame an event where there are several.
+
+    The more taxa, the fewer frames each; `keys` has the important ones first.
+    """
+    each = max(1, min(MOST_OF_A_TAXON, MOST // max(1, len(keys))))
+    few = each // 3
+    found: dict[str, dict[int, None]] = {}
+    for row in run.rows(_CANDIDATES.format(most=each - few, few=few)):
+        found.setdefault(row["key"], {}).setdefault(row["media_id"])
+    return {key: list(found[key]) for key in keys[:MOST] if key in found}
+
+
+def blanks(run: Run) -> list[int]:
+    """A few blank frames, to look for what was missed."""
+    ids = [row["media_id"] for row in run.rows(_BLANKS)]
+    return sorted(random.Random(0).sample(ids, min(NUM_BLANKS, len(ids))))
+
+
+_BLANKS = "SELECT media_id FROM observations WHERE type = 'blank' ORDER BY hash(media_id), media_id LIMIT 100"
+
+
+def write_pictures(run: Run, archive: Archive, ids: Iterable[int], folder: Path) -> dict[int, dict[str, Any]]:
+    """Write small copies of frames; by their ids, `media`, `picture` (blank where there is none), size, `animals`.
+
+    People in them are treated as the run was told to.
+    """
+    chosen = pa.table({"media_id": pa.array(sorted(set(ids)), pa.int64())})
+    media = {row["media_id"]: row for row in run.rows(f"FROM media WHERE {_IN}", chosen=chosen)}
+    boxes: dict[int, list[dict[str, Any]]] = {media_id: [] for media_id in media}
+    animals: dict[int, list[dict[str, Any]]] = {media_id: [] for media_id in media}
+    for row in run.rows(_BOXES, chosen=chosen):
+        boxes[row["media_id"]].append(row)
+    seen = f"SELECT {KEY} AS key, * FROM sightings WHERE detection_id IS NOT NULL AND {_IN} ORDER BY confidence DESC"
+    for row in run.rows(seen, chosen=chosen):
+        animals[row["media_id"]].append(row)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    people = People(run.config["people"])
+
+    def show(media_id: int) -> dict[str, Any]:
+        seen = animals[media_id]
+        number: int | None = seen[0]["frame_number"] if seen else None
+        seen = [row for row in seen if row["frame_number"] == number]  # of a video, the frame with the surest box
+        shown = _write(archive, media[media_id], boxes[media_id], people, number, folder)
+        return shown | {"media": media[media_id], "animals": seen}
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return dict(zip(media, pool.map(show, media), strict=True))
+
+
+def _write(
+    archive: Archive,
+    media: dict[str, Any],
+    boxes: list[dict[str, Any]],
+    people: People,
+    number: int | None,
+    folder: Path,
+) -> dict[str, Any]:
+    image = output_picture(archive, media, boxes, people, _WIDTH_PX, number)
+    if image is None:
+        return {"picture": "", "width": _WIDTH_PX, "height": _WIDTH_PX * 3 // 4}
+    height = max(1, round(_WIDTH_PX * image.height / image.width))
+    name = f"{FOLDER}/{media['media_id']}.jpg"
+    (folder / name).write_bytes(encode_jpeg(image.resize((_WIDTH_PX, height)), quality=76))
+    return {"picture": name, "width": _WIDTH_PX, "height": height}
