@@ -108,9 +108,11 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there_and_a_finished_one_r
         with FaultyS3(server, [held, *faults]) as faulty:
             environment = os.environ | environment_of(faulty.address)
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-            _wait_until(process, lambda: noted_step(out) > 0)
-            _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
-            kill_family(process)
+            try:
+                _wait_until(process, lambda: noted_step(out) > 0)
+                _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
+            finally:
+                kill_family(process)
             faulty.faults = faults
             before = _lines(out)
             assert not exists(join(out, "provenance.json"))
