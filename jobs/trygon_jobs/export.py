@@ -18,12 +18,13 @@ class ExportConfig(JobConfig):
     format: Literal["camtrap-dp", "csv", "megadetector", "timelapse", "wildlife-insights", "coco", "speciesnet"] = (
         "camtrap-dp"
     )
-    """Camtrap DP 1.0.2; one flat CSV; MegaDetector's JSON 1.6; the same with a CSV for Timelapse; Wildlife Insights'
-    batch upload; COCO Camera Traps; SpeciesNet's predictions."""
+    """Camtrap DP 1.0.2; CSV tables of observations, events and failures; MegaDetector's JSON 1.6; the same with a CSV
+    for Timelapse; Wildlife Insights' batch upload; COCO Camera Traps; SpeciesNet's predictions."""
     time_zone: TimeZone | None = None
     """Zone of the cameras' clocks, such as +03:00 or Africa/Nairobi; without it, the one that the run was given."""
     deployments: Path | None = None
-    """A CSV with deployment,latitude,longitude and maybe start,end; it goes before what the run knows of them."""
+    """A CSV with a column deployment, and any of latitude, longitude, start and end; it goes before what the run
+    knows of them."""
     title: str | None = None
     """Title of the project; without it, the archive's name."""
     carry_schemas: bool = False

@@ -25,11 +25,11 @@ class LabelConfig(JobConfig):
 
     archive: str = ""
     """The cameras' files: a folder, a zip or tar, or a list of files (CSV, COCO Camera Traps JSON, Camtrap DP,
-    Wildlife Insights); on disk or at an s3:// address. Not needed with --from-run."""
+    Wildlife Insights); on disk or at an s3:// address. Not needed with --from."""
     model: str = ""
-    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME; not needed with --from-run."""
+    """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME; not needed with --from."""
     labels: Place = ""
-    """A LabelBank made with the same model (trygon build-labels). With --from-run, by default those of that run."""
+    """A LabelBank made with the same model (trygon build-labels). With --from, by default those of that run."""
     out: Place
     """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
     from_run: Annotated[Place, Parameter(name=("--from", "--from-run"))] = ""
@@ -41,7 +41,7 @@ class LabelConfig(JobConfig):
     """A result file of MegaDetector or SpeciesNet: its boxes are taken, and no detector runs."""
     animal_threshold: float | None = Field(None, ge=0, le=1)
     """The least confidence of a box of the category animal; without it, what the detector or the file names.
-    With --from-run it can be raised, and not lowered: stored boxes below it are left out."""
+    With --from it can be raised, and not lowered: stored boxes below it are left out."""
     person_threshold: float | None = Field(None, ge=0, le=1)
     """The same for the category person."""
     vehicle_threshold: float | None = Field(None, ge=0, le=1)
@@ -58,7 +58,8 @@ class LabelConfig(JobConfig):
     names: Place | None = None
     """Name only these taxa: common or scientific names of any rank, one a line or in a CSV."""
     checklist: Place | None = None
-    """A CSV of the taxa that may be reported, as of a country: any other name moves up to what they allow."""
+    """The taxa that may be reported, as of a country: names one a line, a CSV, Parquet or a Darwin Core archive
+    (.zip). Any other name moves up to what they allow."""
     examples: tuple[Place, ...] = ()
     """Animals whose names are known: a folder with a sub-folder of pictures a taxon, or a run that people reviewed
     (repeat it). Their taxa are labels, known by these and by their names."""
