@@ -79,6 +79,9 @@ def _run_plan(
         # Only now: Ray Data reads the settings of its log when it is imported.
         from trygon.archive.pipeline import label_frames
 
+        if config.use_gpu and (there := int(ray.cluster_resources().get("GPU", 0))) < config.num_workers:
+            told = f"{there} of the {config.num_workers} GPUs that were asked for are there: the others are waited for"
+            print(f"note: {told} (--no-use-gpu labels on CPUs)", file=sys.stderr)
         for number, row in label_frames(work, plan, config.num_workers, results, config.use_gpu):
             committed = writer.add(number, row)
             session.add(row["bytes"] or 0, writer.num_waiting)

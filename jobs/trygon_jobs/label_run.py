@@ -70,7 +70,10 @@ def _prepare(config: LabelConfig) -> tuple[Work, Choice]:
     reading = Reading(config.file_timeout, config.label_truncated, Sampling(config.video_fps, config.video_frames))
     choice = choose(bank, config.clades(), config.names, config.checklist)
     require_examples(config)
-    return Work(archive, encoder, boxes_of(config), reading), choice
+    work = Work(archive, encoder, boxes_of(config), reading)
+    if config.use_gpu and not work.on_gpu:
+        raise UserError("--use-gpu: this encoder runs on CPUs alone; give --encoder torch, or leave --use-gpu out")
+    return work, choice
 
 
 def boxes_of(config: LabelConfig) -> BoxSource:

@@ -119,7 +119,7 @@ def _stamp(config: LabelConfig, choice: Choice, learned: str, state: str) -> str
     bank = choice.bank
     return digest_texts(
         [
-            config.kept().model_dump_json(),
+            config.kept().model_dump_json(exclude={"use_gpu"}),
             choice.digest,
             *(file.name + read_bytes(file.place).hex() for file in list_folder(join(config.out, REVIEWS))),
             *(bank.model, bank.model_digest, str(bank.text_type), repr(bank.logit_scale)),

@@ -21,8 +21,6 @@ _ATTEMPTS = 3
 _COPY_BYTES = 32 << 20
 _UNFINISHED = ".unfinished-"
 _ABANDONED_S = 24 * 3600
-_UNUSED_S = 30 * 24 * 3600
-"""What was fetched and not used for so long is removed: each new state of a folder is a whole copy more."""
 
 
 def local_folder(place: str | Path, without: Collection[str] = ()) -> Path:
@@ -30,8 +28,8 @@ def local_folder(place: str | Path, without: Collection[str] = ()) -> Path:
 
     From S3 they come into the user's cache, whole or not at all, once for each state of the folder: its ETags tell
     when a file is another one. Files named in `without` are not needed: they are left where they are, and may change.
-    Copies that were not used for 30 days are removed when another one is fetched. Where nothing lies there, the folder
-    does not exist. Raises `TrygonError`.
+    No copy is removed: a server that is up may read one again at any time. Where nothing lies there, the folder does
+    not exist. Raises `TrygonError`.
     """
     if not is_remote(place):
         return Path(place)
@@ -51,11 +49,10 @@ def _fetched(place: str | Path, without: Collection[str]) -> Path:
         files = needed()
         state = digest_texts([str(place), *(f"{file.name} {file.bytes} {file.etag}" for file in files)])
         kept = _copies() / state[:32]
-        if _is_kept(kept) or not files:
+        if kept.is_dir() or not files:
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(kept.parent)
-        _remove_unused(kept.parent)
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=kept.parent) as scratch:
             fetched = Path(scratch, "files")
             fetched.mkdir()
@@ -73,22 +70,6 @@ def _remove_unfinished(folder: Path) -> None:
     for scratch in folder.glob(f"{_UNFINISHED}*"):
         with suppress(FileNotFoundError):  # another process removes it too
             if time.time() - scratch.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _is_kept(kept: Path) -> bool:
-    """Whether a copy is there; it counts as used now."""
-    with suppress(OSError):
-        os.utime(kept)
-    return kept.is_dir()
-
-
-def _remove_unused(folder: Path) -> None:
-    for copy in folder.glob("[!.]*"):
-        with suppress(OSError):  # another process removes it too
-            if time.time() - copy.stat().st_mtime > _UNUSED_S:
-                # Under another name at once: nobody is to find half of it.
-                os.rename(copy, scratch := folder / f"{_UNFINISHED}{copy.name}")
                 shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -29,7 +29,7 @@ _STARTS = 2
 """Rarely a start of the Python backend fails beside other work (`PyCapsule_GetPointer called with incorrect name`),
 and the next one does not."""
 _POLL_S = 0.2
-_RESTART_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_RESTART_PAUSE_S, _MOST_DOUBLINGS = 1.0, 5
 _TOLD_AFTER = 3
 """Restarts in a row that came to nothing."""
 _MOST_PATIENCE, _FORGOTTEN_S = 16, 3600.0
@@ -80,7 +80,7 @@ def guard(command: list[str], folder: Path, http: str, num_looks: int) -> int:
                 num_failed = 0 if watch.has_answered else num_failed + 1
                 if num_failed == _TOLD_AFTER:
                     _tell(f"Triton does not start again, and is tried further; its log: {folder / LOG}")
-                if launcher.has_ended(min(_RESTART_PAUSE_S * 2**num_failed, _LONGEST_PAUSE_S)):
+                if launcher.has_ended(_RESTART_PAUSE_S * 2 ** min(num_failed, _MOST_DOUBLINGS)):
                     return 0
                 server = _spawn([*command, *_RESTARTED], folder)
             elif num_starts < _STARTS:
@@ -137,7 +137,7 @@ def _end_group(server: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _note(folder: Path, line: str) -> None:
-    with (folder / LOG).open("a") as log:
+    with contextlib.suppress(OSError), (folder / LOG).open("a") as log:  # a full disk must not end the guard
         log.write(f"{line}\n")
 
 

@@ -27,7 +27,8 @@ class _Work:
     ticks: int
     num_bytes: int
     """Read and written."""
-    is_at_disk: bool
+    is_busy: bool
+    """Whether its main thread waits for the disk, or would go on if a CPU were free for it."""
 
 
 class Watch:
@@ -92,12 +93,12 @@ def _group(leader: int) -> Iterator[tuple[int, str, _Work]]:
             continue
         with suppress(OSError):  # it has ended, or is another user's
             # Behind the name, which may hold anything: proc(5) counts these from 3.
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            fields = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()
             if int(fields[5 - 3]) != leader:
                 continue
             pid, ticks = int(place.name), int(fields[14 - 3]) + int(fields[15 - 3])
             num_bytes = 0 if pid == leader else _num_bytes(place)
-            yield pid, (place / "cmdline").read_text(errors="replace"), _Work(ticks, num_bytes, fields[0] == "D")
+            yield pid, (place / "cmdline").read_text(errors="replace"), _Work(ticks, num_bytes, fields[0] in "DR")
 
 
 def _num_bytes(process: Path) -> int:
@@ -112,4 +113,4 @@ def _has_moved(before: Mapping[int, _Work], now: Mapping[int, _Work]) -> bool:
         return True
     num_ticks = sum(work.ticks - before[pid].ticks for pid, work in now.items())
     has_read = any(work.num_bytes != before[pid].num_bytes for pid, work in now.items())
-    return has_read or num_ticks > _FEW_TICKS or any(work.is_at_disk for work in now.values())
+    return has_read or num_ticks > _FEW_TICKS or any(work.is_busy for work in now.values())

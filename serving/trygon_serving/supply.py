@@ -259,6 +259,8 @@ class Supply:
         needed = mine | await asyncio.to_thread(self._repository.noted)
         now_s = time.monotonic()
         self._unneeded_since_s = {key: self._unneeded_since_s.get(key, now_s) for key in held if key not in needed}
+        if self._loads:  # it would wait behind these, and somebody may want it again by then
+            return
         for key, since_s in self._unneeded_since_s.items():
             if now_s - since_s > self._unload_after_s:
                 name = held[key].name

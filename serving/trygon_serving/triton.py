@@ -23,9 +23,9 @@ CHANNEL = [
     ("grpc.enable_http_proxy", 0),
 ]
 
-LOAD_S = 600.0
+LOAD_S, _LOAD_TEXT_S = 600.0, 120.0
 """A load that Triton has not answered by then is asked for anew. Our own Triton is started again long before, where it
-hangs: see `stall`."""
+hangs: see `stall`. Another one may hang as well, and whoever gives names waits for the text encoder."""
 _LOAD_WAIT_S = 10
 _EXPIRED = "Deadline Exceeded"
 
@@ -97,7 +97,7 @@ class TritonEncoder:
 
     async def _load(self, model: str) -> None:
         if not await self._client.is_model_ready(model, client_timeout=5):
-            await self._client.load_model(model, client_timeout=LOAD_S)
+            await self._client.load_model(model, client_timeout=_LOAD_TEXT_S)
 
     async def _infer(self, model: str, input_name: str, array: np.ndarray, timeout_s: float) -> np.ndarray:
         tensor = triton.InferInput(input_name, list(array.shape), "UINT8")

@@ -195,6 +195,9 @@ def test_without_detector_every_frame_of_a_packed_archive_is_named_whole_by_an_e
     refused = trygon(*words, cwd=place)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert "holds a run with another encoder" in refused.stderr
+    refused = trygon(*words, "--encoder", "openvino", "--use-gpu", cwd=place)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "--use-gpu: this encoder runs on CPUs alone" in refused.stderr
 
 
 def test_boxes_of_a_result_file_are_taken_in_pictures_and_videos(place: Path) -> None:

@@ -133,5 +133,3 @@ def test_gpus_that_are_asked_for_are_there_or_it_is_told() -> None:
         Workers.fit(machine, 4, use_gpu=True)
     with pytest.raises(UserError, match="there are 0: give --no-use-gpu"):
         Workers.fit({"CPU": 8.0}, use_gpu=True)
-    with pytest.raises(UserError, match="runs on CPUs alone"):
-        Workers.fit(machine, on_gpu=False, use_gpu=True)

@@ -103,20 +103,6 @@ def test_what_a_killed_process_left_is_removed_after_a_day(cache: Path) -> None:
     assert [path.name for path in (cache / "fetched").glob(".*")] == [".unfinished-young"]
 
 
-def test_a_copy_that_was_not_used_for_long_is_removed_when_another_is_fetched(cache: Path) -> None:
-    for name in ("used", "unused"):
-        write_bytes(f"s3://models/{name}/a", name.encode())
-    used, unused = (local_folder(f"s3://models/{name}") for name in ("used", "unused"))
-    for copy in (used, unused):
-        os.utime(copy, (0, 0))
-    assert local_folder("s3://models/used") == used
-    write_bytes("s3://models/used/a", b"another state")
-    assert _content(local_folder("s3://models/used")) == {"a": b"another state"}
-    assert _content(used) == {"a": b"used"}
-    assert not unused.exists()
-    assert not list((cache / "fetched").glob(".*"))
-
-
 def test_a_full_disk_of_this_machine_says_which(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_too_much(*_: object) -> io.BufferedReader:
         with open("/dev/full", "wb", buffering=0) as file:

@@ -97,7 +97,7 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypa
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
-def test_the_disk_has_a_lasting_file_before_its_name_and_its_name_before_what_follows(
+def test_the_disk_has_a_durable_file_before_its_name_and_its_name_before_what_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []

@@ -15,7 +15,6 @@ from ray.data import DataContext
 from ray.exceptions import RayError
 
 from trygon.archive.detection.detector import DetectorFile, WholeFrames
-from trygon.archive.detection.megadetector import is_weights
 from trygon.archive.detection.results import Results
 from trygon.archive.finder import Finder
 from trygon.archive.gathering import gathered
@@ -25,7 +24,6 @@ from trygon.archive.work import Work
 from trygon.cluster.local import inside_cluster
 from trygon.cluster.pool import map_on_pool
 from trygon.errors import UserError, origin
-from trygon.models.encoders import ENCODERS
 from trygon.schemas import MEDIA
 
 _BATCH = 8
@@ -59,13 +57,13 @@ class Workers:
         On CPUs as many threads run networks as there are CPUs, and half of these are kept for that: the other half may
         decode as well. Whichever of both is slower gets the time of all of them, for the other one then waits.
 
-        `on_gpu` says whether the networks can run on GPUs, and `use_gpu` whether they shall: None for where there are
-        some. A cluster that `may_grow` starts nodes for what is `wanted`; as long as it has none, only the user knows
-        how much that is.
+        `on_gpu` says whether the networks can run on GPUs, and `use_gpu` whether they shall, which they can then: None
+        for where there are some. A cluster that `may_grow` starts nodes for what is `wanted`; as long as it has none,
+        only the user knows how much that is.
         """
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         if use_gpu:
-            _require_gpus(gpus, wanted, on_gpu, may_grow)
+            _require_gpus(gpus, wanted, may_grow)
         if use_gpu or (gpus and on_gpu and use_gpu is None):
             return cls(wanted or gpus, 2, 1, 1)  # one thread prepares while the other one's batch is on the GPU
         if may_grow and not cpus:
@@ -84,9 +82,7 @@ class Workers:
         return 4 * _BATCH if self.num_gpus else _BATCH
 
 
-def _require_gpus(gpus: int, wanted: int, on_gpu: bool, may_grow: bool) -> None:
-    if not on_gpu:
-        raise UserError("--use-gpu: this encoder runs on CPUs alone; give --encoder torch, or leave --use-gpu out")
+def _require_gpus(gpus: int, wanted: int, may_grow: bool) -> None:
     if may_grow and not (wanted or gpus):
         raise UserError("--use-gpu: the cluster has no GPU yet: say with --num-workers how many it shall start")
     if gpus < max(1, wanted) and not may_grow:
@@ -109,9 +105,7 @@ def label_frames(
     `results` are the boxes of `work`, where these are a result file's.
     """
     DataContext.get_current().target_max_block_size = _block_bytes(work)
-    has_weights = isinstance(work.boxes, DetectorFile) and is_weights(work.boxes.path)
-    on_gpu = ENCODERS[work.encoder.name].on_gpu or has_weights
-    workers = Workers.fit(ray.cluster_resources(), num_workers, on_gpu, use_gpu, inside_cluster())
+    workers = Workers.fit(ray.cluster_resources(), num_workers, work.on_gpu, use_gpu, inside_cluster())
     frames = ray.data.range(len(plan.sizes), override_num_blocks=len(plan.sizes)).map_batches(
         _read_parts(plan, work, ray.put(results)), batch_size=1, batch_format="pyarrow"
     )

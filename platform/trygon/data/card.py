@@ -1,7 +1,5 @@
 """What a folder of shards holds, told three ways: summary.json for programs, a data card, and a page with pictures."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,7 @@
 3. `write`: each shard gathers its samples from all parts.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, islice
@@ -80,8 +79,9 @@ def render_jobs(
     return [Job(number, source, unit, folder, rows, rendering) for number, (source, unit) in enumerate(units)]
 
 
-_UNREAD = {"unreadable", "damaged_archive"}
-"""Reasons that may pass: a disk of a network did not answer, an archive is repaired."""
+_UNREAD = "unreadable"
+"""What may pass where files lie in folders: a disk of a network did not answer. An archive that is repaired is another
+archive, and one that is not gives the same again."""
 
 
 def run_jobs(jobs: Sequence[Job], retry: bool) -> Iterator[int]:
@@ -98,7 +98,7 @@ def run_jobs(jobs: Sequence[Job], retry: bool) -> Iterator[int]:
 
 def render_unit(job: Job) -> int:
     """Render a unit to parts; the number of its pictures."""
-    pictures, num_pictures, num_unread = _once(job.source.read(job.unit)), 0, 0
+    pictures, num_pictures, reasons = _once(job.source.read(job.unit)), 0, Counter[str]()
     is_retried = exists(job.receipt)
     for index in count():
         part = Part(job.folder, job.number, index)
@@ -107,13 +107,14 @@ def render_unit(job: Job) -> int:
         number, renders = 0, []
         for picture in islice(pictures, job.rows):
             number += 1
-            num_unread += picture.reason in _UNREAD
             renders += [] if is_there else render(picture, job.source.name, job.rendering)
         if not number:
-            write_json(job.receipt, {"parts": index, "pictures": num_pictures, "unread": num_unread})
+            write_json(job.receipt, {"parts": index, "pictures": num_pictures, "unread": reasons[_UNREAD]})
             return num_pictures
         if not is_there:
             write_part(part, job.source.name, renders)
+        if job.unit.members:
+            reasons.update(read_part(part)["reason"].to_pylist())
         num_pictures += number
     raise AssertionError("unreachable")
 

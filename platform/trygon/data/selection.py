@@ -3,8 +3,6 @@
 Tables in, tables out; no pixel is read. Shapes: N pictures.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-
 from dataclasses import dataclass
 
 import numpy as np

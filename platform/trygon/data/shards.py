@@ -1,7 +1,5 @@
 """Shards: Parquet files of samples with small row groups, so that a reader takes a few images at a time."""
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-
 import hashlib
 import random
 from collections.abc import Collection, Mapping, Sequence

@@ -4,8 +4,6 @@ A picture's split does not depend on what else is curated, on an order, or on a 
 at the other pictures of a species. Knows nothing of pixels. Shapes: N pictures.
 """
 
-# pyarrow.compute makes its functions when it is imported; type checkers do not see them.
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -106,11 +106,8 @@ class Desk:
 
     def _event_labels(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """What the event holds, with the largest number in a frame, or the count that a person gave."""
-        groups: dict[int, list[int]] = defaultdict(list)
-        for at in self._counting(rows):
-            groups[int(self._queue.label_M[at])].append(at)
         labels = []
-        for found in groups.values():
+        for found in self._by_label(self._counting(rows)):
             sure = float(self.columns.probability_M[found].max())
             by = {said["reviewed_by"] for at in found if (said := self._queue.word(at))}
             label = self._queue.label(found[0]) | {"count": self._count(found), "reviewed_by": sorted(by)}
@@ -166,7 +163,7 @@ class Desk:
                     told[found["key"]] = found
         known = {self._key(group[0]) for group in self._by_label(self._counting(rows))}
         best = [(key, share) for key, share in sums.most_common() if key not in known]
-        return [told[key] | {"share": share / total} for key, share in best[:_MOST_ALTERNATIVES]]
+        return [told[key] | {"share": share / (total or 1)} for key, share in best[:_MOST_ALTERNATIVES]]
 
     def _key(self, at: int) -> str | None:
         """The key of the taxon that an observation is called."""
