@@ -4,6 +4,8 @@ VENV := .venv
 # What is there for the demo, and what is there for the tests, which is more.
 STAMP := $(VENV)/.installed
 TESTS_STAMP := $(VENV)/.installed-tests
+# Apart, for one test: timm imports wandb if it is there, which would cost every process with a model half a second.
+TRACKERS := $(VENV)/trackers
 # Not compiled ahead: of 29,000 modules a few thousand are ever imported, and Python compiles those as it meets them.
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
 export RAY_USAGE_STATS_ENABLED := 0
@@ -27,6 +29,7 @@ $(TESTS_STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps nvidia-pytriton==0.7.0 megadetector==10.0.28 ultralytics==8.4.190
+	$(PIP) --target $(TRACKERS) wandb
 	touch $(STAMP) $@
 
 demo: $(STAMP)

@@ -21,7 +21,7 @@ from trygon.testing.disks import twice_on_small_disk
 from trygon.testing.processes import family
 from trygon.testing.s3 import Fault, FaultyS3, Kind, bring, using
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
 def _start(place: Path, words: list[str], parts: Parts, num_parts: int) -> subprocess.Popen[str]:
@@ -29,7 +29,7 @@ def _start(place: Path, words: list[str], parts: Parts, num_parts: int) -> subpr
     process = subprocess.Popen(
         command(*words), cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while len(parts.numbers()) < num_parts:
         assert process.poll() is None, "the run ended too early"
         assert time.monotonic() < deadline
@@ -54,7 +54,7 @@ def test_killed_run_is_completed_with_every_file_once(
     if killed == "raylet":
         (raylet,) = (it for it in family(process.pid) if it.name() == "raylet")
         raylet.kill()
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 1, said
         # Where Ray's own client is the first to miss the raylet, it ends the program itself, without a word of ours.
         errors = [line for line in said.splitlines() if line.startswith("error:")]
@@ -73,7 +73,7 @@ def test_killed_run_is_completed_with_every_file_once(
     process = _start(place, [*words, "--price-per-hour", "0.36"], parts, len(before) + 3)
     (worker,) = (it for it in family(process.pid) if "_FinderActor" in " ".join(it.cmdline()))
     worker.kill()
-    _, said = process.communicate(timeout=400)
+    _, said = process.communicate(timeout=800)
     assert process.returncode == 0, said
     assert re.search(rf"{num_files} images, \d+ to do, 0.0 GB to read", said), said
     summary = Run.open(out).summary
@@ -98,7 +98,7 @@ def test_outage_of_s3_ends_the_run_and_makes_no_frame_unreadable(place: Path, bu
             assert process.poll() is None
             time.sleep(0.01)
         proxy.faults = [Fault(Kind.LOSE_ANSWER, 1)]  # it closes the connections that are open
-    _, said = process.communicate(timeout=400)
+    _, said = process.communicate(timeout=800)
     assert process.returncode == 1, said
     assert re.fullmatch(rf"error: {archive}/\S+: {proxy.address} does not answer; .*", said.splitlines()[-1])
     assert Parts(out).numbers() == []
@@ -135,7 +135,7 @@ def test_run_that_was_taken_over_leaves_the_others_files(place: Path, bucket: st
             write_bytes(join(out, "summary.json"), b"of another run")
             before = {file: digest_file(file) for file in list_files(out)}
             process.send_signal(signal.SIGCONT)
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=300)
             assert process.returncode == 1, said
             assert [line for line in said.splitlines() if line.startswith("error:")] == [said.splitlines()[-1]]
             assert "another one has taken its place" in said

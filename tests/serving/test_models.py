@@ -68,7 +68,7 @@ def _spec(served: Served, name: str = "names") -> VersionSpec:
     return VersionSpec(model=str(served.model_folder), labels={name: str(served.labels_folder)})
 
 
-def _wait(what: str, done: Callable[[], bool], told: Callable[[], str] = str, timeout_s: float = 90) -> None:
+def _wait(what: str, done: Callable[[], bool], told: Callable[[], str] = str, timeout_s: float = 180) -> None:
     deadline = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < deadline, f"{what}: {told()}"

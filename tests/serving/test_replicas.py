@@ -66,7 +66,7 @@ class Watch:
         for line in self._process.stdout:
             self.states = {state: int(count) for state, _, count in (it.partition("=") for it in line.split())}
 
-    def until(self, states: dict[str, int], timeout_s: float = 90) -> None:
+    def until(self, states: dict[str, int], timeout_s: float = 180) -> None:
         """Block until the replicas are in these states."""
         deadline = time.monotonic() + timeout_s
         while self.states != states:
@@ -113,7 +113,7 @@ def _started(words: list[str], log: Path, port: int, environment: dict[str, str]
     with log.open("wb") as out:
         process = subprocess.Popen(words, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 300
         while not _is_ready(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -10,7 +10,7 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "trygon_jobs", *map(str, words)]
 
 
-def trygon(*words: object, cwd: Path | None = None, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def trygon(*words: object, cwd: Path | None = None, timeout_s: float = 500) -> subprocess.CompletedProcess[str]:
     """What it said and how it ended."""
     return subprocess.run(command(*words), cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
 
