@@ -1,8 +1,5 @@
 """Files of taxa in all their forms, as their publishers write them and as they should not."""
 
-import time
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +13,25 @@ from trygon.errors import UserError
 from trygon.storage import write_bytes
 from trygon.taxonomy.darwin_core import checklist_tables, nearest_ancestors
 from trygon.taxonomy.names import clean_binomial
-from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist, read_taxa
+from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, read_checklist, read_taxa
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.taxonomy.words import COMMON, PLACEHOLDERS, UNKNOWN
 from trygon.taxonomy.written import read_names
+from trygon.testing.checklists import (
+    CATS,
+    LION,
+    NAMES,
+    TAXA_TEXT,
+    TAXA_TEXT_WITH_HEADER,
+    TERMS,
+    lineages_of,
+    lion_up_to,
+    meta_of,
+    synonyms_of,
+    write_archive,
+)
 from trygon.testing.s3 import s3_server, using
-
-LION = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo")
-TERMS = ("taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "taxonRank", "taxonomicStatus")
-
-# id, parent, accepted, name with its authority, rank, status. The subfamily is walked through.
-CATS = [
-    ("1", "", "", "Animalia", "kingdom", "accepted"),
-    ("2", "1", "", "Chordata Haeckel, 1874", "Phylum", "accepted"),
-    ("3", "2", "", "Mammalia", "class", "accepted"),
-    ("4", "3", "", "Carnivora Bowdich, 1821", "order", "accepted"),
-    ("5", "4", "", "Felidae Fischer de Waldheim, 1817", "family", "accepted"),
-    ("6", "5", "", "Pantherinae Pocock, 1917", "subfamily", "accepted"),
-    ("7", "6", "", "Panthera Oken, 1816", "genus", "accepted"),
-    ("8", "7", "", "Panthera leo (Linnaeus, 1758)", "species", "accepted"),
-    ("9", "", "8", "Felis leo Linnaeus, 1758", "species", "synonym"),
-    ("10", "", "9", "Leo (Leo) leo", "species", "synonym"),
-    ("11", "8", "", "Panthera leo persica", "subspecies", "accepted"),
-    ("12", "", "7", "Tigris Gray, 1843", "genus", "not accepted"),
-]
 
 
 def _write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = TERMS, delimiter: str = "\t") -> Path:
@@ -48,29 +39,17 @@ def _write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = TE
     return path
 
 
-def _lineages(checklist: Checklist) -> list[tuple[str, ...]]:
-    return [tuple(row[rank] for rank in RANKS) for row in checklist.taxa.to_pylist()]
-
-
-def _synonyms(checklist: Checklist) -> dict[str, tuple[str, ...]]:
-    return {row["name"]: tuple(row[rank] for rank in RANKS) for row in checklist.synonyms.to_pylist()}
-
-
-def _of_rank(rank: Rank) -> tuple[str, ...]:
-    return (*LION[: rank + 1], *[""] * (6 - rank))
-
-
 def test_taxon_tab_gives_every_rank_by_way_of_the_parents(tmp_path: Path) -> None:
     checklist = read_checklist(_write(tmp_path / "taxon.tab", CATS))
     assert checklist.taxa.schema.equals(TAXA_SCHEMA)
     assert checklist.synonyms.schema.equals(SYNONYM_SCHEMA)
-    assert _lineages(checklist) == [_of_rank(rank) for rank in Rank]
+    assert lineages_of(checklist) == [lion_up_to(rank) for rank in Rank]
     assert checklist.left_out == {"none of the seven ranks": 2}
 
 
 def test_synonyms_lead_to_what_is_accepted_also_by_way_of_each_other(tmp_path: Path) -> None:
     checklist = read_checklist(_write(tmp_path / "taxon.tab", CATS))
-    assert _synonyms(checklist) == {"Felis leo": LION, "Leo leo": LION, "Tigris": _of_rank(Rank.GENUS)}
+    assert synonyms_of(checklist) == {"Felis leo": LION, "Leo leo": LION, "Tigris": lion_up_to(Rank.GENUS)}
 
 
 def test_taxa_of_a_catalogue_are_its_species_or_whatever_it_has(tmp_path: Path) -> None:
@@ -83,7 +62,7 @@ def test_taxa_of_a_catalogue_are_its_species_or_whatever_it_has(tmp_path: Path) 
 
 def test_synonym_of_a_subspecies_is_one_of_its_species(tmp_path: Path) -> None:
     rows = [*CATS, ("13", "", "11", "Felis goojratensis Smee, 1833", "species", "synonym")]
-    assert _synonyms(read_checklist(_write(tmp_path / "taxon.tab", rows)))["Felis goojratensis"] == LION
+    assert synonyms_of(read_checklist(_write(tmp_path / "taxon.tab", rows)))["Felis goojratensis"] == LION
 
 
 @pytest.mark.parametrize(
@@ -103,7 +82,7 @@ def test_synonym_of_a_subspecies_is_one_of_its_species(tmp_path: Path) -> None:
 )
 def test_what_names_no_taxon_is_counted_by_reason(tmp_path: Path, name: str, rank: str, reason: str) -> None:
     checklist = read_checklist(_write(tmp_path / "taxon.tab", [*CATS[:8], ("20", "7", "", name, rank, "accepted")]))
-    assert len(_lineages(checklist)) == 7
+    assert len(lineages_of(checklist)) == 7
     assert checklist.left_out[reason] == 1 + (reason == "none of the seven ranks")
 
 
@@ -133,16 +112,16 @@ def test_names_of_a_catalogue_that_are_not_plain_are_read_as_those_of_sources(
     tmp_path: Path, name: str, parent: str, rank: str, read: tuple[str, str]
 ) -> None:
     rows = [*PLANTS, *MICROBES, ("20", parent, "", name, rank, "accepted")]
-    assert _lineages(read_checklist(_write(tmp_path / "taxon.tab", rows)))[-1][5:] == read
+    assert lineages_of(read_checklist(_write(tmp_path / "taxon.tab", rows)))[-1][5:] == read
     # As a canonical name, which wins.
     rows = [(*row[:3], "Wrong", *row[4:], row[3]) for row in rows]
-    assert _lineages(read_checklist(_write(tmp_path / "taxon.tab", rows, (*TERMS, "canonicalName"))))[-1][5:] == read
+    assert lineages_of(read_checklist(_write(tmp_path / "taxon.tab", rows, (*TERMS, "canonicalName"))))[-1][5:] == read
 
 
 def test_a_synonym_s_hybrid_is_read_by_the_kingdom_of_what_it_stands_for(tmp_path: Path) -> None:
     rows = [*PLANTS, ("3", "2", "", "Quercus rosacea", "species", ""), ("4", "", "3", "Quercus × rosa", "species", "")]
     checklist = read_checklist(_write(tmp_path / "taxon.tab", rows))
-    assert list(_synonyms(checklist)) == ["Quercus rosa"]
+    assert list(synonyms_of(checklist)) == ["Quercus rosa"]
 
 
 def test_placeholders_are_the_same_for_catalogues_and_sources(tmp_path: Path) -> None:
@@ -191,7 +170,7 @@ def test_synonym_that_leads_nowhere_is_counted(tmp_path: Path, accepted: str, st
     checklist = read_checklist(_write(tmp_path / "taxon.tab", [*CATS[:8], *rows]))
     assert checklist.left_out["not accepted"] == 2
     assert checklist.synonyms.num_rows == 0
-    assert len(_lineages(checklist)) == 7
+    assert len(lineages_of(checklist)) == 7
 
 
 def test_missing_parents_leave_blanks_and_circles_come_to_an_end(tmp_path: Path) -> None:
@@ -202,7 +181,7 @@ def test_missing_parents_leave_blanks_and_circles_come_to_an_end(tmp_path: Path)
         ("4", "4", "", "Chordata", "phylum", ""),
     ]
     checklist = read_checklist(_write(tmp_path / "taxon.tab", rows))
-    assert _lineages(checklist) == [
+    assert lineages_of(checklist) == [
         ("", "", "", "", "", "Panthera", "leo"),
         ("", "", "", "", "Bidae", "", ""),
         ("", "", "", "", "Bidae", "Bus", ""),
@@ -214,13 +193,13 @@ def test_line_of_a_catalogue_with_other_columns_is_counted(tmp_path: Path) -> No
     path = _write(tmp_path / "taxon.tab", CATS[:3])
     path.write_text(path.read_text() + "4\t3\n" + "\t".join(CATS[3]) + "\n")
     checklist = read_checklist(path)
-    assert _lineages(checklist) == [_of_rank(rank) for rank in list(Rank)[:4]]
+    assert lineages_of(checklist) == [lion_up_to(rank) for rank in list(Rank)[:4]]
     assert checklist.left_out == {"wrong number of columns": 1}
 
 
 def test_quotes_in_a_tab_file_are_letters(tmp_path: Path) -> None:
     rows = [*CATS[:8], ("20", "7", "", 'Panthera onca "Linnaeus', "species", "accepted"), *CATS[8:]]
-    assert len(_lineages(read_checklist(_write(tmp_path / "taxon.tab", rows)))) == 8
+    assert len(lineages_of(read_checklist(_write(tmp_path / "taxon.tab", rows)))) == 8
 
 
 def test_english_names_of_eol_are_read_beside_the_taxa(tmp_path: Path) -> None:
@@ -269,133 +248,15 @@ def inat(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_inaturalist_in_both_forms(inat: Path) -> None:
     checklist = read_checklist(inat)
-    assert _lineages(checklist) == [
-        _of_rank(Rank.KINGDOM),
-        _of_rank(Rank.GENUS),
+    assert lineages_of(checklist) == [
+        lion_up_to(Rank.KINGDOM),
+        lion_up_to(Rank.GENUS),
         LION,
         (*LION[:5], "Leoides", "minutus"),
     ]
     assert checklist.left_out == {"none of the seven ranks": 3, "no usable name": 1}
     assert checklist.taxa["common"].to_pylist() == ["", "", "lion" if inat.suffix == ".csv" else "", ""]
     assert read_taxa(inat)["species"].to_pylist() == ["leo", "minutus"]
-
-
-META = """<?xml version="1.0" encoding="UTF-8"?>
-<archive xmlns="http://rs.tdwg.org/dwc/text/" metadata="eml.xml">
-  <core encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="0"
-        rowType="http://rs.tdwg.org/dwc/terms/Taxon">
-    <files><location>taxa.txt</location></files>
-    <id index="0"/>{fields}
-  </core>
-  <extension encoding="UTF-8" fieldsTerminatedBy="," linesTerminatedBy="\\n" fieldsEnclosedBy='"' ignoreHeaderLines="1"
-        rowType="http://rs.gbif.org/terms/1.0/VernacularName">
-    <files><location>names.csv</location></files>
-    <coreid index="1"/>
-    <field index="2" term="http://rs.tdwg.org/dwc/terms/vernacularName"/>
-    <field index="3" term="http://purl.org/dc/terms/language"/>
-    <field index="4" term="http://rs.gbif.org/terms/1.0/isPreferredName"/>
-  </extension>
-</archive>"""
-NAMES = """a,b,c,d,e
-x,8,"lion, African",en,False
-x,8,Löwe,de,true
-x,8,lion,ENG,true
-x,8,king of beasts,en,true
-x,5,cats,en,
-x,5,felids,en,0
-x,99,nobody,en,true
-"""
-
-
-def _archive(path: Path, members: Mapping[str, str | bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def _meta(terms: tuple[str, ...] = TERMS) -> str:
-    fields = "".join(f'<field index="{at}" term="http://rs.tdwg.org/dwc/terms/{it}"/>' for at, it in enumerate(terms))
-    return META.format(fields=fields)
-
-
-TAXA_TEXT_WITH_HEADER = "".join("\t".join(row) + "\n" for row in [TERMS, *CATS])
-TAXA_TEXT = "".join("\t".join(row) + "\n" for row in CATS)
-
-
-@pytest.mark.parametrize("folder", ["", "dwca-1.0/"])
-def test_darwin_core_archive(tmp_path: Path, folder: str) -> None:
-    members = {"meta.xml": _meta(), "taxa.txt": TAXA_TEXT, "names.csv": NAMES}
-    path = _archive(tmp_path / "cats.zip", {folder + name: content for name, content in members.items()})
-    checklist = read_checklist(path)
-    assert _lineages(checklist) == [_of_rank(rank) for rank in Rank]
-    assert set(_synonyms(checklist)) == {"Felis leo", "Leo leo", "Tigris"}
-    common = dict(zip(map(tuple, _lineages(checklist)), checklist.taxa["common"].to_pylist(), strict=True))
-    # The name first marked as preferred, whatever stands before it: "False" is no mark.
-    assert common[LION] == "lion"
-    assert common[_of_rank(Rank.FAMILY)] == "cats"
-    assert common[_of_rank(Rank.GENUS)] == ""
-
-
-@pytest.mark.parametrize("cell", ['"P, leo"', '"P,\nleo"', '"P ""leo"", x"', "P leo"])
-def test_the_first_row_of_an_archive_may_hold_the_delimiter_in_quotes(tmp_path: Path, cell: str) -> None:
-    meta = _meta(("taxonID", "vernacular", "scientificName", "taxonRank")).replace(r'"\t"', '","', 1)
-    assert meta.count('fieldsEnclosedBy=""') == 1
-    meta = meta.replace('fieldsEnclosedBy=""', "fieldsEnclosedBy='&quot;'", 1)
-    rows = f"1,{cell},Panthera leo,species\n2,x,Panthera onca,species\n"
-    members = {"meta.xml": meta, "taxa.txt": rows, "names.csv": NAMES}
-    checklist = read_checklist(_archive(tmp_path / "cats.zip", members))
-    assert [lineage[-1] for lineage in _lineages(checklist)] == ["leo", "onca"]
-    assert not checklist.left_out
-
-
-def test_archive_with_rank_columns_and_constants_needs_no_parents(tmp_path: Path) -> None:
-    terms = ("taxonID", "phylum", "class", "order", "family", "genus", "specificEpithet", "taxonRank")
-    constant = '<field term="http://rs.tdwg.org/dwc/terms/kingdom" default="Animalia"/></core>'
-    text = "\t".join(["8", *LION[1:], "SPECIES"]) + "\tmore\n"  # a column that is not described
-    members = {"meta.xml": _meta(terms).replace("</core>", constant, 1), "taxa.txt": text, "names.csv": NAMES}
-    assert _lineages(read_checklist(_archive(tmp_path / "cats.zip", members))) == [LION]
-
-
-def test_entities_of_a_description_are_not_expanded(tmp_path: Path) -> None:
-    entities = '<!ENTITY a0 "lol">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
-    bomb = f"<!DOCTYPE archive [{entities}]><archive><core>&a11;</core></archive>"
-    started = time.process_time()
-    for text in (bomb.encode(), bomb.encode("utf-16")):
-        with pytest.raises(UserError, match="document type"):
-            read_checklist(_archive(tmp_path / "bomb.zip", {"meta.xml": text}))
-    assert time.process_time() - started < 1
-
-
-@pytest.mark.parametrize(
-    ("members", "problem"),
-    [
-        ({"taxa.txt": TAXA_TEXT}, "no meta.xml"),
-        ({"meta.xml": "<archive>"}, "no XML"),
-        ({"meta.xml": "<archive/>"}, "no table of taxa"),
-        ({"meta.xml": " " * (1 << 21)}, "larger than"),
-        ({"meta.xml": _meta()}, "taxa.txt"),
-        ({"meta.xml": _meta().replace('index="3"', 'index="1e9"', 1), "taxa.txt": ""}, "1e9"),
-        ({"meta.xml": _meta().replace('index="3"', 'index="999999999"', 1), "taxa.txt": ""}, "999999999"),
-        ({"meta.xml": _meta().replace("UTF-8", "klingon"), "taxa.txt": TAXA_TEXT}, "klingon"),
-        ({"meta.xml": _meta(), "taxa.txt": "", "names.csv": NAMES}, "mpty"),
-    ],
-)
-def test_what_is_wrong_with_an_archive_is_one_line(tmp_path: Path, members: dict[str, str], problem: str) -> None:
-    path = _archive(tmp_path / "broken.zip", members)
-    with pytest.raises(UserError, match=problem) as caught:
-        read_checklist(path)
-    assert str(path) in str(caught.value)
-
-
-def test_torn_archive_is_a_user_error(tmp_path: Path) -> None:
-    path = _archive(tmp_path / "a.zip", {"meta.xml": _meta(), "taxa.txt": TAXA_TEXT * 500, "names.csv": NAMES})
-    whole = path.read_bytes()
-    middle = len(whole) // 3
-    for data in (whole[: len(whole) // 2], b"", whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
-        path.write_bytes(data)
-        with pytest.raises(UserError, match=r"a\.zip"):
-            read_checklist(path)
 
 
 def test_plain_tables_are_taken_as_they_are_and_tell_no_synonyms(tmp_path: Path) -> None:
@@ -449,7 +310,7 @@ def test_folder_and_nothing_are_no_taxa(tmp_path: Path) -> None:
 
 
 def test_taxa_are_read_from_object_storage(tmp_path: Path) -> None:
-    archive = _archive(tmp_path / "a.zip", {"meta.xml": _meta(), "taxa.txt": TAXA_TEXT, "names.csv": NAMES})
+    archive = write_archive(tmp_path / "a.zip", {"meta.xml": meta_of(), "taxa.txt": TAXA_TEXT, "names.csv": NAMES})
     with s3_server("shelf") as address, using(address):
         write_bytes("s3://shelf/x/cats.zip", archive.read_bytes())
         write_bytes("s3://shelf/x/taxon.tab", TAXA_TEXT_WITH_HEADER.encode())
