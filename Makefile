@@ -28,8 +28,8 @@ $(STAMP): pyproject.toml
 $(TESTS_STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[dev]'
-	$(PIP) --no-deps nvidia-pytriton==0.7.0 megadetector==10.0.28 ultralytics==8.4.190
 	$(PIP) --target $(TRACKERS) wandb
+	$(PIP) --no-deps nvidia-pytriton==0.7.0 megadetector==10.0.28 ultralytics==8.4.190
 	touch $(STAMP) $@
 
 demo: $(STAMP)
