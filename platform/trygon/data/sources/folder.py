@@ -40,8 +40,9 @@ class Folder:
         """All pictures in groups, those too that labels.csv does not name, and what it names, whatever the ending;
         archives are passed over."""
         labels = first_of(self.uri, LABELS)
-        named = set(_read_labels(labels)["source_id"].to_pylist()) if labels else set()
-        paths = [path for path in files_below(self.uri) if path in named or is_picture(path)]
+        ids = _read_labels(labels)["source_id"].to_pylist() if labels else []
+        odd = {path for path in ids if not is_picture(path)}
+        paths = [path for path in files_below(self.uri) if is_picture(path) or path in odd]
         if not paths:
             raise UserError(f"{self.uri} holds no pictures: put pictures and a {LABELS} there")
         return group(self.uri, paths)
