@@ -8,6 +8,8 @@ TESTS_STAMP := $(VENV)/.installed-tests
 TRACKERS := $(VENV)/trackers
 # Not compiled ahead: of 29,000 modules a few thousand are ever imported, and Python compiles those as it meets them.
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
+# Where it is set, as in many containers, each process would compile all that it imports anew: twice the time to start.
+unexport PYTHONDONTWRITEBYTECODE
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: demo test test-fast lint install

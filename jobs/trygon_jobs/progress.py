@@ -16,15 +16,19 @@ def counting(
 ) -> Iterator[Callable[[int], None]]:
     """A bar; call what it gives with how many more are done. What was done before does not count as speed.
 
-    `note` adds what there is to say at a speed. Where no terminal shows the bar, a line says it once a minute.
+    `note` adds what there is to say at a speed, once there is one. Where no terminal shows the bar, a line says it
+    once a minute.
     """
     from rich import progress as bars
     from rich.console import Console
     from rich.text import Text
 
+    def pace(task: bars.Task) -> str:
+        return f"{task.speed:.1f} {unit}/s{note(task.speed)}" if task.speed else "starting"
+
     class Speed(bars.ProgressColumn):
         def render(self, task: bars.Task) -> Text:
-            return Text(f"{task.speed:.1f} {unit}/s{note(task.speed)}" if task.speed else "starting", style="dim")
+            return Text(pace(task), style="dim")
 
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(), Speed())
     with bars.Progress(
@@ -36,8 +40,7 @@ def counting(
             progress.advance(task, more)
             if is_due():
                 state = progress.tasks[0]
-                speed = state.speed or 0.0
-                said = f"{what}: {state.completed:,.0f} of {total:,}, {speed:.1f} {unit}/s{note(speed)}{left(state)}"
+                said = f"{what}: {state.completed:,.0f} of {total:,}, {pace(state)}{left(state)}"
                 print(said, file=sys.stderr, flush=True)
 
         yield advance

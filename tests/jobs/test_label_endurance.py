@@ -31,9 +31,9 @@ def _start(place: Path, words: list[str], parts: Parts, num_parts: int) -> subpr
     )
     deadline = time.monotonic() + 600
     while len(parts.numbers()) < num_parts:
-        assert process.poll() is None, "the run ended too early"
+        assert process.poll() is None, f"the run ended too early: {process.communicate()[1]}"
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.2)
     return process
 
 

@@ -144,6 +144,14 @@ def _until(done: threading.Event, ask: Callable[[], httpx.Response], pause_s: fl
     return responses
 
 
+def _until_asked(client: httpx.Client, num_replicas: int) -> None:
+    """Block until requests reach so many replicas: the proxy hears of a new one later than who watches its state."""
+    seen, deadline = set[str](), time.monotonic() + 60
+    while len(seen) < num_replicas:
+        assert time.monotonic() < deadline, seen
+        seen |= set(re.findall(r'replica="([^"]+)"', client.get("/metrics").text))
+
+
 def _slowly(content: bytes, end: threading.Event) -> Iterator[bytes]:
     """A body that comes by drops, and whole once it is to end."""
     position = 0
@@ -183,6 +191,7 @@ def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load
             asking = [pool.submit(_until, trickle, ask, 0.1)]
             asking += [pool.submit(_until, load, ask) for _ in range(32)]
             watch.until(TWO)
+            _until_asked(client, 2)
             load.set()
             slow = [pool.submit(ask_slowly) for _ in range(8)]
             watch.until(DRAINING)

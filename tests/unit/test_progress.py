@@ -1,0 +1,21 @@
+"""The lines that tell of a long job where no terminal shows a bar."""
+
+import re
+
+import pytest
+
+from trygon_jobs import progress
+
+
+def test_lines_begin_before_there_is_a_speed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first pictures of a slow start come after the first minute: what a million cost cannot be said then."""
+    monkeypatch.setattr(progress, "_LINE_S", 0.0)
+    with progress.counting("label", total=5, done=2, unit="images", note=lambda it: f", {1 / it:.1f}") as advance:
+        for _ in range(3):
+            advance(1)
+    first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("label: ")]
+    assert first == "label: 3 of 5, starting"
+    assert re.fullmatch(r"label: 5 of 5, [\d.]+ images/s, [\d.]+(, .* left)?", last)
