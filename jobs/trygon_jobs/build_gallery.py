@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
 
 if TYPE_CHECKING:
     from trygon.data.sources.source import Source
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class BuildGalleryConfig(JobConfig):
     """One gallery."""
 
-    model: str
+    model: Ref
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME: the one that is served."""
     out: Place
     """The folder to write. A gallery that stands there is replaced once the new one is whole."""

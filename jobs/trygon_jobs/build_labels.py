@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from trygon.taxonomy.captions import TextType
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
 
 if TYPE_CHECKING:
     from trygon.labelling.bank import LabelBank
@@ -23,7 +23,7 @@ _CALIBRATION_PHOTOS = 5000
 class BuildLabelsConfig(JobConfig):
     """One LabelBank."""
 
-    model: str
+    model: Ref
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
     out: Place
     """The folder to write."""

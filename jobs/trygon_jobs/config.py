@@ -10,11 +10,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 _URL = re.compile(r"[a-z][a-z0-9+]+:/")
 
 
-def _place(value: Any) -> Any:
-    """A path as text, with the user's home for ~; a ValueError for an address that is none of S3, or has no bucket."""
+def _at_home(value: Any) -> Any:
+    """A path as text, with the user's home for ~: no shell has done so in a YAML file, or after an equals sign."""
     text = str(value) if isinstance(value, Path) else value
-    if isinstance(text, str) and text.startswith("~"):
-        text = os.path.expanduser(text)  # no shell has done so in a YAML file, or after an equals sign
+    return os.path.expanduser(text) if isinstance(text, str) else text
+
+
+Ref = Annotated[str, BeforeValidator(_at_home)]
+"""What may be a place or another name of something, as `hf-hub:` for a model."""
+
+
+def _place(value: Any) -> Any:
+    """As `_at_home`; a ValueError for an address that is none of S3, or has no bucket."""
+    text = _at_home(value)
     if isinstance(text, str) and _URL.match(text):
         from trygon.errors import UserError
         from trygon.s3 import Address
@@ -56,12 +64,14 @@ class JobConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _paths_are_no_urls(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """`Path` would take s3://bucket/x for the folder `s3:` and say nothing."""
-        for name, field in cls.model_fields.items():
-            if field.annotation in (Path, Path | None) and _URL.match(str(values.get(name, ""))):
+    def _paths(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`Path` would take s3://bucket/x for the folder `s3:` and say nothing, and ~ for a folder's name."""
+        names = [name for name, field in cls.model_fields.items() if field.annotation in (Path, Path | None)]
+        paths = {name: str(values[name]) for name in names if values.get(name) is not None}
+        for name, text in paths.items():
+            if _URL.match(text):
                 raise ValueError(f"{name} is a path on this machine, not a URL: mount the storage, or copy it")
-        return values
+        return values | {name: os.path.expanduser(text) for name, text in paths.items()}
 
 
 def first_problem(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trygon.errors import UserError
 from trygon.storage import digest_texts, exists, join, read_json, write_json, write_text
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ _IDENTITY = "evaluation.json"
 class EvaluateConfig(JobConfig):
     """What is measured, on what."""
 
-    model: str
+    model: Ref
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
     shards: Place
     """The folder that `trygon curate` wrote, with its held-out splits."""
@@ -31,7 +31,7 @@ class EvaluateConfig(JobConfig):
     """Folder for metrics.json and index.html."""
     limit: int = Field(default=5000, ge=1)
     """Pictures of each split to measure on at most; of a larger one always the same are taken."""
-    baseline: str = ""
+    baseline: Ref = ""
     """Another model to stand beside it, such as the one that training started from."""
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
 
 if TYPE_CHECKING:
     from trygon.models.encoder_folder import EncoderCard
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ExportModelConfig(JobConfig):
     """One encoder."""
 
-    model: str
+    model: Ref
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
     encoder: Literal["openvino", "openvino-int8", "onnx"] = "openvino-int8"
     """OpenVINO in fp32, or quantised to INT8, which CPUs run faster than torch; or ONNX in fp32, which Triton runs."""

@@ -6,13 +6,13 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Ref
 
 
 class ExportTritonConfig(JobConfig):
     """One model in a repository."""
 
-    model: str
+    model: Ref
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
     out: Path
     """The repository. Other models in it stay."""

@@ -9,7 +9,7 @@ from trygon.errors import UserError
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder_of
 from trygon.storage import absolute, digest_file, exists, is_remote, join, read_json
 from trygon.training.checkpoints import unfinished_run
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Ref
 from trygon_jobs.progress import bars
 
 if TYPE_CHECKING:
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 class InitialConfig(JobConfig):
     """The model that training starts from: a folder, or an architecture with pretrained towers."""
 
-    model: str = ""
+    model: Ref = ""
     """A model folder (on disk or S3) or hf-hub:OWNER/NAME to go on from; the rest of this section is then not used.
     Of a run that did not come to its end, its last checkpoint."""
-    architecture: str = ""
+    architecture: Ref = ""
     """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
-    pretrained: str = ""
+    pretrained: Ref = ""
     """Weights that open_clip knows of that architecture: `openai`, `laion2b_s34b_b88k` and so on."""
-    image_weights: str = ""
+    image_weights: Ref = ""
     """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
     image_head_from_classes: bool = False
     """Start a two-layer image head from the ImageNet classifier in `image_weights`, its classes said in words."""
-    sentence_model: str = ""
+    sentence_model: Ref = ""
     """A sentence encoder's folder that the text tower starts from, in weights and in what it says of captions."""
-    sentence_taxa: str = ""
+    sentence_taxa: Ref = ""
     """A Parquet file of taxa whose captions the text tower learns, beside those of the shards."""
     sentence_captions: int = Field(default=3000, ge=1)
     """Captions to learn."""

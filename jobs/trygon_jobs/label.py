@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from pydantic import Field, model_validator
 
-from trygon_jobs.config import JobConfig, Place, TimeZone
+from trygon_jobs.config import JobConfig, Place, Ref, TimeZone
 
 _OF_PICTURES = (
     *("detector", "detections", "video_fps", "video_frames", "deployment_pattern", "part_size"),
@@ -23,10 +23,10 @@ OF_THE_RUN = (
 class LabelConfig(JobConfig):
     """One labelling run."""
 
-    archive: str = ""
+    archive: Ref = ""
     """The cameras' files: a folder, a zip or tar, or a list of files (CSV, COCO Camera Traps JSON, Camtrap DP,
     Wildlife Insights); on disk or at an s3:// address. Not needed with --from."""
-    model: str = ""
+    model: Ref = ""
     """A model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME; not needed with --from."""
     labels: Place = ""
     """A LabelBank made with the same model (trygon build-labels). With --from, by default those of that run."""
@@ -34,7 +34,7 @@ class LabelConfig(JobConfig):
     """The run folder. Given again, the run goes on; frames added to the archive since are done too."""
     from_run: Annotated[Place, Parameter(name=("--from", "--from-run"))] = ""
     """Name the stored vectors of this finished run anew, into --out: no picture is read and no model loaded."""
-    detector: str | None = None
+    detector: Ref | None = None
     """An ONNX detector with its detector.json, or MegaDetector's weights (.pt: a pickle, so name none that you do not
     trust); none takes whole frames. Without it, the one of trygon sample."""
     detections: Place | None = None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Ref
 from trygon_jobs.serve import named
 
 
@@ -20,7 +20,7 @@ class ModelsConfig(JobConfig):
     add: str | None = None
     """MODEL/VERSION: add this version, with --model and --labels. It is loaded, and gets no request before --share;
     the first version of a model gets all of them."""
-    model: str | None = None
+    model: Ref | None = None
     """Of the new version: a model folder, on disk or at an s3:// address, or hf-hub:OWNER/NAME."""
     labels: tuple[str, ...] = ()
     """Of the new version: LabelBanks made with that model, FOLDER or NAME=FOLDER (repeat it)."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
 
 
 class ReviewConfig(JobConfig):
@@ -14,7 +14,7 @@ class ReviewConfig(JobConfig):
 
     run: Place
     """A run folder that trygon label made."""
-    archive: str | None = None
+    archive: Ref | None = None
     """Where the frames are now, if they were moved since."""
     labels: Place | None = None
     """A LabelBank whose taxa are found by name; without it, the one that the run was named with."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import Field
 
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
 
 
 class SearchConfig(JobConfig):
@@ -33,7 +33,7 @@ class SearchConfig(JobConfig):
     """Only earlier than this."""
     out: Path | None = None
     """A file to write to, .csv or .html (a page with pictures), instead of the table."""
-    archive: str | None = None
+    archive: Ref | None = None
     """Where the frames are now, if they were moved since; for the page."""
 
 

@@ -116,5 +116,5 @@ def named(setting: str, values: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--{setting} {value}: {name!r} is no name; give NAME=PLACE, in letters, digits, . _ -")
         if name in places:
             raise UserError(f"--{setting} {value}: {name} is there twice; give each a name of its own, as NAME=PLACE")
-        places[name] = place
+        places[name] = os.path.expanduser(place)  # no shell has done so after the equals sign
     return places

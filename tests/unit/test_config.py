@@ -8,14 +8,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from trygon.errors import UserError
-from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.config import JobConfig, Place, Ref
+from trygon_jobs.serve import named
 from trygon_jobs.train import TrainConfig, gets_gpus
 
 
 class _Config(JobConfig):
     folder: Path
     other: Path | None = None
-    source: str = ""
+    source: Ref = ""
     out: Place = "."
     shards: Place | None = None
     sources: tuple[Place, ...] = ()
@@ -39,8 +40,15 @@ def test_a_place_is_a_path_or_an_address_in_s3(monkeypatch: pytest.MonkeyPatch) 
     config = _Config(folder=Path("x"), out="s3://bucket/x", shards="a/b", sources=("s3://b/c?scheme=http", "d"))
     assert (config.out, config.shards) == ("s3://bucket/x", "a/b")
     assert _Config.model_validate({"folder": "x", "out": Path("/a")}).out == "/a"
+
+
+def test_the_users_home_stands_for_a_tilde_where_no_shell_has_seen_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    assert _Config(folder=Path("x"), out="~/x", shards="a/~").model_dump()["out"] == "/home/me/x"
+    config = _Config(folder=Path("~/a"), other=Path("b/~"), out="~/c", shards="d/~", source="~/e", sources=("~/f",))
+    assert (config.folder, config.other) == (Path("/home/me/a"), Path("b/~"))
+    assert (config.out, config.shards, config.source) == ("/home/me/c", "d/~", "/home/me/e")
+    assert config.sources == ("/home/me/f",)
+    assert named("model", ["birds=~/m"]) == {"birds": "/home/me/m"}
 
 
 @pytest.mark.parametrize(
