@@ -72,7 +72,10 @@ def _make(config: CurateConfig, inputs: Inputs, hold: Hold) -> dict[str, Any] | 
     samples = plan_samples(renders, selection, config.views, config.subset, config.seed)
     counts = {row["values"]: row["counts"] for row in samples["split"].value_counts().to_pylist()}
     if "train" not in counts:
-        raise UserError(f"no picture is left for training: {_told(selection.rejects)} (or lower --holdout)")
+        raise UserError(
+            f"no picture is left for training: {_told(selection.rejects)}, {sum(counts.values())} held out "
+            "(by --val, --holdout, --holdout-clade)"
+        )
     shards = cut_shards(counts, config.shard_rows)
     plan = join(config.out, WORK, "plan.parquet")
     hold.check()
@@ -133,4 +136,4 @@ def _select(config: CurateConfig, renders: pa.Table, inputs: Inputs, records: Re
 def _told(rejects: pa.Table) -> str:
     """How many pictures were left out, by reason."""
     counts = rejects["reason"].value_counts().to_pylist()
-    return reasons({row["values"]: row["counts"] for row in counts}) or "the sources hold none"
+    return reasons({row["values"]: row["counts"] for row in counts}) or "none left out"

@@ -26,7 +26,7 @@ from trygon_jobs.config import JobConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
-_READY_S = 180
+_READY_S = 900
 _LOOK_S = 0.5
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -254,7 +254,7 @@ def _ask(server: subprocess.Popen[bytes], config: DemoConfig) -> None:
     row = _held_out_animal(config.out / "shards")
     photo = row.pop("image")
     request = urllib.request.Request(f"{url}/v1/classify", data=photo, headers={"Content-Type": "image/jpeg"})
-    with _DIRECT.open(request, timeout=60) as response:
+    with _DIRECT.open(request, timeout=_READY_S) as response:
         reply = json.load(response)
     write_bytes(config.out / "photo.jpg", photo)
     write_json(config.out / "answer.json", {"photo": row, "answer": {"floor": reply["floor"], **reply["answers"][0]}})

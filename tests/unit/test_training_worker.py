@@ -1,13 +1,19 @@
 """When a worker ends training: a loss that leads nowhere, pictures that cannot be read, texts that are cut."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from trygon.data.plan import Leg
-from trygon.errors import PermanentError
+from trygon.data.ingest import PAIR
+from trygon.data.plan import Leg, Plan, RowGroup
+from trygon.data.row_groups import keep_row_groups
+from trygon.errors import PermanentError, UserError
 from trygon.training.learner import DivergedError
+from trygon.training.reading import replay_plan
 from trygon.training.settings import TrainSettings
 from trygon.training.worker import Tally, best_loss, check_stand_ins
 
@@ -60,3 +66,13 @@ def test_replayed_texts_that_are_too_long_are_told_by_themselves() -> None:
         check_stand_ins(Tally(replay_cut=11), leg, settings)
     with pytest.raises(PermanentError, match=r"51 of 100 captions .*: give shorter --text-types, or give a higher"):
         check_stand_ins(Tally(cut=51), leg, settings)
+
+
+def test_files_without_a_picture_cannot_be_replayed(tmp_path: Path) -> None:
+    """Rather than that each worker divides by their number, again and again."""
+    empty, kept = str(tmp_path / "00000.parquet"), str(tmp_path / "row_groups.parquet")
+    pq.write_table(pa.table({name: pa.array([], pa.string()) for name in PAIR}), empty)
+    keep_row_groups(kept, [empty])
+    settings = _settings(replay=(empty,), replay_row_groups=kept, replay_batch_size=4, batch_size=4)
+    with pytest.raises(UserError, match="--replay: its files hold no pictures"):
+        replay_plan(Plan.of([RowGroup("train.parquet", 0, 8)], 1, 2, 4, 0), settings)

@@ -31,6 +31,9 @@ def teach(
     vector_BD = torch.stack(vectors)
     return normalize(vector_BD - vector_BD.mean(0), dim=1)
 
+_RISE = 0.1
+"""The share of the steps in which the learning rate rises."""
+
 
 def distil(
     network: nn.Module,
@@ -51,7 +54,10 @@ def distil(
     optimiser = torch.optim.Adam(text.parameters(), learning_rate, betas=(0.9, 0.98), fused=True)
     batches = _batches_of_a_length((tokens_BL != 0).sum(1).tolist(), batch_size)
     target_BD = pad(vector_BD, (0, text.output_dim - vector_BD.shape[1]))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, epochs * len(batches), pct_start=0.1)
+    num_steps = epochs * len(batches)
+    # Where the rates rise for exactly one step it divides by zero.
+    planned = num_steps + (num_steps * _RISE == 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, planned, pct_start=_RISE)
     generator = torch.Generator().manual_seed(0)
     cosines = []
     for _ in range(epochs):

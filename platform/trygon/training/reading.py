@@ -12,6 +12,7 @@ from trygon.data.ingest import Preparation, stream
 from trygon.data.mixing import Samples, mixed_batches
 from trygon.data.plan import Leg, Plan, shares
 from trygon.data.row_groups import kept_row_groups
+from trygon.errors import UserError
 from trygon.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -25,9 +26,13 @@ def plan_of(settings: TrainSettings) -> Plan:
 
 
 def replay_plan(plan: Plan, settings: TrainSettings) -> Plan:
-    """What is replayed in the steps of a plan: the pairs of general pictures and texts, again and again."""
+    """What is replayed in the steps of a plan: the pairs of general pictures and texts, again and again. `UserError`
+    where there are none."""
     groups = kept_row_groups(settings.replay_row_groups, settings.replay)
-    epochs = -(-plan.num_steps * settings.replay_batch_size // sum(group.num_rows for group in groups))
+    num_pairs = sum(group.num_rows for group in groups)
+    if not num_pairs:
+        raise UserError("--replay: its files hold no pictures")
+    epochs = -(-plan.num_steps * settings.replay_batch_size // num_pairs)
     return Plan.of(groups, epochs, settings.steps_per_leg, settings.replay_batch_size, settings.seed)
 
 
