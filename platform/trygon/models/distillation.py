@@ -31,6 +31,7 @@ def teach(
     vector_BD = torch.stack(vectors)
     return normalize(vector_BD - vector_BD.mean(0), dim=1)
 
+
 _RISE = 0.1
 """The share of the steps in which the learning rate rises."""
 
