@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trygon.limits import Limits
@@ -66,6 +67,8 @@ class Gate:
             await self._app(scope, receive, passage.send)
         except Problem as problem:
             await send_problem(problem, passage.send)
+        except ClientDisconnect:
+            pass  # it went while its body was on its way: nobody is there to be told, and nothing failed
         except Exception:
             log.exception("request failed", extra={"fields": {"request": passage.id}})
             if passage.status is None:
