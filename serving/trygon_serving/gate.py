@@ -94,7 +94,7 @@ class Gate:
             names = ", ".join(self._hosts)
             raise Problem(421, "The server has another name", f"it answers as {names}; with --keys, as any")
         if origin and origin.partition("://")[2] != host:
-            raise Problem(403, "Pages of other sites may not ask", "a server with --keys lets them")
+            raise Problem(403, "Pages of other sites may not ask", "the server's own page may, and programs")
 
     def _record(self, scope: Scope, passage: "Passage") -> None:
         seconds = time.perf_counter() - passage.start_s
