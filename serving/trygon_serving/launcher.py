@@ -42,6 +42,8 @@ def run(settings: Settings, catalogue: Catalogue) -> None:
                 embedded.wait_ready()
             wait_ready(_url(settings), arguments.triton, console.print)
         _announce(settings, embedded)
+        if embedded:
+            embedded.wait_end()
         while True:
             signal.pause()
 

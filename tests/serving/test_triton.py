@@ -286,7 +286,8 @@ def test_server_ends_with_its_guard_and_its_guard_with_us(tiny: Served) -> None:
     processes = family(server.guard.pid)
     assert len(processes) >= 2  # the server and the image encoder's process
     os.kill(server.guard.pid, signal.SIGKILL)
-    server.guard.wait()
+    with pytest.raises(TrygonError, match="start the server again"):
+        server.wait_end()
     psutil.wait_procs(processes, timeout=10)
     deadline = time.monotonic() + 10
     while living(processes) and time.monotonic() < deadline:
