@@ -17,7 +17,7 @@ class Limits(BaseModel):
     header_bytes: int = Field(default=16_384, ge=1)
     """Bytes of all headers and the path together."""
     header_s: float = Field(default=10, gt=0)
-    """Seconds until all headers have arrived."""
+    """Seconds until all headers have arrived, or the rest of a body that was answered before its end."""
     body_s: float = Field(default=60, gt=0)
     """Seconds until a body has arrived whole. Large photos from a phone on a poor line take half a minute."""
     answer_s: float = Field(default=15, gt=0)

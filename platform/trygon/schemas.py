@@ -109,7 +109,7 @@ FAILURES = {
     "truncated": "was cut off; the share that was decoded stands beside it",
     "not_an_image": "is no picture or video, whatever it is called",
     "unsupported": "is a picture of a format that is not read here, such as HEIC, or packed in such a way; or a link",
-    "too_large": "claims more than 200 megapixels, or is a picture, or a file within a zip or tar, of over 512 MB",
+    "too_large": "claims over 200 megapixels, or a side over 65,535; or is a picture, or in a zip or tar, over 512 MB",
     "undecodable": "is a picture that the decoder gives up on, or a detector",
     "unreadable": "cannot be read from the disk",
     "vanished": "was listed, and gone when it was to be read",

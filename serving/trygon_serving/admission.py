@@ -86,9 +86,9 @@ class Admission:
         try:
             yield work
             self._ended(work)
-        except (TimeoutError, Problem) as error:
+        except Problem as error:
             # What took too long tells most: without it, as many would be let in again, and none answered in time.
-            if isinstance(error, TimeoutError) or error.status == 504:
+            if error.status == 504:
                 self._ended(work)
             raise
         finally:

@@ -95,13 +95,8 @@ async def _work_of(request: Request, service: Service) -> AsyncIterator[tuple[Bo
     declared = request.headers.get("content-length", "")
     with service.admission.body(int(declared) if declared.isdigit() else None) as take:
         body = await read_body(request, service.limits, take)
-        try:
-            with service.admission.work(len(body.images)) as work:
-                async with asyncio.timeout(service.limits.answer_s):
-                    yield body, work
-        except TimeoutError as error:
-            detail = f"within {service.limits.answer_s:.0f} s"
-            raise Problem(504, "No answer in time", detail, retry_after_s=2) from error
+        with service.admission.work(len(body.images)) as work:
+            yield body, work
 
 
 @router.post("/v1/classify", openapi_extra=_CLASSIFY)

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trygon.limits import Limits
@@ -66,6 +67,8 @@ class Gate:
             await self._app(scope, receive, passage.send)
         except Problem as problem:
             await send_problem(problem, passage.send)
+        except ClientDisconnect:
+            pass  # it went while its body was on its way: nobody is there to be told, and nothing failed
         except Exception:
             log.exception("request failed", extra={"fields": {"request": passage.id}})
             if passage.status is None:
@@ -91,7 +94,7 @@ class Gate:
             names = ", ".join(self._hosts)
             raise Problem(421, "The server has another name", f"it answers as {names}; with --keys, as any")
         if origin and origin.partition("://")[2] != host:
-            raise Problem(403, "Pages of other sites may not ask", "a server with --keys lets them")
+            raise Problem(403, "Pages of other sites may not ask", "the server's own page may, and programs")
 
     def _record(self, scope: Scope, passage: "Passage") -> None:
         seconds = time.perf_counter() - passage.start_s

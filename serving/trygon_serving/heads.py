@@ -59,6 +59,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._within_head, self._kept = True, 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Where all of the body has not come by then, the rest of it and the next head have as long as a head: uvicorn
+        would wait for ever for a client that sends one more byte."""
+        super().on_response_complete()
+        if not self._within_head and self.cycle.response_complete:
+            self._await_head()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing comes any more."""
         self._stop_waiting()
@@ -79,7 +86,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Close, and say why where something was asked and no other answer is on its way."""
         if self.transport.is_closing():
             return
-        if self._kept and (self.cycle is None or self.cycle.response_complete):
+        if self._within_head and self._kept and (self.cycle is None or self.cycle.response_complete):
             lines = [b"content-type: " + PROBLEM_TYPE.encode(), b"content-length: %d" % len(problem.body)]
             head = STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"connection: close", b"", b""])
             self.transport.write(head + problem.body)

@@ -101,7 +101,8 @@ class Keys:
     def admit(self, authorization: str) -> Key:
         """The key of an `Authorization: Bearer …` header, with one of its requests used. `Problem` 401 or 429."""
         self._refresh()
-        token = authorization.removeprefix("Bearer ").strip()
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
         key = self._keys.get(token.split("_")[1] if token.count("_") >= 2 else "")
         given = hashlib.sha256(token.encode()).hexdigest()
         # As long for a key that is not there as for one that is.

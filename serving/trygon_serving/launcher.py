@@ -28,7 +28,9 @@ APP = "trygon"
 
 
 def run(settings: Settings, catalogue: Catalogue) -> None:
-    """Start what `check` found, say where to ask, wait for Ctrl-C or SIGTERM, and stop what was started."""
+    """Start what `check` found, say where to ask, wait for Ctrl-C or SIGTERM, and stop what was started. `TrygonError`
+    where Triton is not looked after any more."""
+    _require_no_cluster()
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
         with console.status("starting Triton and Ray Serve"):
@@ -42,8 +44,20 @@ def run(settings: Settings, catalogue: Catalogue) -> None:
                 embedded.wait_ready()
             wait_ready(_url(settings), arguments.triton, console.print)
         _announce(settings, embedded)
+        if embedded:
+            embedded.wait_end()
         while True:
             signal.pause()
+
+
+def _require_no_cluster() -> None:
+    """`UserError` in a cluster: the proxies of its other nodes would run without the limits of this process's
+    environment, and their replicas would not reach the Triton here."""
+    if inside_cluster():
+        raise UserError(
+            "trygon serve answers from one machine, and RAY_ADDRESS, or the job that this is, names a cluster: run it "
+            "outside of that, or serve trygon_serving.app:build there, as infra/k8s/rayservice.yaml does"
+        )
 
 
 @contextmanager
@@ -59,17 +73,15 @@ def _embedded(catalogue: Catalogue) -> Iterator[Embedded]:
 
 @contextmanager
 def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
-    """The application on Ray Serve: on a Ray of its own, or on the cluster that this process belongs to."""
+    """The application on Ray Serve, on a Ray of its own."""
     os.environ.setdefault(front.VARIABLE, front.CALLBACK)
     os.environ.setdefault(*front.LOOKED_AFTER)
     os.environ.setdefault(front.MOST, str(settings.replicas[1] * settings.limits.waiting_images))
     os.environ[front.LIMITS] = settings.limits.model_dump_json()
     start_ray()
     interrupt_on_signals()
-    own = not inside_cluster()
     try:
-        if own:
-            _require_cpus(settings.replicas[1])
+        _require_cpus(settings.replicas[1])
         quiet = {"log_level": "WARNING", "enable_access_log": False}
         with _silenced("ray.serve"), _port_named(settings):
             serve.start(
@@ -88,15 +100,13 @@ def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
             serve.run(app, name=APP, route_prefix="/", logging_config=quiet)
         yield
     finally:
-        if not own:
-            serve.delete(APP)
-        # A Ray of our own ends as a whole, at once: Serve's orderly shutdown waits half a minute for a controller that
-        # the same signal may have ended already.
+        # Ray ends as a whole, at once: Serve's orderly shutdown waits half a minute for a controller that the same
+        # signal may have ended already.
         ray.shutdown()
 
 
 def _require_cpus(num_replicas: int) -> None:
-    """`UserError` for more replicas than a Ray of our own starts: Serve would wait for the others for ever."""
+    """`UserError` for more replicas than our Ray starts: Serve would wait for the others for ever."""
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
     if num_replicas > num_cpus:
         raise UserError(f"--replicas {num_replicas}: Ray gives each a CPU, and there are {num_cpus} here")

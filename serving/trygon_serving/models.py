@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from trygon.labelling.lists import Given
 from trygon.models.folder import model_key
 from trygon_serving import wire
-from trygon_serving.catalogue import leading
+from trygon_serving.catalogue import VersionSpec, leading
 from trygon_serving.problem import Problem
 from trygon_serving.supply import Place, Supply
 from trygon_serving.versions import Version
@@ -19,16 +19,23 @@ class Models:
         self._supply, self._checklists = supply, checklists
 
     def choose(self, name: str | None, labels: str | None, steady: bool = False) -> Version:
-        """The version that answers a request: one of its model by share, or the one that it names as MODEL/VERSION.
+        """The version that answers a request: one of its model by share, or the one that it names as MODEL/VERSION. Of
+        those that have the label set, that is: one without a share answers where no other has it, or is ready.
 
         Without a name it is the first model that has the label set. `steady` takes the largest share always. `Problem`
         422 for what is not there, 503 where nothing is ready.
         """
         model, _, version = (name or self._model_with(labels)).partition("/")
-        live = self._live(model, version)
+        wanted = self._wanted(model, version)
+        having = {it: spec for it, spec in wanted.items() if labels is None or labels in spec.labels}
+        held = [it for it in self._supply.versions.values() if it.model == model and it.is_held]
+        live = [it for it in held if version in ("", it.name)]
         fitting = [it for it in live if labels is None or labels in it.sets.names]
+        if not fitting and not having:
+            raise Problem(422, "No such label set", self._told(labels, model, wanted))
         if not fitting:
-            raise Problem(422, "No such label set", self._told(labels, live))
+            why = self._supply.problem((model, leading(having)))
+            raise Problem(503, "The model is not ready", why or f"{model} is being loaded", retry_after_s=2)
         shares = [self._share(it) for it in fitting]
         if steady or not any(shares):
             return fitting[shares.index(max(shares))]
@@ -69,32 +76,26 @@ class Models:
         return wire.LabelSetList(label_sets=sets, checklists=list(self._checklists))
 
     def _model_with(self, labels: str | None) -> str:
-        catalogue = self._supply.catalogue
-        having = (it for it, versions in catalogue.items() if any(labels in spec.labels for spec in versions.values()))
-        return next(having, next(iter(catalogue)))
+        return next(iter([*self._models_with(labels), *self._supply.catalogue]))
 
-    def _live(self, model: str, version: str) -> list[Version]:
-        """The versions that may answer: the one that is named, else those with a share, else any. `Problem`."""
+    def _models_with(self, labels: str | None) -> Sequence[str]:
+        catalogue = self._supply.catalogue
+        return [it for it, versions in catalogue.items() if any(labels in spec.labels for spec in versions.values())]
+
+    def _wanted(self, model: str, version: str) -> Mapping[str, VersionSpec]:
+        """The versions of a model that a request may mean: the one that it names, or all. `Problem` 422."""
         versions = self._supply.catalogue.get(model)
         if versions is None:
             raise Problem(422, "No such model", f"{model!r} is not one of {', '.join(self._supply.catalogue)}")
         if version and version not in versions:
             raise Problem(422, "No such version", f"{version!r} of {model} is not one of {', '.join(versions)}")
-        live = [it for it in self._supply.versions.values() if it.model == model and it.is_held]
-        if version:
-            live = [it for it in live if it.name == version]
-        elif any(map(self._share, live)):
-            live = [it for it in live if self._share(it)]
-        if not live:
-            why = self._supply.problem((model, version or leading(versions)))
-            raise Problem(503, "The model is not ready", why or f"{model} is being loaded", retry_after_s=2)
-        return live
+        return {version: versions[version]} if version else versions
 
-    def _told(self, labels: str | None, live: Sequence[Version]) -> str:
-        names = dict.fromkeys(name for it in live for name in it.sets.names)
+    def _told(self, labels: str | None, model: str, wanted: Mapping[str, VersionSpec]) -> str:
+        names = dict.fromkeys(name for spec in wanted.values() for name in spec.labels)
         told = f"{labels!r} is not one of {', '.join(names)}"
-        others = {it.model for it in self._supply.versions.values() if labels in it.sets.names} - {live[0].model}
-        return told + "".join(f"; it is one of model={other}" for other in sorted(others))
+        others = sorted(it for it in self._models_with(labels) if it != model)
+        return told + "".join(f"; it is one of model={other}" for other in others)
 
     def _share(self, version: Version) -> float:
         spec = self._supply.spec((version.model, version.name))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -20,6 +21,10 @@ _MAX_SCANS = 100
 """A progressive JPEG has some ten. Each further one costs a pass over all pixels, for a few bytes."""
 
 _START_OF_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""How a JPEG's size and number of components begin."""
 
 
 class Room:
@@ -80,10 +85,27 @@ def _num_pixels(data: bytes, side: int, max_pixels: int) -> int:
     twice, as far as there is room for so many: its decoder keeps two frames of its own. `BadImage`."""
     _check(data)
     image = opened(data, side, max_pixels)
-    if "progressive" in image.info:
+    if "progressive" in image.info or (data.startswith(b"\xff\xd8") and _is_in_scans(data)):
         image = opened(data, 0, max_pixels)
     num_pixels = image.width * image.height
     return min(2 * num_pixels, max_pixels) if image.format == "WEBP" else num_pixels
+
+
+def _is_in_scans(data: bytes) -> bool:
+    """Whether the first scan of a JPEG lacks some of its components: the decoder then keeps all of it until the others
+    came, as of one that is progressive. Markers are found as libjpeg finds them."""
+    num_components, place = 0, 2
+    while found := _MARKER.search(data, place):
+        marker, place = found[1][0], found.end()
+        if marker in _WITHOUT_LENGTH:
+            continue
+        segment = data[place : place + 8]
+        if len(segment) == 8 and marker in _FRAMES:
+            num_components = segment[7]
+        elif len(segment) == 8 and marker == _START_OF_SCAN[1]:
+            return segment[2] < num_components
+        place += int.from_bytes(segment[:2])
+    return False
 
 
 def _check(data: bytes) -> None:

@@ -5,8 +5,8 @@ Knows nothing of HTTP but its problems. Image work and products run in threads, 
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +37,6 @@ from trygon_serving.versions import Version
 _UNLOAD_AFTER_S = 2.0
 """Beyond the time that a request may take: a replica that has not yet seen the newer file is done by then."""
 
-_LATE = 0.9
-"""Of the time for an answer: reading the body is not part of it, waiting for names is."""
-
 
 class Service:
     """Answers with the models of its arguments, whose encoders its Triton holds."""
@@ -66,7 +63,7 @@ class Service:
     async def classify(self, images: Sequence[bytes], options: wire.Options) -> wire.Classification:
         """What is on each image. Raises `Problem` where none of them can be used."""
         watch = Stopwatch(self.traces)
-        with self._using(self.models.choose(options.model, options.labels)) as version:
+        async with self._using(self.models.choose(options.model, options.labels)) as version:
             with watch.stage("names"):
                 choice = await self._choice(version, version.sets.get(options.labels), options)
             vectors = await self._vectors(images, version, watch)
@@ -104,7 +101,7 @@ class Service:
     async def embed(self, images: Sequence[bytes], options: wire.EmbedOptions) -> wire.Embeddings:
         """The unit vector of each image. Raises `Problem` where none of them can be used."""
         watch = Stopwatch(self.traces)
-        with self._using(self.models.choose(options.model, None)) as version:
+        async with self._using(self.models.choose(options.model, None)) as version:
             vectors = await self._vectors(images, version, watch)
         embeddings = [
             wire.Embedding(problem=it.document) if isinstance(it, Problem) else wire.Embedding(vector=it.tolist())
@@ -120,7 +117,7 @@ class Service:
         if version is None:
             detail = f"{searched.name!r} was made with another model than those that are ready"
             raise Problem(503, f"The {searched.kind} does not fit the model", detail, retry_after_s=30)
-        with self._using(version):
+        async with self._using(version):
             vectors = await self._vectors(images, version, watch)
             found = np.stack([it for it in vectors if not isinstance(it, Problem)])
             with watch.stage("search"):
@@ -150,20 +147,23 @@ class Service:
             return self.galleries.get(options.gallery)
         return self.runs.get(options.run)
 
-    @contextmanager
-    def _using(self, version: Version) -> Iterator[Version]:
-        """Hold a version for a request, and count what came of it."""
+    @asynccontextmanager
+    async def _using(self, version: Version) -> AsyncIterator[Version]:
+        """Hold a version for a request as long as its answer may take, and count what came of it. `Problem` 504."""
         version.in_use += 1
         status, start_s = 500, time.perf_counter()
         try:
-            yield version
+            async with asyncio.timeout(self.limits.answer_s):
+                yield version
             status = 200
+        except TimeoutError as error:
+            status = 504
+            raise Problem(504, "No answer in time", f"within {self.limits.answer_s:.0f} s", retry_after_s=2) from error
         except Problem as problem:
             status = problem.status
             raise
         except asyncio.CancelledError:
-            # The time for an answer is over, or nobody waits for it any more.
-            status = 504 if time.perf_counter() - start_s > _LATE * self.limits.answer_s else GONE
+            status = GONE
             raise
         finally:
             version.in_use -= 1

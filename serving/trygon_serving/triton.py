@@ -31,12 +31,12 @@ _EXPIRED = "Deadline Exceeded"
 
 
 class TritonEncoder:
-    """A client of one model in a Triton. Its channel belongs to the event loop that first uses it."""
+    """A client of one model in a Triton, which gives vectors of width `dim`. Its channel belongs to the event loop
+    that first uses it."""
 
-    def __init__(self, address: str, name: str = ENCODER) -> None:
-        self.address, self.name = address, name
+    def __init__(self, address: str, dim: int, name: str = ENCODER) -> None:
+        self.address, self.dim, self.name = address, dim, name
         self._opened: triton.InferenceServerClient | None = None
-        self._tower: ImageTower | None = None
         self._loading: asyncio.Task[None] | None = None
 
     @property
@@ -51,16 +51,6 @@ class TritonEncoder:
             return bool(await self._client.is_model_ready(self.name, client_timeout=2))
         except InferenceServerException:
             return False
-
-    async def tower(self) -> ImageTower:
-        """What the encoder wants and gives, as its configuration says; asked once."""
-        if self._tower is None:
-            try:
-                answer: Any = await self._client.get_model_config(self.name, client_timeout=5)
-            except InferenceServerException as error:
-                raise self._problem(error) from error
-            self._tower = tower_of(answer.config)
-        return self._tower
 
     async def encode(self, image_BCHW: np.ndarray, timeout_s: float) -> np.ndarray:
         """uint8 images (B, 3, S, S), at most `MAX_BATCH`, to unit vectors (B, D). Raises `Problem` 502, 503 or 504."""
@@ -93,7 +83,7 @@ class TritonEncoder:
             if is_expired(error):
                 title, detail = "The text encoder is not available", "Triton has not answered in time"
                 raise Problem(503, title, detail, retry_after_s=5) from error
-            raise self._problem(error) from error
+            raise _problem(error) from error
 
     async def _load(self, model: str) -> None:
         if not await self._client.is_model_ready(model, client_timeout=5):
@@ -105,19 +95,18 @@ class TritonEncoder:
         try:
             answer = await self._client.infer(model, [tensor], client_timeout=timeout_s)
         except InferenceServerException as error:
-            raise self._problem(error) from error
+            raise _problem(error) from error
         vector_BD = answer.as_numpy(OUTPUT) if answer else None
-        if vector_BD is None or vector_BD.shape != (len(array), (await self.tower()).dim):
+        if vector_BD is None or vector_BD.shape != (len(array), self.dim):
             raise Problem(502, "The encoder's answer is broken", f"{model} gave no vector of the width it declares")
         return vector_BD
 
-    def _problem(self, error: InferenceServerException) -> Problem:
-        if is_expired(error):
-            return Problem(504, "The encoder was too slow", retry_after_s=2)
-        if "INVALID_ARGUMENT" in str(error.status()):
-            self._tower = None  # another model may have taken its place
-        # Starting, stopping, or its queue is full.
-        return Problem(503, "The encoder is not available", error.message() or "", retry_after_s=2)
+
+def _problem(error: InferenceServerException) -> Problem:
+    if is_expired(error):
+        return Problem(504, "The encoder was too slow", retry_after_s=2)
+    # Starting, stopping, or its queue is full.
+    return Problem(503, "The encoder is not available", error.message() or "", retry_after_s=2)
 
 
 def is_expired(error: InferenceServerException) -> bool:

@@ -22,7 +22,7 @@ class Version:
         """`held` is the encoder in the Triton at `address`; the label sets are those of its weights."""
         self.model, self.name, self.spec, self.weights, self.sets = model, name, spec, weights, sets
         self.tower: ImageTower = replace(held.tower, ref=spec.model)
-        self.encoder = TritonEncoder(address, held.name)
+        self.encoder = TritonEncoder(address, self.tower.dim, held.name)
         self.vocabulary = Vocabulary(self.encoder)
         self.is_held = True
         """Whether Triton had the weights when it was last asked."""

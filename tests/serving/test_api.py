@@ -1,5 +1,6 @@
 """What the endpoint answers: the application in this process, in front of a real Triton with a tiny model."""
 
+import asyncio
 import base64
 import io
 import re
@@ -21,6 +22,7 @@ from trygon.archive.run_folder.sessions import bind
 from trygon.data.images import preprocess
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
+from trygon.limits import Limits
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.runs import write_tiny_run
@@ -32,6 +34,7 @@ from trygon_serving.catalogue import VersionSpec
 from trygon_serving.embedded import Embedded
 from trygon_serving.lookups import Lookups
 from trygon_serving.service import Service
+from trygon_serving.wire import Options
 
 pytestmark = pytest.mark.slow
 
@@ -507,6 +510,31 @@ def test_no_picture_is_stored(api: TestClient, photo: bytes) -> None:
     finally:
         listening = False
     assert [path for path in opened if not path.endswith((".py", ".pyc", ".so"))] == []
+
+
+def test_an_answer_that_takes_too_long_and_one_that_nobody_waits_for_are_told_apart(
+    args: AppArgs, photo: bytes
+) -> None:
+    hasty = Service(args.model_copy(update={"limits": Limits(answer_s=0.001)}))
+    with TestClient(make_api(hasty)) as api:
+        response = api.post("/v1/classify", content=photo, headers=JPEG)
+    assert (response.status_code, response.headers["retry-after"]) == (504, "2")
+    assert response.json()["title"] == "No answer in time"
+    service = Service(args)
+
+    async def go_away() -> None:
+        await service.supply.start()
+        asked = asyncio.create_task(service.classify([photo], Options.model_validate({})))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await service.supply.close()
+
+    asyncio.run(go_away())
+    for each, status in ((hasty, 504), (service, 499)):
+        told = f'trygon_model_requests_total{{model="tiny",status="{status}",version="v1"}} 1.0'
+        assert told in each.figures().decode().splitlines()
 
 
 def test_more_searches_than_are_worked_on_in_time_are_refused(args: AppArgs) -> None:

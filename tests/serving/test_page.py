@@ -227,6 +227,41 @@ def test_where_the_server_is_busy_it_is_asked_once_more_and_then_by_the_same_pho
     page.until(lambda: page.texts(".verdict"))
 
 
+def test_an_answer_that_comes_late_is_not_shown_beside_the_next_photo(
+    chrome: webdriver.Chrome, address: str, photo_file: Path
+) -> None:
+    page = _Page(chrome, address)
+
+    def is_told() -> list[str | None]:
+        told = chrome.execute_script("return byId('waiting').textContent")
+        return [page.one("#answer").get_attribute("aria-busy"), told]
+
+    waits = ["true", "Looking at the photo…"]
+    chrome.execute_script(
+        "window.held = []; window.realFetch = window.fetch; window.realShrunk = window.shrunk;"
+        "window.later = make => new Promise(go => held.push(() => { const made = make(); go(made); return made; }));"
+        "window.fetch = (path, options) => path.startsWith('/v1/cl')"
+        " ? later(() => realFetch(path, options)) : realFetch(path, options)"
+    )
+    page.one("#file").send_keys(str(photo_file))
+    page.until(lambda: chrome.execute_script("return held.length") == 1)
+    assert is_told() == waits
+    chrome.execute_script("window.shrunk = file => later(() => realShrunk(file))")
+    page.one("#file").send_keys(str(photo_file))
+    page.until(lambda: chrome.execute_script("return held.length") == 2)
+    chrome.execute_async_script("held[0]().then(() => setTimeout(arguments[0], 500))")
+    assert page.texts(".verdict, .problem") == []
+    assert is_told() == waits
+    chrome.execute_script("ask()")  # as a changed choice does: there is no photo to ask of yet
+    chrome.execute_script("held[1]()")
+    page.until(lambda: chrome.execute_script("return held.length") == 3)
+    assert is_told() == waits
+    chrome.execute_script("held[2]()")
+    page.answered()
+    assert page.texts(".verdict")
+    assert is_told() == ["false", ""]
+
+
 def test_choices_that_were_not_there_yet_come_with_the_first_answer(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:

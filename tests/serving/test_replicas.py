@@ -217,7 +217,7 @@ def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load
 
 async def _flood(address: str, done: threading.Event) -> None:
     """Keep a Triton busy, past the server."""
-    image_BCHW, client = np.zeros((32, 3, 32, 32), np.uint8), TritonEncoder(address)
+    image_BCHW, client = np.zeros((32, 3, 32, 32), np.uint8), TritonEncoder(address, 16)
 
     async def ask() -> None:
         while not done.is_set():

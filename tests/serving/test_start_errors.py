@@ -12,6 +12,7 @@ from trygon.errors import UserError
 from trygon.testing.processes import quiet_environment
 from trygon.testing.served import SETTINGS, write_served
 from trygon_serving.catalogue import VersionSpec, write_catalogue
+from trygon_serving.launcher import run
 from trygon_serving.settings import Settings, check
 
 # Without the check that comes before: seconds lie between that and Serve's own bind.
@@ -50,6 +51,13 @@ def test_a_version_that_gets_no_requests_keeps_no_other_from_being_served(tmp_pa
     write_catalogue(file, {"tiny": {"v1": gone.model_copy(update={"share": 3.0}), "v2": good}})
     with pytest.raises(UserError, match="no such folder"):
         check(Settings(models=str(file), **SETTINGS))
+
+
+@pytest.mark.parametrize("variable", ["RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"])
+def test_a_cluster_is_not_served_from_one_of_its_machines(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "127.0.0.1:9")
+    with pytest.raises(UserError, match=r"trygon_serving\.app:build .*rayservice\.yaml"):
+        run(Settings(**SETTINGS), {})
 
 
 def test_what_nobody_foresaw_is_one_line_too() -> None:

@@ -27,7 +27,7 @@ from trygon.models.encoders import find_encoder, load_encoder
 from trygon.models.folder import WEIGHTS_NAME, describe
 from trygon.models.model import load_model, save_model
 from trygon.models.towers import build_network
-from trygon.models.triton_config import MAX_BATCH, MAX_TEXT_BYTES
+from trygon.models.triton_config import ENCODER, MAX_BATCH, MAX_TEXT_BYTES
 from trygon.models.triton_repository import write_repository
 from trygon.testing.commands import trygon
 from trygon.testing.processes import family, living
@@ -37,13 +37,16 @@ from trygon_serving import embedded
 from trygon_serving.catalogue import Weights
 from trygon_serving.embedded import Embedded
 from trygon_serving.problem import Problem
+from trygon_serving.repository import Repository
 from trygon_serving.triton import TritonEncoder
 
 pytestmark = pytest.mark.slow
 
+DIM: int = TINY_CONFIG["model_cfg"]["embed_dim"]
+
 
 async def _encode_all(address: str, image_BCHW: np.ndarray) -> np.ndarray:
-    client = TritonEncoder(address)
+    client = TritonEncoder(address, DIM)
     try:
         return np.concatenate(await asyncio.gather(*(client.encode(image[None], 30) for image in image_BCHW)))
     finally:
@@ -90,7 +93,7 @@ def test_a_repository_that_the_command_wrote_loads_warms_up_and_answers(triton: 
     image_BCHW = np.random.default_rng(4).integers(0, 255, (MAX_BATCH, 3, 32, 32), np.uint8)
 
     async def encode() -> tuple[np.ndarray, np.ndarray]:
-        client = TritonEncoder(triton.grpc, names[0])
+        client = TritonEncoder(triton.grpc, DIM, names[0])
         try:
             return await client.encode(image_BCHW, 30), await client.encode_texts(["a photo of a fox."], 30)
         finally:
@@ -134,7 +137,7 @@ def test_a_real_triton_reads_the_config_of_onnx_and_misses_its_backend_alone(
 @pytest.mark.parametrize("texts", [["a photo of Vulpes vulpes.", "", "Luchs, Åland, 狐"], ["x" * 5000, "a"] * 16])
 def test_vectors_of_captions_are_those_of_the_model(triton: Embedded, tiny: Served, texts: list[str]) -> None:
     async def encode() -> np.ndarray:
-        client, deadline = TritonEncoder(triton.grpc), time.monotonic() + 120
+        client, deadline = TritonEncoder(triton.grpc, DIM), time.monotonic() + 120
         try:
             while True:
                 try:
@@ -191,14 +194,29 @@ def test_labelling_finds_its_model_under_any_name_and_asks_where_it_runs_in_seve
                 shutil.rmtree(triton.repository / name)
 
 
-def test_client_learns_the_model_from_the_server(triton: Embedded, tiny: Served) -> None:
+def test_the_server_tells_what_its_model_is(triton: Embedded, tiny: Served) -> None:
     async def ask() -> None:
-        client = TritonEncoder(triton.grpc)
-        tower = await client.tower()
+        repository, client = Repository(triton.grpc), TritonEncoder(triton.grpc, DIM)
+        (held,) = [it for it in (await repository.held()).values() if it.name == client.name]
+        tower = held.tower
         assert (tower.side, tower.dim, tower.digest) == (tiny.model.side, tiny.model.dim, tiny.model.digest)
         assert tower.resize_mode is tiny.model.resize_mode
         assert await client.is_ready()
         await client.close()
+        await repository.close()
+
+    asyncio.run(ask())
+
+
+def test_a_vector_of_another_width_is_a_problem(triton: Embedded) -> None:
+    async def ask() -> None:
+        client = TritonEncoder(triton.grpc, DIM + 1)
+        try:
+            with pytest.raises(Problem) as caught:
+                await client.encode(np.zeros((1, 3, 32, 32), np.uint8), 30)
+        finally:
+            await client.close()
+        assert caught.value.status == 502
 
     asyncio.run(ask())
 
@@ -215,7 +233,7 @@ def test_what_nobody_waits_for_any_more_is_not_encoded(tmp_path: Path) -> None:
     save_model(tmp_path, build_network(config["model_cfg"], None), config, SimpleTokenizer())
 
     async def ask(num: int, seconds: float) -> list[object]:
-        client = TritonEncoder(server.grpc)
+        client = TritonEncoder(server.grpc, DIM)
         image_BCHW = np.zeros((1, 3, 224, 224), np.uint8)
         try:
             asked = (client.encode(image_BCHW, seconds) for _ in range(num))
@@ -232,7 +250,7 @@ def test_what_nobody_waits_for_any_more_is_not_encoded(tmp_path: Path) -> None:
         (vector_BD,) = asyncio.run(ask(1, 60))
         assert isinstance(vector_BD, np.ndarray)
         with triton_client.InferenceServerClient(server.grpc) as client:
-            (told,) = cast("Any", client.get_inference_statistics(TritonEncoder(server.grpc).name)).model_stats
+            (told,) = cast("Any", client.get_inference_statistics(ENCODER)).model_stats
     finally:
         server.stop()
     assert told.inference_stats.success.count < 150  # two batches may be on their way
@@ -286,7 +304,8 @@ def test_server_ends_with_its_guard_and_its_guard_with_us(tiny: Served) -> None:
     processes = family(server.guard.pid)
     assert len(processes) >= 2  # the server and the image encoder's process
     os.kill(server.guard.pid, signal.SIGKILL)
-    server.guard.wait()
+    with pytest.raises(TrygonError, match="start the server again"):
+        server.wait_end()
     psutil.wait_procs(processes, timeout=10)
     deadline = time.monotonic() + 10
     while living(processes) and time.monotonic() < deadline:

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from trygon.models.folder import describe
@@ -16,6 +17,19 @@ def _picture(kind: str, side: int, **options: object) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), "olive").save(buffer, kind, **options)  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
+
+
+def _in_scans(side: int) -> bytes:
+    """A JPEG that is not progressive and has a scan for each of its three components, which Pillow does not write."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 90).save(buffer, "JPEG")
+    head, scan = buffer.getvalue()[:-2].split(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0")
+    size = b"\x08" + 2 * side.to_bytes(2)
+    grey = b"\xff\xc0\0\x0b" + size + b"\x01\x01\x11\0"
+    assert grey in head
+    colour = b"\xff\xc0\0\x11" + size + b"\x03" + b"".join(bytes((it, 0x11, 0)) for it in (1, 2, 3))
+    scans = [b"\xff\xda\0\x08\x01" + bytes((it, 0, 0, 0x3F, 0)) + scan for it in (1, 2, 3)]
+    return head.replace(grey, colour) + b"".join(scans) + b"\xff\xd9"
 
 
 def test_no_more_pixels_are_held_than_there_is_room() -> None:
@@ -77,6 +91,34 @@ def test_pictures_wait_for_room_by_what_they_take_of_it(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert pictures.room.num_free == 1000 * 1000
+
+
+@pytest.mark.parametrize(
+    ("data", "num_pixels"),
+    [
+        (_picture("JPEG", 400), 50 * 50),
+        (_picture("JPEG", 400, progressive=True), 400 * 400),
+        (_in_scans(400), 400 * 400),
+    ],
+    ids=["at an eighth", "progressive", "a scan for each component"],
+)
+def test_a_jpeg_takes_the_room_of_what_its_decoder_keeps(data: bytes, num_pixels: int, tmp_path: Path) -> None:
+    tower = describe(str(write_tiny_model(tmp_path)))
+    pictures = Pictures(400 * 400)
+
+    async def decoded(num_free: int) -> bool:
+        async with pictures.room.of(400 * 400 - num_free):
+            decoding = asyncio.ensure_future(pictures.decode([data], tower))
+            await asyncio.wait([decoding], timeout=0.3 if num_free < num_pixels else 60)
+            done = decoding.done()
+        (picture,) = await asyncio.wait_for(decoding, 60)
+        assert isinstance(picture, np.ndarray)
+        return done
+
+    async def run() -> list[bool]:
+        return [await decoded(num_pixels - 1), await decoded(num_pixels)]
+
+    assert asyncio.run(run()) == [False, True]
 
 
 def test_a_webp_takes_twice_the_room_and_never_more_than_there_is(tmp_path: Path) -> None:

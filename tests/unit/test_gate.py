@@ -1,5 +1,6 @@
 """What requests pass before anything is asked of a model: no Triton and no Ray here."""
 
+import asyncio
 import json
 import logging
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from trygon.errors import UserError
 from trygon.limits import Limits
@@ -157,6 +159,31 @@ def test_what_nobody_foresaw_is_a_problem_too(args: AppArgs, log: Path) -> None:
     response = TestClient(api).get("/v1/taxa", headers={"X-Request-ID": "r2"})
     assert (response.status_code, response.json()["detail"]) == (500, "request r2")
     assert "Traceback" in log.read_text()
+
+
+def test_a_client_that_goes_while_its_body_is_on_its_way_is_no_failure(args: AppArgs, log: Path) -> None:
+    path, service = "/v1/classify", Service(args)
+    headers = [(b"host", b"x"), (b"content-type", b"image/jpeg")]
+    about = {"method": "POST", "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b""}
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"a part", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": "1.1", "headers": headers, **about}
+    asyncio.run(make_api(service)(scope, receive, send))
+    assert sent == []
+    assert 'trygon_requests_total{path="/v1/classify",status="499"} 1.0' in service.figures().decode()
+    assert (service.admission.bytes, service.admission.images) == (0, 0)
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert (line["message"], line["path"], line["status"]) == ("request", path, None)
 
 
 def test_dashboard_shows_figures_that_exist(args: AppArgs) -> None:

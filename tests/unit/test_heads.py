@@ -30,7 +30,7 @@ class _Served:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
-        while True:
+        while scope["path"] != "/refused":
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
@@ -139,6 +139,30 @@ def test_who_says_nothing_is_not_waited_for(served: _Served) -> None:
 def test_everything_else_passes(served: _Served, parts: list[bytes], size: int) -> None:
     assert served.ask(*parts, answers=1).startswith(b"HTTP/1.1 200 ")
     assert served.seen == [size]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"Content-Length: 20\r\n\r\n", b"x"],
+        [b"Content-Length: 20\r\n\r\n", b"x" * 20],
+        [b"Content-Length: 20\r\n\r\n", *[b"x"] * 10],
+        [b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nimage\r\n", b"5"],
+    ],
+    ids=["a byte", "all of it", "drop by drop", "half a chunk"],
+)
+def test_who_was_answered_before_the_body_came_is_not_waited_for(served: _Served, parts: list[bytes]) -> None:
+    back = served.ask(POST.replace(b"/v1/classify", b"/refused") + parts[0], *parts[1:], pause_s=0.2)
+    assert back.endswith(b"\r\n\r\nok<closed>") or back == b"<closed>"  # while more was being sent
+    assert back.count(b"HTTP/1.1 ") <= 1
+
+
+def test_who_was_answered_before_the_body_came_may_send_it_and_ask_again(served: _Served) -> None:
+    head = POST.replace(b"/v1/classify", b"/refused") + b"Content-Length: 20\r\n\r\n"
+    back = served.ask(
+        head, b"x" * 10, b"x" * 10 + POST + b"Content-Length: 5\r\n\r\n", b"image", pause_s=0.2, answers=2
+    )
+    assert back.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_a_slow_body_and_a_pause_between_requests_are_no_slow_heads(served: _Served) -> None:

@@ -148,12 +148,12 @@ def test_broken_files_have_a_reason(data: bytes, reason: str) -> None:
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("side", [15_000, 60_000])
-def test_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+@pytest.mark.parametrize("size", [(15_000, 15_000), (60_000, 60_000), (1, 65_536), (65_536, 1)])
+def test_bomb_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     with pytest.raises(BadImage) as caught:
         decode(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     assert caught.value.reason == "too_large"

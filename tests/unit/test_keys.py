@@ -50,6 +50,16 @@ def test_other_tokens_are_refused(tmp_path: Path, token: str) -> None:
     assert caught.value.headers["WWW-Authenticate"] == "Bearer"
 
 
+def test_the_scheme_may_be_written_in_any_way_and_has_to_be_there(tmp_path: Path) -> None:
+    token = add_key(tmp_path / "keys.json", "app")
+    keys = Keys(tmp_path / "keys.json")
+    for given in (f"bearer {token}", f"BEARER {token}", f"Bearer   {token} "):
+        assert keys.admit(given).name == "app"
+    for given in (token, f"Basic {token}", f"Bearer{token}", f"Bearer Bearer {token}", "Bearer"):
+        with pytest.raises(Problem, match="A key is needed"):
+            keys.admit(given)
+
+
 def test_a_minute_and_a_day_are_limits(tmp_path: Path) -> None:
     path, clock = tmp_path / "keys.json", Clock()
     token = add_key(path, "app", per_minute=2, per_day=4)

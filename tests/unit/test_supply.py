@@ -19,6 +19,7 @@ from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, spec_at, write_catalogue
 from trygon_serving.labels import LabelSets
 from trygon_serving.models import Models
+from trygon_serving.problem import Problem
 from trygon_serving.repository import Held, Repository
 from trygon_serving.service import Service
 from trygon_serving.supply import Supply
@@ -121,6 +122,46 @@ def test_a_run_is_searched_with_the_encoder_that_made_it(served: Served) -> None
         return [it and it.name for it in found]
 
     assert asyncio.run(versions()) == ["v1", "v2", "v1", None]
+
+
+def test_a_label_set_is_answered_by_who_has_it_and_is_waited_for_while_that_is_loaded(served: Served) -> None:
+    folder = str(served.labels_folder)
+    old, both = (dict.fromkeys(names, folder) for names in (("old",), ("old", "new")))
+    catalogue: Catalogue = {
+        "a": {"v1": _spec(served, labels=old), "v2": _spec(served, labels=both, share=0.0)},
+        "b": {"v1": _spec(served, labels={"other": folder})},
+    }
+    weights = Weights.of(str(served.model_folder))
+    held = Held("image_encoder", describe(str(served.model_folder)), weights.runs, ())
+
+    async def asked() -> None:
+        supply = Supply(catalogue, Repository("127.0.0.1:1", ""), {}, 1)
+        models = Models(supply, {})
+
+        def take_in(model: str, name: str) -> None:
+            spec = catalogue[model][name]
+            sets = LabelSets(spec.labels, {}, weights)
+            supply.versions[model, name] = Version(model, name, spec, weights, sets, "127.0.0.1:1", held)
+
+        def said(model: str | None, labels: str | None) -> tuple[int, int | None]:
+            with pytest.raises(Problem) as caught:
+                models.choose(model, labels)
+            return caught.value.status, caught.value.retry_after_s
+
+        take_in("a", "v1")
+        assert {models.choose("a", it).name for it in (None, "old")} == {"v1"}
+        for model, labels in ((None, "new"), ("a", "new"), ("a/v2", "new"), ("a/v2", None), (None, "other")):
+            assert said(model, labels) == (503, 2)
+        take_in("a", "v2")
+        assert {models.choose("a", it).name for it in (None, "old") for _ in range(30)} == {"v1"}
+        assert {models.choose(it, "new").name for it in (None, "a", "a/v2")} == {"v2"}
+        for model, labels in (("a/v1", "new"), ("a", "other"), (None, "none"), ("b", "old")):
+            assert said(model, labels) == (422, None)
+        supply.versions["a", "v1"].is_held = False
+        assert {models.choose("a", it).name for it in (None, "old", "new")} == {"v2"}
+        await supply.close()
+
+    asyncio.run(asked())
 
 
 def test_replicas_that_share_a_repository_know_what_others_need(tmp_path: Path) -> None:

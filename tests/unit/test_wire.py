@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import encodings
 import json
 from typing import Any
 
@@ -114,12 +115,28 @@ def test_options_of_a_form_and_of_json() -> None:
     assert coded == Body([b"x"], {"k": 3}, typed=True)
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "undefined", "idna", "no-such-one"])
+def test_the_charset_that_a_form_claims_is_nobodys_to_look_up(charset: str) -> None:
+    parts = [_part("names", "Füchse".encode(), file=False), _part("image", b"x"), END]
+    form = _read(f'multipart/form-data; charset={charset}; boundary="b"', b"".join(parts))
+    assert form == Body([b"x"], {"names": ["Füchse"]})
+    assert not any("no_such_one" in name for name in vars(encodings)["_cache"])
+
+
+@pytest.mark.parametrize("boundary", [b'b c;d"e', b"b\\c", b"'()+_,-./:=?"])
+def test_a_boundary_may_be_of_any_letters(boundary: bytes) -> None:
+    quoted = boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"').decode()
+    form = (_part("image", b"x") + END).replace(b"--b", b"--" + boundary)
+    assert _read(f'multipart/form-data; boundary="{quoted}"', form).images == [b"x"]
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "status"),
     [
         ("text/html", b"<p>", 415),
         ("", b"", 415),
         ("multipart/form-data", b"--b--", 422),
+        ("multipart/form-data; boundary=", b"--b--", 422),
         (FORM, _part("file", b"x") + END, 422),
         (FORM, b"nothing like a form", 422),
         (FORM, _part("k", b"x" * 5000, file=False) + END, 422),

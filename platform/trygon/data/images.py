@@ -14,6 +14,10 @@ from PIL import ExifTags, Image, ImageOps
 MAX_PIXELS = 200_000_000
 """A picture that claims more is refused before it is decoded, unless the caller says otherwise."""
 
+MAX_SIDE = 65_535
+"""A picture with a longer side is refused too: a JPEG has none. Resizing makes rows as wide as the model's side before
+it makes them fewer: a column of fifty megapixels would take many gigabytes."""
+
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns of half as many: a hundred megapixels are a picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -54,7 +58,7 @@ def decode(data: bytes, min_side: int = 0, max_pixels: int = MAX_PIXELS) -> Imag
     """JPEG, PNG, WebP or another picture to an upright RGB image.
 
     With `min_side`, a JPEG is decoded at a reduced scale whose shorter side is still at least that. What claims more
-    than `max_pixels` is refused before it is decoded.
+    than `max_pixels`, or a side of more than `MAX_SIDE`, is refused before it is decoded.
     Raises `BadImage` with reason empty, not_an_image, unsupported, truncated, too_large or undecodable.
     """
     image = opened(data, min_side, max_pixels)
@@ -80,7 +84,7 @@ def opened(data: bytes, min_side: int = 0, max_pixels: int = MAX_PIXELS) -> Imag
         raise BadImage("too_large", str(error)) from error
     except Exception as error:
         raise BadImage("truncated" if _CUT_OFF.match(data) else "not_an_image") from error
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
         raise BadImage("too_large", f"{image.width}x{image.height}")
     if min_side and image.format in ("JPEG", "MPO"):
         scale = min(image.size) / min_side
