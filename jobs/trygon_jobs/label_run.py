@@ -34,6 +34,8 @@ from trygon_jobs.label_missing import label_missing
 from trygon_jobs.label_summary import tell
 from trygon_jobs.label_tables import write_tables
 
+_MOST_OFFSETS = 3
+
 
 def label(config: LabelConfig) -> None:
     """Label an archive; what stands in the run folder already is not done again."""
@@ -104,12 +106,34 @@ def _list(config: LabelConfig, work: Work, deployments: Deployments, hold: Hold)
     makers |= {"detector or box threshold": work.boxes.digest, "choice of frames": str(work.reading)}
     bind(config.out, makers, work.boxes.least)
     listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)
-    for note in listing.notes:
+    for note in (*listing.notes, *_zone_notes(config, listing)):
         print(f"note: {note}", file=sys.stderr)
-    if not listing.num_files and Parts(config.out).numbers():
-        raise UserError(f"there is no frame in {config.archive} any more: bring its disk back, or give another --out")
+    if not listing.num_files:
+        raise UserError(_emptiness(config, work, listing))
     write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
     return listing
+
+
+def _emptiness(config: LabelConfig, work: Work, listing: Listing) -> str:
+    """What to say of an archive without a frame."""
+    if Parts(config.out).numbers():
+        return f"there is no frame in {config.archive} any more: bring its disk back, or give another --out"
+    if work.archive.list_kind:
+        return f"{config.archive} names no picture or video: give a list that has their names with their extensions"
+    others = f"only {listing.num_ignored:,} other files" if listing.num_ignored else "nor any other file"
+    return f"there is no picture or video in {config.archive}, {others}: give the folder that holds the cameras' files"
+
+
+def _zone_notes(config: LabelConfig, listing: Listing) -> list[str]:
+    """What to say where nobody named the zone into which times of a list were moved."""
+    others = [it for it in listing.offsets if it != config.time_zone]
+    if not others or "time_zone" in config.model_fields_set:
+        return []
+    shown = ", ".join(others[:_MOST_OFFSETS]) + ", …" * (len(others) > _MOST_OFFSETS)
+    return [
+        f"times of the list have offsets ({shown}) and were moved to UTC, as no --time-zone was given: give it, such "
+        f"as --time-zone {others[0]}, which reads no picture again"
+    ]
 
 
 def _media(out: str, listing: Listing, deployments: pa.Table, hold: Hold) -> tuple[pa.Table, int]:

@@ -279,6 +279,23 @@ def test_megadetectors_weights_tell_animals_people_and_vehicles_apart(place: Pat
     assert (again.returncode, "another detector" in again.stderr) == (2, True), again.stderr
 
 
+def test_a_list_whose_times_have_offsets_says_where_they_went_and_one_without_frames_is_refused(place: Path) -> None:
+    (place / "listed").mkdir()
+    (place / "listed/a.jpg").write_bytes(frame_jpeg(0))
+    (place / "listed/list.csv").write_text("path,timestamp\na.jpg,2024-05-31T12:00:00+02:00\n")
+    moved = "times of the list have offsets (+02:00) and were moved to UTC, as no --time-zone was given"
+    assert moved in _label(place, "listed/list.csv", "listed-run").stderr
+    assert moved not in _label(place, "listed/list.csv", "listed-run", "--time-zone", "+00:00").stderr
+    (place / "listed/list.csv").write_text("path\nhttps://pictures/1/file\n")
+    refused = trygon(*label_words("listed/list.csv", "no-run"), cwd=place)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "listed/list.csv names no picture or video: give a list that has their names" in refused.stderr
+    (place / "empty").mkdir()
+    refused = trygon(*label_words("empty", "no-run-either"), cwd=place)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "there is no picture or video in empty, nor any other file: give the folder" in refused.stderr
+
+
 @pytest.mark.parametrize("format_", ["camtrap-dp", "csv"])
 def test_run_is_exported_again(place: Path, format_: str) -> None:
     _require_run(place)
