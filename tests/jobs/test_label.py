@@ -55,7 +55,7 @@ def test_archive_becomes_tables_exports_and_a_page(place: Path) -> None:
     assert (summary["num_files"], summary["num_blank"], summary["num_failed"]) == (num_files, 4, 3)
     assert summary["num_ignored"] == 1
     assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
-    with (run / "failures.csv").open() as file:
+    with (run / "failures.csv").open(encoding="utf-8-sig") as file:
         assert {row["path"]: row["failure"] for row in csv.DictReader(file)} == BROKEN
     assert (run / "export/camtrap-dp/datapackage.json").is_file()
     page = (run / "report/index.html").read_text()
