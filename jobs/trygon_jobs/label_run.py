@@ -53,9 +53,7 @@ def label(config: LabelConfig) -> None:
             "encoder": work.encoder.name,
             "detector": work.boxes.name,
         }
-        # Files that were done again are listed as before: the last part tells of them.
-        state = digest_texts([listing.digest, repr(deployments.known), str(last)])
-        done = write_tables(config, choice, media, state, about, hold)
+        done = write_tables(config, choice, media, state_of(listing, deployments, last, media), about, hold)
     tell(config.out, done)
 
 
@@ -112,6 +110,16 @@ def _list(config: LabelConfig, work: Work, deployments: Deployments, hold: Hold)
         raise UserError(_emptiness(config, work, listing))
     write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
     return listing
+
+
+def state_of(listing: Listing, deployments: Deployments, last: int | None, media: pa.Table) -> str:
+    """Another one when the tables would say other things of the files than before.
+
+    Files that were done again are listed as before: the `last` part tells of them. A clock that was ahead of this
+    machine's is right when that one was set right.
+    """
+    clocks = digest_texts(media["clock"].fill_null("").to_pylist())
+    return digest_texts([listing.digest, repr(deployments.known), str(last), clocks])
 
 
 def _emptiness(config: LabelConfig, work: Work, listing: Listing) -> str:
