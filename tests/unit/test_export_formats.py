@@ -367,7 +367,7 @@ def test_export_that_was_stopped_goes_on(tmp_path: Path) -> None:
         main(ExportConfig(**words))
     events.write_bytes(content)
     with pytest.raises(UserError, match="out holds an export as csv"):
-        main(ExportConfig(**words | {"format": "coco"}))
+        main(ExportConfig.model_validate(words | {"format": "coco"}))
     main(ExportConfig(**words))
     assert (tmp_path / "out/events.csv").is_file()
 
