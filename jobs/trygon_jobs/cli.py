@@ -37,13 +37,19 @@ JOBS = {
 }
 """What each job does. Its module is imported when it is called, so that `trygon --help` is instant."""
 
+_USAGE = {
+    "label": "Usage: trygon label ARCHIVE --model MODEL --labels LABELS --out OUT [OPTIONS]\n"
+    "       trygon label --from RUN --out OUT [OPTIONS]"
+}
+"""Of jobs whose first words may be missing: cyclopts would name the first one that may not be."""
+
 app = App(
     name="trygon",
     help="Vision models of the tree of life: train them, label archives, serve them.",
     version=trygon.__version__,
 )
 for _job, _help in JOBS.items():
-    app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help)
+    app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help, usage=_USAGE.get(_job))
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def _problem(error: Exception) -> Exception:
     """Mistakes in a command or a config as errors of the user; other errors as they are."""
     match error:
         case cyclopts.CycloptsError() if isinstance(error.__cause__, ValidationError):
-            return UserError(first_problem(error.__cause__))
+            return UserError(_with_help(error, error.__cause__))
         case ValidationError():
             return UserError(first_problem(error))
         case cyclopts.CycloptsError():
@@ -121,12 +127,22 @@ def _problem(error: Exception) -> Exception:
             return error
 
 
+def _with_help(error: cyclopts.CycloptsError, cause: ValidationError) -> str:
+    """What is wrong with a job's config, and where something is missing also what says what it is."""
+    problem = first_problem(cause)
+    return f"{problem}; see {_help_of(error)}" if cause.errors()[0]["type"] == "missing" else problem
+
+
+def _help_of(error: cyclopts.CycloptsError) -> str:
+    return " ".join(["trygon", *(error.command_chain or ()), "--help"])
+
+
 def _command_problem(error: cyclopts.CycloptsError) -> str:
     if isinstance(error, cyclopts.UnknownCommandError):
         # Its own text imports all jobs.
         return f"{' '.join(error.unused_tokens or ())}: no such job (jobs: {', '.join(JOBS)})"
     error.verbose = False
-    return f"{error} See trygon {' '.join([*(error.command_chain or ()), '--help'])}"
+    return f"{error} See {_help_of(error)}"
 
 
 def main() -> None:

@@ -79,6 +79,10 @@ def first_problem(error: ValidationError) -> str:
     from trygon.s3 import told
 
     problem = error.errors()[0]
+    if problem["type"] == "missing":
+        missing = [it["loc"] for it in error.errors() if it["type"] == "missing"]
+        flags = ("--" + ".".join(map(str, loc)).replace("_", "-") for loc in missing)
+        return "give " + " and ".join(f"{flag} …" for flag in flags)
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     given = told(problem["input"]) if isinstance(problem["input"], str) else problem["input"]

@@ -109,9 +109,10 @@ def _trained_species(shards: Path) -> set[str]:
 
 
 def _boxes_by_path(run: Any) -> dict[str, list[dict[str, Any]]]:
-    """Observations of animals with their boxes, by the path of the frame."""
+    """What the detector took for animals, by the path of the frame; of a doubtful box the name may say nothing."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in run.rows("FROM sightings WHERE type = 'animal' AND detection_id IS NOT NULL ORDER BY observation_id"):
+    animals = "type IN ('animal', 'unknown') AND detection_id IS NOT NULL"
+    for row in run.rows(f"FROM sightings WHERE {animals} ORDER BY observation_id"):
         found.setdefault(row["path"], []).append(row)
     return found
 

@@ -34,6 +34,8 @@ from trygon_jobs.label_missing import label_missing
 from trygon_jobs.label_summary import tell
 from trygon_jobs.label_tables import write_tables
 
+_MOST_OFFSETS = 3
+
 
 def label(config: LabelConfig) -> None:
     """Label an archive; what stands in the run folder already is not done again."""
@@ -51,9 +53,7 @@ def label(config: LabelConfig) -> None:
             "encoder": work.encoder.name,
             "detector": work.boxes.name,
         }
-        # Files that were done again are listed as before: the last part tells of them.
-        state = digest_texts([listing.digest, repr(deployments.known), str(last)])
-        done = write_tables(config, choice, media, state, about, hold)
+        done = write_tables(config, choice, media, state_of(listing, deployments, last, media), about, hold)
     tell(config.out, done)
 
 
@@ -104,12 +104,44 @@ def _list(config: LabelConfig, work: Work, deployments: Deployments, hold: Hold)
     makers |= {"detector or box threshold": work.boxes.digest, "choice of frames": str(work.reading)}
     bind(config.out, makers, work.boxes.least)
     listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)
-    for note in listing.notes:
+    for note in (*listing.notes, *_zone_notes(config, listing)):
         print(f"note: {note}", file=sys.stderr)
-    if not listing.num_files and Parts(config.out).numbers():
-        raise UserError(f"there is no frame in {config.archive} any more: bring its disk back, or give another --out")
+    if not listing.num_files:
+        raise UserError(_emptiness(config, work, listing))
     write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
     return listing
+
+
+def state_of(listing: Listing, deployments: Deployments, last: int | None, media: pa.Table) -> str:
+    """Another one when the tables would say other things of the files than before.
+
+    Files that were done again are listed as before: the `last` part tells of them. A clock that was ahead of this
+    machine's is right when that one was set right.
+    """
+    clocks = digest_texts(media["clock"].fill_null("").to_pylist())
+    return digest_texts([listing.digest, repr(deployments.known), str(last), clocks])
+
+
+def _emptiness(config: LabelConfig, work: Work, listing: Listing) -> str:
+    """What to say of an archive without a frame."""
+    if Parts(config.out).numbers():
+        return f"there is no frame in {config.archive} any more: bring its disk back, or give another --out"
+    if work.archive.list_kind:
+        return f"{config.archive} names no picture or video: give a list that has their names with their extensions"
+    others = f"only {listing.num_ignored:,} other files" if listing.num_ignored else "nor any other file"
+    return f"there is no picture or video in {config.archive}, {others}: give the folder that holds the cameras' files"
+
+
+def _zone_notes(config: LabelConfig, listing: Listing) -> list[str]:
+    """What to say where nobody named the zone into which times of a list were moved."""
+    others = [it for it in listing.offsets if it != config.time_zone]
+    if not others or "time_zone" in config.model_fields_set:
+        return []
+    shown = ", ".join(others[:_MOST_OFFSETS]) + ", …" * (len(others) > _MOST_OFFSETS)
+    return [
+        f"times of the list have offsets ({shown}) and were moved to UTC, as no --time-zone was given: give it, such "
+        f"as --time-zone {others[0]}, which reads no picture again"
+    ]
 
 
 def _media(out: str, listing: Listing, deployments: pa.Table, hold: Hold) -> tuple[pa.Table, int]:

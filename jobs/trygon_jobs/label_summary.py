@@ -18,6 +18,7 @@ def tell(out: str, done: bool) -> None:
     )
     print(
         f"{found.get('animal', 0)} animals of {summary['num_taxa']} taxa in {summary['num_events']} events"
+        + (f", {found['unknown']} observations of something unknown" if found.get("unknown") else "")
         + (f"; {summary['images_per_s']:.1f} images/s" if summary.get("images_per_s") else "")
         + (f"; a million cost {summary['cost_per_million']:,.2f}" if "cost_per_million" in summary else "")
     )

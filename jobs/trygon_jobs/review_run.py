@@ -51,10 +51,18 @@ def _parts(config: ReviewConfig, run: Run, columns: Columns, hold: Hold) -> Revi
     pictures = Pictures.of(run, columns, config.archive, desk.said)
     about = About(
         title=name_of(run.config["archive"].split("?")[0].rstrip("/")),
-        reviewer=config.by or getpass.getuser(),
+        reviewer=config.by or user_name(),
         num_label_taxa=len(taxa.tree),
     )
     return ReviewParts(desk, pictures, lambda: RunSearch(run, columns.table), about)
+
+
+def user_name() -> str:
+    """Who runs this; by number where the system has no name for the user, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _tree(config: ReviewConfig, run: Run) -> TaxonTree:

@@ -55,7 +55,7 @@ def test_archive_becomes_tables_exports_and_a_page(place: Path) -> None:
     assert (summary["num_files"], summary["num_blank"], summary["num_failed"]) == (num_files, 4, 3)
     assert summary["num_ignored"] == 1
     assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
-    with (run / "failures.csv").open() as file:
+    with (run / "failures.csv").open(encoding="utf-8-sig") as file:
         assert {row["path"]: row["failure"] for row in csv.DictReader(file)} == BROKEN
     assert (run / "export/camtrap-dp/datapackage.json").is_file()
     page = (run / "report/index.html").read_text()
@@ -277,6 +277,23 @@ def test_megadetectors_weights_tell_animals_people_and_vehicles_apart(place: Pat
     assert run.summary["detector"] == "weights.pt"
     again = trygon(*words, "--person-threshold", "0.9", cwd=place)
     assert (again.returncode, "another detector" in again.stderr) == (2, True), again.stderr
+
+
+def test_a_list_whose_times_have_offsets_says_where_they_went_and_one_without_frames_is_refused(place: Path) -> None:
+    (place / "listed").mkdir()
+    (place / "listed/a.jpg").write_bytes(frame_jpeg(0))
+    (place / "listed/list.csv").write_text("path,timestamp\na.jpg,2024-05-31T12:00:00+02:00\n")
+    moved = "times of the list have offsets (+02:00) and were moved to UTC, as no --time-zone was given"
+    assert moved in _label(place, "listed/list.csv", "listed-run").stderr
+    assert moved not in _label(place, "listed/list.csv", "listed-run", "--time-zone", "+00:00").stderr
+    (place / "listed/list.csv").write_text("path\nhttps://pictures/1/file\n")
+    refused = trygon(*label_words("listed/list.csv", "no-run"), cwd=place)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "listed/list.csv names no picture or video: give a list that has their names" in refused.stderr
+    (place / "empty").mkdir()
+    refused = trygon(*label_words("empty", "no-run-either"), cwd=place)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "there is no picture or video in empty, nor any other file: give the folder" in refused.stderr
 
 
 @pytest.mark.parametrize("format_", ["camtrap-dp", "csv"])

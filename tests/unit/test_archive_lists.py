@@ -61,6 +61,7 @@ def test_coco_camera_traps_gives_times_locations_and_sequences(tmp_path: Path) -
     [
         *("path;deployment\na,1.jpg;7\n", "path\tdeployment\na,1.jpg\t7\n", "path\na,1.jpg\n"),
         'path,"notes\r\n(of the day)",deployment\r\n"a,1.jpg",,7\r\n',
+        "path;deployment\n\na,1.jpg;7\n;\n \n",
     ],
 )
 def test_list_of_a_spreadsheet_and_names_with_commas_are_read(text: str, tmp_path: Path) -> None:
@@ -90,9 +91,39 @@ def test_camtrap_dp_gives_deployments_and_times_in_the_zone_of_the_project(tmp_p
         assert rows.keys() == {"media/1.jpg"}
         assert rows["media/1.jpg"]["deployment"] == "north"
         assert rows["media/1.jpg"]["timestamp"] == datetime(2024, 5, 31, 15)
-        assert write_listing(archive, tmp_path / "run", Hold()).num_moved == 1
+        listing = write_listing(archive, tmp_path / "run", Hold())
+        assert (listing.num_moved, listing.offsets) == (1, ("+00:00",))
         (place,) = archive.deployments("Africa/Nairobi")
         assert (place.latitude, place.longitude, place.start) == (-1.5, 36.25, datetime(2024, 5, 1, 3))
+
+
+def test_camtrap_dp_with_urls_is_found_under_the_names_that_copies_have(tmp_path: Path) -> None:
+    """As Agouti writes it: an address without an extension, and the name that the camera gave."""
+    head = "mediaID,deploymentID,timestamp,filePath,fileName,fileMediatype\n"
+    rows = [
+        "m1,D1,2024-05-31T12:00:00Z,https://agouti/m1/file,IMG_1.JPG,image/jpeg",
+        "m2,D2,2024-05-31T12:00:01Z,https://agouti/m2/file,IMG_1.JPG,image/jpeg",
+        "m3,D2,2024-05-31T12:00:02Z,https://agouti/m3/file,IMG_3.JPG,image/jpeg",
+        "m4,D2,2024-05-31T12:00:03Z,https://agouti/m4/file,IMG_4.JPG,image/jpeg",
+        "m5,D2,2024-05-31T12:00:04Z,https://agouti/m5/file,,video/mp4",
+        "m6,D2,2024-05-31T12:00:05Z,https://agouti/m6/file,notes.txt,text/plain",
+    ]
+    package = json.dumps({"resources": [{"name": "media", "path": "media.csv"}]})
+    _write(tmp_path / "in", {"datapackage.json": package, "media.csv": head + "\n".join(rows)})
+    archive = Archive(str(tmp_path / "in"), str(tmp_path / "pictures"))
+    _write(tmp_path / "pictures", {"more.jpg": b"x"})
+    with pytest.raises(UserError, match=r"names 5 files, and none of them is in .*pictures: say with --images"):
+        _rows(archive, tmp_path)
+    _write(tmp_path / "pictures", {"D1/IMG_1.JPG": b"1", "D2/IMG_1.JPG": b"2", "IMG_3.JPG": b"3", "IMG_1.JPG": b"?"})
+    listed, num_ignored = _rows(archive, tmp_path)
+    assert {path: (row["deployment"], row["failure"]) for path, row in listed.items()} == {
+        "D1/IMG_1.JPG": ("D1", None),
+        "D2/IMG_1.JPG": ("D2", None),
+        "IMG_3.JPG": ("D2", None),
+        "agouti/m4/file/IMG_4.JPG": ("D2", "missing"),
+        "agouti/m5/file.mp4": ("D2", "missing"),
+    }
+    assert num_ignored == 3  # two that the package does not name, and one that is no picture
 
 
 def test_wildlife_insights_pictures_are_found_under_the_names_that_copies_have(tmp_path: Path) -> None:
@@ -185,7 +216,8 @@ def test_files_are_found_by_any_of_their_names_and_named_once() -> None:
         ("a.json", '{"images": [{"file": "x.jpg"}]}', "no file_name"),
         ("a.json", '{"images": []}', "has no images"),
         ("a.json", '{"images": [', "no JSON"),
-        ("a.csv", "species,count\nlion,1\n", "without a path"),
+        ("a.csv", "species,count\nlion,1\n", "line 2: a row without a path"),
+        ("a.csv", "path,species\na.jpg,lion\n\n,lion\n", "line 4: a row without a path"),
         ("a.csv", b"path\n\xff\xfe\n", "CSV file in UTF-8"),
         ("datapackage.json", '{"resources": [{"name": "media", "path": "../media.csv"}]}', "no table 'media'"),
         ("datapackage.json", "[]", "no table 'media'"),

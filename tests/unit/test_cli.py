@@ -76,6 +76,10 @@ for job in ([], *([job] for job in JOBS)):
     assert result.stdout.count("Usage: trygon") == 1 + len(JOBS)
 
 
+def test_usage_of_label_begins_with_the_archive(tmp_path: Path) -> None:
+    assert _trygon("label", "--help", cwd=tmp_path).stdout.startswith("Usage: trygon label ARCHIVE --model MODEL")
+
+
 def test_version(tmp_path: Path) -> None:
     assert _trygon("--version", cwd=tmp_path).stdout == f"{trygon.__version__}\n"
 
@@ -89,6 +93,8 @@ def test_version(tmp_path: Path) -> None:
         (["demo", "--port"], "--port requires an argument"),
         (["demo", "--config", "nope"], "--config nope: no such file, nor a recipe of that name (recipes: "),
         (["--config"], "--config requires an argument"),
+        (["label", "x"], "error: give --out …; see trygon label --help"),
+        (["label", "x", "--out", "y"], "give an archive with --model and --labels, or --from RUN"),
         (["submit"], "submit: name a job"),
         (["submit", "--address", "http://127.0.0.1:9", "lable"], "submit: name a job"),
         (["submit", "demo", "--prot", "3"], "Unknown option: --prot"),

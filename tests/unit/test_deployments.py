@@ -2,7 +2,7 @@
 
 import gzip
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trygon.archive.exports import ExportOptions
 from trygon.archive.inputs.deployments import Deployment, Deployments, places_of, read_deployments
 from trygon.archive.inputs.media import MediaFile
-from trygon.archive.inputs.zones import zone_of
+from trygon.archive.inputs.zones import local, zone_of
 from trygon.archive.media.clocks import check_clocks
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT, MEDIA
@@ -119,6 +119,12 @@ def test_times_go_out_in_the_zone_of_the_project() -> None:
     for text in ("CEST!", "+25:00", "Mars/Olympus", "", "../etc/passwd"):
         with pytest.raises(UserError, match="no time zone"):
             zone_of(text)
+
+
+def test_times_at_the_ends_of_the_calendar_stay_as_they_are() -> None:
+    """Which stand in tables for a camera that still stands, or always stood."""
+    assert local(datetime.max.replace(tzinfo=UTC), "Africa/Nairobi") == datetime.max
+    assert local(datetime.min.replace(tzinfo=UTC), "-05:00") == datetime.min
 
 
 def _media(*rows: tuple[str, datetime | None]) -> pa.Table:

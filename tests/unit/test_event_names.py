@@ -22,6 +22,7 @@ from trygon.review.desk import Desk, Word
 from trygon.review.queue import View
 from trygon.review.taxa import TaxonSearch
 from trygon.schemas import EVENT, OBSERVATION
+from trygon.storage import read_json
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.bursts import BANK, PLACE, TREE, box, write_burst
 
@@ -70,6 +71,15 @@ def test_event_is_shown_and_confirmed_under_its_pooled_name(tmp_path: Path) -> N
     assert (said["scientific"], sorted(said["observation_ids"])) == ("Panthera leo", [1000, 2000, 3000])
     assert _held(run) == [("lion", 1, "Ana", [1000, 2000, 3000])]
     assert set(Run.open(run.folder).observations["scientific"].to_pylist()) == {"Panthera leo"}
+
+
+def test_camtrap_dp_lists_names_that_only_an_event_has(tmp_path: Path) -> None:
+    """Either frame alone is a cat of one kind, both together are some cat."""
+    run = write_burst(tmp_path, [box(lion=0.8)], [box(jaguar=0.8)])
+    assert {row["scientific"] for row in run.rows("FROM event_taxa")} == {"Panthera"}
+    EXPORTS["camtrap-dp"](run, tmp_path / "dp", ExportOptions())
+    listed = {it["scientificName"] for it in read_json(tmp_path / "dp/datapackage.json")["taxonomic"]}
+    assert listed == {"Panthera", "Panthera leo", "Panthera onca"}
 
 
 def test_boxes_that_nobody_named_count_as_what_their_event_calls_them(tmp_path: Path) -> None:

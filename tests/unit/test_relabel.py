@@ -94,16 +94,17 @@ def test_other_names_other_checklist_other_floor(place: Path, capsys: pytest.Cap
     assert _names(place / "run") == ["Canis lupus", "Panthera leo", "Panthera onca", None]
     (place / "mine.txt").write_text("lion\nwolf\ntiger\n")
     main(_config(from_run=run, out=str(out), names=str(place / "mine.txt"), confidence_floor=0.6))
-    assert set(_names(out)) == {"Canis lupus", "Panthera leo", "Carnivora", None}
+    assert set(_names(out)) == {"Canis lupus", "Panthera leo", None}  # a jaguar is neither
     with (out / "names.csv").open() as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["common", "common", "unmatched"]
     said = capsys.readouterr()
     assert "mine.txt: of 3 names 1 in no label (tiger)" in said.err
-    assert "4 images of 1 cameras: 3 with animals, 1 blank" in said.out
+    assert "4 images of 1 cameras: 2 with animals, 1 blank" in said.out
+    assert "2 animals of 2 taxa in 4 events, 1 observations of something unknown" in said.out
 
     (place / "country.csv").write_text("scientificName\nPanthera onca\n")
     main(_config(from_run=run, out=str(place / "country"), checklist=str(place / "country.csv")))
-    assert _names(place / "country") == ["Carnivora", "Panthera", "Panthera onca", None]
+    assert _names(place / "country") == [None, "Panthera", "Panthera onca", None]
     rows = pq.read_table(place / "country/observations.parquet").sort_by("media_id").to_pylist()
     assert [row["decided_by"] for row in rows] == ["geofence", "geofence", "classifier", "detector"]
     assert Run.open(place / "country").summary["num_ignored"] == 2

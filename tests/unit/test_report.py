@@ -123,6 +123,21 @@ def test_days_of_a_camera_are_those_of_the_table_where_it_has_them(tmp_path: Pat
     assert row["rate"] == pytest.approx(100 * 3 / 48)
 
 
+def test_cameras_that_showed_nothing_count_for_no_rate(tmp_path: Path) -> None:
+    """A list may name files that are not there: nobody knows what they show, nor whether the camera stood."""
+    shots = [
+        Shot("a/1.jpg", NOON, [Seen("animal", LION)]),
+        Shot("a/2.jpg", NOON + timedelta(days=99), failure="missing"),
+        Shot("b/1.jpg", NOON),
+        Shot("c/1.jpg", NOON, failure="missing"),
+        Shot("d/1.jpg", NOON, failure="unreadable"),
+    ]
+    statistics = Statistics(_run(tmp_path, shots))
+    assert {row["deployment"]: row["days"] for row in statistics.cameras} == {"a": 1, "b": 1, "c": 0, "d": 1}
+    (row,) = statistics.taxa
+    assert (row["share"], row["rate"]) == (0.5, 50)
+
+
 def test_one_camera_has_no_interval(tmp_path: Path) -> None:
     (row,) = Statistics(_run(tmp_path, [Shot("a/1.jpg", NOON, [Seen("animal", LION)])])).taxa
     assert (row["rate"], row["rate_low"]) == (100, None)

@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow.dataset import field
 from starlette.testclient import TestClient
 
 from trygon.archive.run_folder.labelling import Naming, finish
@@ -65,6 +67,26 @@ def _names(event: dict[str, Any]) -> list[tuple[str, str, int]]:
 
 def _standing(run: Run) -> dict[int, dict[str, Any]]:
     return {row["observation_id"]: row for row in Run.open(run.folder).observations.to_pylist()}
+
+
+def test_last_word_counts_when_the_clock_went_back(run: Run) -> None:
+    """As on a field laptop whose battery was empty."""
+    desk = _desk(run)
+    (one, *_) = desk.columns.table.filter(field("type") == "animal")["observation_id"].to_pylist()
+    (early,) = desk.name_some([one], Word("Ana", "human"))
+    ahead = early | {
+        "review_id": "ahead",
+        "type": "vehicle",
+        "reviewed_at": early["reviewed_at"] + timedelta(days=400),
+    }
+    ReviewLog(run.folder, Hold()).append([ahead])
+    assert _standing(run)[one]["type"] == "vehicle"
+    desk = _desk(run)
+    said = [desk.name_some([one], Word("Ana", kind))[0]["review_id"] for kind in ("animal", "human")]
+    assert _standing(run)[one]["type"] == "human"
+    desk.undo(said[1:], "Ana")
+    assert _standing(run)[one]["type"] == "animal"
+    assert [it["review_id"] for it in read_reviews(run.folder).to_pylist()][1:4] == ["ahead", *said]
 
 
 def test_events_come_in_order_with_their_frames(run: Run) -> None:

@@ -1,6 +1,8 @@
 """People in stills and videos, in everything that shows pictures: the review, its crops and examples, the report."""
 
 import io
+import os
+import pwd
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,21 @@ from trygon.storage import read_json, write_json
 from trygon.testing.runs import TREE
 from trygon.testing.shots import Seen, Shot, write_run
 from trygon.testing.videos import SIZE, write_video
+from trygon_jobs.review_run import user_name
 
 FOX = next(taxon for taxon in TREE.taxa if taxon.common == "red fox")
 NOON = datetime(2024, 5, 31, 12)
 CLIP = {"kind": "video", "frames": [0, 10, 20], "width": SIZE[0], "height": SIZE[1]}
+
+
+def test_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under the number of somebody else."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert user_name() == str(os.getuid())
+    monkeypatch.setenv("USER", "ana")
+    assert user_name() == "ana"
 
 
 def _box(number: int) -> tuple[float, float, float, float]:

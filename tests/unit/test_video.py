@@ -13,6 +13,7 @@ import pytest
 
 from trygon.archive.gathering import gathered
 from trygon.archive.inputs.listing import Archive
+from trygon.archive.media import video
 from trygon.archive.media.frames import Frames
 from trygon.archive.media.reading import Reading
 from trygon.archive.media.video import Sampling
@@ -104,6 +105,32 @@ def test_what_there_is_of_a_video_counts_where_that_is_asked_for(tmp_path: Path)
     assert rows[-1].get("failure") is None
     assert 0.3 < rows[-1]["decoded_share"] < 0.8
     assert rows[-1]["frames"] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "wanted", "numbers", "most"),
+    [
+        (Sampling(), [3], [3], 5),
+        (Sampling(), [], [], 2),
+        (Sampling(5, 2), None, [0, 15], 17),
+        (Sampling(), None, [0, 10, 20], 31),
+    ],
+)
+def test_pictures_behind_the_last_one_that_is_looked_at_are_not_decoded(
+    sampling: Sampling, wanted: list[int] | None, numbers: list[int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow machine would take minutes over them, without a sign of life."""
+    decode, decoded = video._decode, []
+    monkeypatch.setattr(video, "_decode", lambda packet: decoded.append(packet) or decode(packet))
+    with video.open_video(io.BytesIO(CLIP)) as container:
+        about = video.describe(container)
+        found = [number for number, _ in video.sample(container, about, sampling, wanted)]
+    assert (found, about.frames, about.share) == (numbers, numbers, None)
+    assert len(decoded) <= most
+    with video.open_video(io.BytesIO(CLIP[: int(0.6 * len(CLIP))])) as container:
+        about = video.describe(container)
+        list(video.sample(container, about, sampling, wanted))
+    assert about.share == pytest.approx(0.6, abs=0.1)  # which is still told
 
 
 def test_video_is_read_from_s3(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ The order of the rules is SpeciesNet's (its ensemble), with thresholds of our ow
 vehicle or blank, their probability is 0 and the detector alone decides. Shapes: B detections, N taxa.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from trygon.labelling.classification import CLASSIFIER, FEW_SHOT, GEOFENCE, REASONS, Names
-from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.taxon import Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
 TYPES = ("animal", "human", "vehicle", "blank", "unknown")
@@ -52,6 +52,28 @@ class Kinds:
         best_B = np.where(np.isin(names.top_BK[:, 0], np.concatenate(self._places)), 0, names.top_probability_BK[:, 0])
         return np.stack([*columns, best_B], axis=1)
 
+    def animal_names(self, names: Names) -> Names:
+        """The names less those that say nothing of an animal: the clade that all animals among the labels share has a
+        probability of 1 whatever the crop shows, and a label that is no animal names none. A label itself stays, also
+        where it is the only one."""
+        leaf_B = names.clade_BR[:, Rank.SPECIES]  # every label is a clade of its own there
+        is_label_B = names.rank_B == self.tree.deepest[leaf_B]
+        says_B = np.where(is_label_B, self._is_animal[leaf_B], names.rank_B > self._shared_rank)
+        return replace(names, rank_B=np.where(says_B, names.rank_B, -1).astype(np.int8))
+
+    @cached_property
+    def _is_animal(self) -> np.ndarray:
+        """Which labels are animals: (N,) bool."""
+        is_animal_N = np.ones(len(self.tree), bool)
+        is_animal_N[np.concatenate(self._places)] = False
+        return is_animal_N
+
+    @cached_property
+    def _shared_rank(self) -> int:
+        """The deepest rank at which all animals among the labels lie in one clade, -1 where they do at none."""
+        ids_RN = self.tree.clade_ids[:, self._is_animal]
+        return int((ids_RN == ids_RN[:, :1]).all(1).sum()) - 1
+
     @cached_property
     def _places(self) -> list[np.ndarray]:
         """Positions of the labels for human, vehicle and blank."""
@@ -66,8 +88,8 @@ def decide(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The type, a place in `TYPES`, and what decided it, a place in `DECIDED_BY`: two (B,) int8.
 
-    From `CATEGORIES`' codes, the boxes' confidences, the crops' names, and `Kinds.probabilities`. Only animals and
-    unknowns keep their names.
+    From `CATEGORIES`' codes, the boxes' confidences, the crops' `Kinds.animal_names`, and `Kinds.probabilities`. Only
+    animals and unknowns keep their names.
     """
     human_B, vehicle_B, blank_B, animal_B = of_kind_B4.T
     person_B, motor_B, looked_B = category_B == HUMAN, category_B == VEHICLE, category_B != UNKNOWN

@@ -8,7 +8,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from trygon.taxonomy.taxon import RANKS, Taxon
 LIFE_STAGES, SEXES = ("adult", "subadult", "juvenile"), ("female", "male")
 MOST_FRAMES = 60
 _MOST_ALTERNATIVES = 6
+_NEXT = timedelta(milliseconds=1)  # the log keeps no less
 _KEPT = ("human", "vehicle")
 """What a name for the animals of an event is not said of."""
 
@@ -56,7 +57,9 @@ class Desk:
 
     def __init__(self, columns: Columns, reviews: Iterable[Review], taxa: TaxonSearch, log: ReviewLog) -> None:
         self.columns, self.taxa, self._log = columns, taxa, log
-        self.said = Said(reviews)
+        earlier = list(reviews)
+        self.said = Said(earlier)
+        self._latest = max((said["reviewed_at"] for said in earlier), default=datetime.min.replace(tzinfo=UTC))
         self._queue = Queue(columns, self.said)
         self._mutex = threading.RLock()
 
@@ -285,7 +288,7 @@ class Desk:
         """Take reviews back; those taken back already are passed over."""
         with self._mutex:
             standing = [said for one in review_ids if (said := self.said.standing(one))]
-            about = {"reviewed_by": by, "reviewed_at": _now()}
+            about = {"reviewed_by": by, "reviewed_at": self._now()}
             undoing = [{"review_id": uuid4().hex, "undoes": said["review_id"]} | about for said in standing]
             self._write(undoing)
             return standing
@@ -321,12 +324,13 @@ class Desk:
             "life_stage": word.life_stage if word.type == "animal" else None,
             "sex": word.sex if word.type == "animal" else None,
             "reviewed_by": word.by,
-            "reviewed_at": _now(),
+            "reviewed_at": self._now(),
         }
 
     def _write(self, reviews: list[Review]) -> list[Review]:
         if reviews:
             self._log.append(reviews)
+            self._latest = max(said["reviewed_at"] for said in reviews)
         for review in reviews:
             self._queue.refresh(self.said.add(review))
         return reviews
@@ -335,6 +339,6 @@ class Desk:
         if version != self._version(self._rows(event_id)):
             raise Overtaken("somebody else reviewed this event meanwhile: here is how it stands now")
 
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    def _now(self) -> datetime:
+        """Never before what was said already, though this machine's clock went back: the last word counts."""
+        return max(datetime.now(UTC), self._latest + _NEXT)

@@ -42,9 +42,12 @@ SELECT sightings.*, events.start, events."end"
 FROM sightings JOIN events USING (event_id) ORDER BY path, observation_id
 """
 _TAXA = f"""
-SELECT DISTINCT scientific, rank, {columns(RANKS)}, common
-FROM observations WHERE scientific IS NOT NULL ORDER BY ALL
+SELECT scientific, rank, {columns(RANKS)}, common FROM observations WHERE scientific IS NOT NULL
+UNION
+SELECT scientific, rank, {columns(RANKS)}, common FROM event_taxa WHERE scientific IS NOT NULL
+ORDER BY ALL
 """
+"""Pooled over an event, an animal may have a name that none of its boxes has alone."""
 
 
 def write(run: Run, out: Path, options: ExportOptions) -> list[str]:

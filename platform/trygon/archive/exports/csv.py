@@ -30,9 +30,13 @@ SELECT path, deployment, timestamp, bytes, failure, decoded_share FROM media WHE
 
 def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     """Write `observations.csv`, `events.csv` and `failures.csv`."""
-    write_rows(out / "observations.csv", COLUMNS, rows(run, options))
-    write_rows(out / "events.csv", EVENT_COLUMNS, event_rows(run, options))
-    write_rows(out / "failures.csv", ["path", "deployment", "bytes", "failure", "decoded_share"], run.rows(_FAILURES))
+    tables = {
+        "observations": (COLUMNS, rows(run, options)),
+        "events": (EVENT_COLUMNS, event_rows(run, options)),
+        "failures": (["path", "deployment", "bytes", "failure", "decoded_share"], run.rows(_FAILURES)),
+    }
+    for name, (header, content) in tables.items():
+        write_rows(out / f"{name}.csv", header, content, encoding="utf-8-sig")  # else Excel takes them for Latin-1
     return []
 
 
@@ -52,10 +56,10 @@ def event_rows(run: Run, options: ExportOptions) -> Iterator[dict[str, Any]]:
         yield row | {"start": options.iso(row["start"]), "end": options.iso(row["end"])}
 
 
-def write_rows(path: Path, columns: Sequence[str], content: Iterable[dict[str, Any]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], content: Iterable[dict[str, Any]], encoding: str = "utf-8") -> None:
     """Write rows as CSV as they come; nothing where a value is missing, six digits for fractions, all of a place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding=encoding) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _plain(name, value) for name, value in row.items()} for row in content)

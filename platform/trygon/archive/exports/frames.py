@@ -41,6 +41,8 @@ class Frame:
 
     media: dict[str, Any]
     sightings: list[dict[str, Any]]
+    blank_by: str | None = None
+    """Who said of a part of it that nothing is there."""
 
     @property
     def failure(self) -> str | None:
@@ -52,7 +54,8 @@ def frames(run: Run) -> Iterator[Frame]:
     """All files in the order of their paths."""
     for _, group in groupby(run.rows(_FRAMES), key=lambda row: row["media_id"]):
         rows = list(group)
-        yield Frame(rows[0], [row for row in rows if row["observation_id"] and row["type"] != "blank"])
+        blank_by = next((row["reviewed_by"] for row in rows if row["type"] == "blank" and row["reviewed_by"]), None)
+        yield Frame(rows[0], [row for row in rows if row["observation_id"] and row["type"] != "blank"], blank_by)
 
 
 def box(row: dict[str, Any]) -> tuple[float, float, float, float]:

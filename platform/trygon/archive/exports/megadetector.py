@@ -12,8 +12,8 @@ from trygon import __version__
 from trygon.archive.detection.detector import MEGADETECTOR_CATEGORIES
 from trygon.archive.exports.frames import Frame, Names, box, confidence, frames, key_of, probability, write_stream
 from trygon.archive.exports.options import ExportOptions
+from trygon.archive.exports.speciesnet import LABELS, label
 from trygon.archive.run_folder.run import Run
-from trygon.taxonomy.taxon import RANKS
 
 FILE = "megadetector.json"
 _CATEGORIES = MEGADETECTOR_CATEGORIES | {"4": "unknown"}
@@ -57,8 +57,8 @@ def _info(run: Run) -> dict[str, Any]:
 
 
 def _description(row: dict[str, Any]) -> str:
-    """As SpeciesNet describes a taxon: class to genus, the epithet and the common name in lower case."""
-    return ";".join((row[name] or "") for name in (*RANKS[2:], "common")).lower()
+    """As SpeciesNet labels a taxon: MegaDetector's tools take no other form, and know no taxon without a class."""
+    return label(row) if row["class"] else LABELS["animal"]
 
 
 def _image(frame: Frame, ids: dict[Any, str]) -> dict[str, Any]:

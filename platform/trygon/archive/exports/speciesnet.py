@@ -36,10 +36,13 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
 
 
 def label(row: dict[str, Any]) -> str:
-    """UUID, class, order, family, genus, epithet and common name in lower case, as SpeciesNet has them."""
+    """UUID, class, order, family, genus, epithet and common name in lower case, as SpeciesNet has them. It knows
+    nothing between the class and any animal."""
     if not row["scientific"]:
         return LABELS[row["type"]]
     names = [(row[rank] or "") for rank in RANKS]
+    if not any(names[2:]):
+        return LABELS["animal"]
     made = uuid5(NAMESPACE_URL, "trygon:taxon:" + ";".join([row["scientific"], *names]))
     return ";".join([str(made), *names[2:], row["common"] or row["scientific"]]).lower()
 
@@ -76,11 +79,12 @@ def _detection(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(row: dict[str, Any]) -> str:
+    rank = "kingdom" if row["rank"] == "phylum" else row["rank"]
     match row["decided_by"]:
         case "rollup":
-            return f"classifier+rollup_to_{row['rank']}"
+            return f"classifier+rollup_to_{rank}"
         case "geofence":
-            return f"classifier+geofence+rollup_{'to_' + row['rank'] if row['rank'] else 'failed'}"
+            return f"classifier+geofence+rollup_{'to_' + rank if rank else 'failed'}"
         case "detector" | "human":
             return row["decided_by"]
         case _:

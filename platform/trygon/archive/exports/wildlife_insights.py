@@ -82,7 +82,7 @@ def _images(run: Run, frame: Frame, options: ExportOptions) -> Iterator[dict[str
         return
     groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for row in frame.sightings:
-        groups[row["type"], key_of(row)].append(row)
+        groups[row["type"], key_of(row) if _has_columns(row) else None].append(row)
     about = {
         "project_id": options.title,
         "deployment_id": frame.media["deployment"],
@@ -94,7 +94,13 @@ def _images(run: Run, frame: Frame, options: ExportOptions) -> Iterator[dict[str
     for rows in groups.values():
         yield about | _identified(rows)
     if not groups:
-        yield about | {"wi_taxon_id": LABELS["blank"].split(";")[0], "common_name": _NAMED["blank"]}
+        said = {"identified_by": frame.blank_by} if frame.blank_by else {}
+        yield about | said | {"wi_taxon_id": LABELS["blank"].split(";")[0], "common_name": _NAMED["blank"]}
+
+
+def _has_columns(row: dict[str, Any]) -> bool:
+    """Whether the table can name it: it has no columns for kingdom and phylum."""
+    return any(row[rank] for rank in RANKS[2:])
 
 
 def _identified(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def _identified(rows: list[dict[str, Any]]) -> dict[str, Any]:
     named |= {"age": (first["life_stage"] or "").title(), "sex": (first["sex"] or "").title()}
     if first["reviewed_by"]:
         named["identified_by"] = first["reviewed_by"]
-    if first["scientific"]:
+    if _has_columns(first):
         return named | {rank: first[rank] for rank in RANKS[2:]} | {"common_name": first["common"]}
     taxon_id, *names = LABELS[first["type"]].split(";")
     lineage = dict(zip(RANKS[2:], names, strict=False)) if first["type"] == "human" else {}

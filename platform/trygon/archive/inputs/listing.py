@@ -117,6 +117,8 @@ class Listing:
     """Another one when a file is added, removed, or another size, deployment or time is listed."""
     notes: tuple[str, ...] = ()
     """What somebody should hear of the list and the table of deployments."""
+    offsets: tuple[str, ...] = ()
+    """Those that times of a list had, the most frequent first."""
     num_moved: int = 0
     """Times of a list that had an offset, and were moved into the zone of the run."""
 
@@ -174,8 +176,9 @@ def write_listing(
             raise UserError(f"{told}: say with --images where they are")
         hold.check()
         copy_file(second, place)
-    notes = (*times.notes(), *deployments.notes())
-    return Listing(place, counts["files"], counts["ignored"], digest.hexdigest(), notes, times.num_with_offset)
+    notes, offsets = (*times.notes(), *deployments.notes()), tuple(it for it, _ in times.offsets.most_common())
+    counted = counts["files"], counts["ignored"]
+    return Listing(place, *counted, digest.hexdigest(), notes, offsets, times.offsets.total())
 
 
 def _batches(

@@ -5,8 +5,9 @@ Lists are read row by row, from disk or S3.
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import ijson
 
 from trygon.archive.inputs.deployments import Deployment, parse_moment, read_deployments
+from trygon.archive.inputs.media import is_media, suffix_of_type
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
@@ -38,8 +40,9 @@ class Times:
     """Reads the times of a list, and notes those that are not to be read, and those with an offset."""
 
     num_unread: int = 0
-    num_with_offset: int = 0
     example: str = ""
+    offsets: Counter[str] = field(default_factory=Counter)
+    """How many times have each of the offsets that there are, such as +02:00."""
 
     def read(self, text: str) -> datetime | None:
         """A time as `parse_moment` knows it; None where there is none, or another spelling."""
@@ -47,7 +50,8 @@ class Times:
         if found is None and text.strip():
             self.num_unread += 1
             self.example = self.example or text
-        self.num_with_offset += found is not None and found.tzinfo is not None
+        if found is not None and found.tzinfo is not None:
+            self.offsets[found.isoformat()[len("2024-05-31T18:30:00") :]] += 1
         return found
 
     def notes(self) -> list[str]:
@@ -82,11 +86,13 @@ def read_csv(place: str, times: Times) -> Iterator[Entry]:
 
     Columns `deployment`, `timestamp` and `sequence` are used where they are there, under their usual names too.
     """
-    for row in _rows(place):
+    for line, row in _numbered_rows(place):
         path = _first(row, "path", "filepath", "file_path", "image_path", "file_name", "filename", "file")
         folder = _first(row, "relativepath")
         if not path:
-            raise UserError(f"{place} has a row without a path: it needs a column path, filepath, file or filename")
+            raise UserError(
+                f"{place}, line {line}: a row without a path; the list needs a column path, filepath, file or filename"
+            )
         names = (_clean(f"{folder}/{path}" if folder and "/" not in path else path),)
         camera = _first(row, "deployment", "deploymentid", "deployment_id", "camera", "station", "location")
         time = _first(row, "timestamp", "datetime", "date_time")
@@ -95,11 +101,24 @@ def read_csv(place: str, times: Times) -> Iterator[Entry]:
 
 
 def read_camtrap_dp(place: str, times: Times) -> Iterator[Entry]:
-    """The media of a Camtrap DP package (its folder, or its datapackage.json)."""
+    """The media of a Camtrap DP package (its folder, or its datapackage.json).
+
+    Where `filePath` is a URL, as in packages of Agouti, a copy may lie in a folder of its deployment, or have its
+    `fileName` alone.
+    """
     for row in _rows(_resource(place, "media")):
-        time, path = times.read(row.get("timestamp", "")), row.get("filepath", "")
-        sequence = row.get("sequenceid") or None
-        yield Entry((_clean(path),), row.get("deploymentid") or None, time, sequence)
+        path, deployment = row.get("filepath", ""), row.get("deploymentid") or None
+        names = _names_of_url(row) if "://" in path else (_clean(path),)
+        yield Entry(names, deployment, times.read(row.get("timestamp", "")), row.get("sequenceid") or None)
+
+
+def _names_of_url(row: Row) -> tuple[str, ...]:
+    """The names that a copy may have, behind what tells the media apart: its address, called as such a file is."""
+    address, deployment = _without_scheme(row["filepath"]), row.get("deploymentid", "")
+    name = row.get("filename") or address.rpartition("/")[2]
+    if not is_media(address):
+        address = f"{address}/{name}" if is_media(name) else address + suffix_of_type(row.get("filemediatype", ""))
+    return tuple(dict.fromkeys(_clean(it) for it in (address, f"{deployment}/{name}", name)))
 
 
 def read_wildlife_insights(place: str, times: Times) -> Iterator[Entry]:
@@ -111,7 +130,7 @@ def read_wildlife_insights(place: str, times: Times) -> Iterator[Entry]:
     for table in _tables(place, "images"):
         for row in _rows(table):
             location, deployment = row.get("location", ""), row.get("deployment_id", "")
-            kept = re.sub(r"^[a-z0-9+]+://", "", location)
+            kept = _without_scheme(location)
             name = row.get("filename") or kept.rpartition("/")[2]
             names = [kept, kept.partition("/")[2], f"{deployment}/{name}", name, kept.rpartition("/")[2]]
             time = times.read(row.get("timestamp", ""))
@@ -193,12 +212,18 @@ def _resource(place: str, name: str) -> str:
 
 def _rows(place: str) -> Iterator[dict[str, str]]:
     """The rows of a CSV (comma, semicolon or tab), plain or gzip, by column names in lower case."""
+    return (row for _, row in _numbered_rows(place))
+
+
+def _numbered_rows(place: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The same with the lines in which they end; rows without any value are none."""
     try:
         with open_delimited(place) as (lines, delimiter):
             reader = csv.reader(lines, delimiter=delimiter)
             columns = [name.strip().lower() for name in next(reader, [])]
             for values in reader:
-                yield dict(zip(columns, (value.strip() for value in values), strict=False))
+                if any(map(str.strip, values)):
+                    yield reader.line_num, dict(zip(columns, (value.strip() for value in values), strict=False))
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error
     except NOT_DELIMITED as error:
@@ -207,6 +232,10 @@ def _rows(place: str) -> Iterator[dict[str, str]]:
 
 def _first(row: Row, *names: str) -> str | None:
     return next((row[name] for name in names if row.get(name)), None)
+
+
+def _without_scheme(url: str) -> str:
+    return re.sub(r"^[A-Za-z0-9+]+://", "", url)
 
 
 def _clean(path: str) -> str:

@@ -95,6 +95,11 @@ def media_type(path: str) -> str:
     return _MEDIA_TYPES.get(suffix_of(path), "image/unknown")
 
 
+def suffix_of_type(name: str) -> str:
+    """An extension of files of a media type; blank where it is none of a picture or video that is known."""
+    return next((suffix for suffix, known in _MEDIA_TYPES.items() if known == name.lower()), "")
+
+
 @lru_cache(maxsize=4096)
 def _camera_folder(folder: str) -> str:
     """The folder without overflow folders; `.` at the top of the archive."""

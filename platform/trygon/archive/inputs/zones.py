@@ -32,4 +32,9 @@ def with_offset(time: datetime, zone: str) -> str:
 
 def local(time: datetime, zone: str) -> datetime:
     """A time of a list as the camera's clock shows it: one with an offset is moved into the zone, and loses it."""
-    return time if time.tzinfo is None else time.astimezone(zone_of(zone)).replace(tzinfo=None)
+    if time.tzinfo is None:
+        return time
+    try:
+        return time.astimezone(zone_of(zone)).replace(tzinfo=None)
+    except OverflowError:  # the calendar ends there: such a time stands for `always` in some tables
+        return time.replace(tzinfo=None)

@@ -99,17 +99,20 @@ def sample(
     container: InputContainer, video: Video, sampling: Sampling, wanted: Collection[int] | None = None
 ) -> Iterator[tuple[int, Image.Image]]:
     """Number and picture, upright RGB, of each frame that is looked at; where `wanted` numbers are given, of those.
+    What comes after the last of them is counted and not decoded.
 
     Completes `video`. Raises `BadImage` truncated or undecodable where not one can be decoded.
     """
     stream = container.streams.video[0]
     stream.codec_context.thread_count = 1
     step = _step(video, sampling)
-    first, number, num_packets, problem = 0.0, 0, 0, None
+    last = max(wanted, default=0) if wanted is not None else None  # the first says how the pictures stand
+    first, number, num_packets, is_done, problem = 0.0, 0, 0, False, None
     try:
         for packet in container.demux(stream):
             num_packets += packet.size > 0
-            for frame in _decode(packet):
+            is_done = is_done or (len(video.frames) >= sampling.most if last is None else number > last)
+            for frame in () if is_done else _decode(packet):
                 time = frame.time if frame.time is not None else number / (video.frame_rate or 25.0)
                 if number == 0:
                     first = time
@@ -128,7 +131,8 @@ def sample(
     if stream.frames and num_packets < _WHOLE * stream.frames:
         video.share = num_packets / stream.frames
     elif problem:
-        video.share = min(1.0, number / stream.frames) if stream.frames else 0.0
+        num_sound = num_packets if is_done else number
+        video.share = min(1.0, num_sound / stream.frames) if stream.frames else 0.0
 
 
 def _decode(packet: Any) -> list[Any]:

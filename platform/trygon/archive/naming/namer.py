@@ -78,7 +78,7 @@ class Namer:
     def _name(self, boxes: Boxes, feature_MF: np.ndarray, rows: slice) -> Named:
         boxes, feature_MF = boxes.take(np.arange(len(boxes))[rows]), feature_MF[rows]
         probability_MN = self.classifier.softmax(feature_MF)
-        names = self.classifier.name(probability_MN)
+        names = self._kinds.animal_names(self.classifier.name(probability_MN))
         of_kind_M4 = self._kinds.probabilities(names, probability_MN)
         type_M, decided_M = decide(boxes.category_M, boxes.confidence_M, names, of_kind_M4)
         return Named(boxes, names, type_M, decided_M, feature_MF)

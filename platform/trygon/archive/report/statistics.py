@@ -40,9 +40,11 @@ _ALL_HOURS = """
 SELECT hour(start) AS hour, count(DISTINCT event_id) AS num
 FROM event_taxa WHERE type = 'animal' AND start IS NOT NULL GROUP BY ALL
 """
-_CAMERAS = """
+_DATED = "clock IS NULL AND coalesce(failure, '') NOT IN ('missing', 'outside')"
+"""Of a file that is there, and whose date can be right."""
+_CAMERAS = f"""
 SELECT media.deployment, count(*) AS num_images, count(failure) AS num_failed,
-    min(timestamp) FILTER (clock IS NULL) AS first, max(timestamp) FILTER (clock IS NULL) AS last,
+    min(timestamp) FILTER ({_DATED}) AS first, max(timestamp) FILTER ({_DATED}) AS last,
     concat_ws(' ', mode(make), mode(model)) AS camera,
     coalesce(any_value(num_animals), 0) AS num_animals, coalesce(any_value(num_blank), 0) AS num_blank,
     coalesce(any_value(num_events), 0) AS num_events
@@ -129,7 +131,8 @@ class Statistics:
 
     @cached_property
     def _days(self) -> dict[str, int]:
-        return {row["deployment"]: row["days"] for row in self._stood}
+        """Of the cameras that showed anything: of one without a file that could be read, nobody knows what it saw."""
+        return {row["deployment"]: row["days"] for row in self._stood if row["num_failed"] < row["num_images"]}
 
     @cached_property
     def _stood(self) -> list[dict[str, Any]]:
