@@ -22,6 +22,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
 from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
 from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
+from trygon.training.precision import computing_in
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
 
@@ -31,7 +32,6 @@ _TEXT_GROUPS = 4
 """Captions of all text types are 3 to 50 tokens long: a few groups leave little padding."""
 _MOST_PASSED_OVER = 30
 """Steps on end: a loss that was scaled by 65,536 is scaled by 0.0001 then, which no overflow withstands."""
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DivergedError(TrygonError):
@@ -188,8 +188,7 @@ class Learner:
         return len(sizes) * objective(mine, world, first, scale, bias, self._tile(replayed))
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        half = _HALF.get(self.settings.precision)
-        return torch.autocast(self.model.device.type, half) if half else nullcontext()
+        return computing_in(self.settings.precision, self.model.device)
 
     def _unsynchronised(self, wanted: bool) -> AbstractContextManager[None]:
         """Gradients stay on this worker while pieces of a batch are still to come."""
