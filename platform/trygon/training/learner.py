@@ -4,7 +4,7 @@ Shapes: B one worker's samples, M those encoded at once, G all workers'.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -55,8 +55,9 @@ class Learner:
             model, settings.feature_dropout, _heads(model, settings), groups, replays=bool(settings.replay)
         ).to(model.device)
         self.towers.train()
-        if not any(parameter.requires_grad for parameter in trunk_of(net.visual).parameters()):
-            trunk_of(net.visual).eval()  # a frozen trunk keeps its batch statistics
+        for part in (trunk_of(net.visual), net.text):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()  # what is frozen keeps its batch statistics, and drops nothing
         _check_micro_batch(self.towers, settings)
         self._in_pieces = not any(it.training for it in batch_norms(self.towers))
         self._parallel: Any = in_parallel(self.towers, settings)
@@ -148,7 +149,7 @@ class Learner:
         states, encoded = [], []
         scale = bias = torch.zeros(())
         for piece in pieces:
-            states.append(_rng_state(self.model.device))
+            states.append(_rng_states(self.model.device))
             with torch.no_grad(), self._autocast():
                 part, scale, bias = self.towers(piece, replayed)
             encoded.append(part)
@@ -157,10 +158,10 @@ class Learner:
         scale, bias = (it.detach().clone().requires_grad_() for it in (scale, bias))
         loss = self._loss(everything, scale, bias, replayed)
         self.scaler.scale(loss).backward()
-        after = _rng_state(self.model.device)
+        after = _rng_states(self.model.device)
         for number, (piece, state) in enumerate(zip(pieces, states, strict=True)):
             last = number == len(pieces) - 1
-            _set_rng_state(state, self.model.device)
+            _set_rng_states(state, self.model.device)
             with self._unsynchronised(not last):
                 with self._autocast():
                     part, part_scale, part_bias = self._parallel(piece, replayed)
@@ -176,7 +177,7 @@ class Learner:
                     if out.requires_grad and it is not None
                 ]
                 torch.autograd.backward([out for out, _ in pairs], [it for _, it in pairs])
-        _set_rng_state(after, self.model.device)
+        _set_rng_states(after, self.model.device)
         return loss.detach(), scale.detach()
 
     def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor, replayed: bool) -> Tensor:
@@ -191,7 +192,7 @@ class Learner:
         return computing_in(self.settings.precision, self.model.device)
 
     def _unsynchronised(self, wanted: bool) -> AbstractContextManager[None]:
-        """Gradients stay on this worker while pieces of a batch are still to come."""
+        """Gradients of copies stay on this worker while pieces of a batch are still to come."""
         return sync_off(self._parallel) if wanted else nullcontext()
 
 
@@ -210,12 +211,12 @@ def _check_micro_batch(towers: Towers, settings: TrainSettings) -> None:
         raise UserError("micro_batch needs towers without batch normalisation, whose output hangs on the whole batch")
 
 
-def _rng_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _rng_states(device: torch.device) -> list[Tensor]:
+    """Of the CPU's generator, which layers on a GPU may draw from too (open_clip's PatchDropout), and of the GPU's."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
-def _set_rng_state(state: Tensor, device: torch.device) -> None:
+def _set_rng_states(states: Sequence[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
+        torch.cuda.set_rng_state(states[1], device)
