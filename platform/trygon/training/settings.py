@@ -73,7 +73,7 @@ class LearningSettings(_Settings):
     """Dropout on the features of a frozen image trunk."""
     freeze_text_tower: bool = False
     """Keep the text tower as it is."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Decides orders, crops and text types."""
 
     @field_validator("template")
