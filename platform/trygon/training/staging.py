@@ -15,16 +15,22 @@ Batch = dict[str, Tensor]
 
 _START_S = 120.0
 """Readers may take that long to start, beside much else."""
+_RESTART_S = 30.0
+"""And that long where they start anew, every few thousand row groups."""
 _PATIENCE = 0.8
 """Share of the time that workers wait for each other: who has no samples says so before the others give up on it."""
 _GPU_DEPTH = 1
 """A GPU holds three batches at most: the one that is computed with, one that waits, and one that comes."""
 
 
-def staged(batches: Iterable[Batch], device: torch.device, collective_timeout_s: float) -> Iterator[Batch]:
+def patience_for(collective_timeout_s: float) -> float:
+    """How long a worker waits for samples, where the others wait for it so long."""
+    return max(_RESTART_S, _PATIENCE * collective_timeout_s)
+
+
+def staged(batches: Iterable[Batch], device: torch.device, patience_s: float) -> Iterator[Batch]:
     """The batches, the next ones made meanwhile; on a GPU's device all columns lie there. `TrygonError` where none
-    comes for nearly as long as workers wait for each other."""
-    patience_s = _PATIENCE * collective_timeout_s
+    comes for `patience_s`, or longer for the first one."""
     first_s = max(_START_S, patience_s)
     if device.type != "cuda":
         return ahead(batches, patience_s, first_patience_s=first_s)

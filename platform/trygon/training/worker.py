@@ -26,7 +26,7 @@ from trygon.training.objective import CLASSIFIED, gather, loss_of_guessing
 from trygon.training.reading import batches_of, plan_of, preparation_of
 from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
-from trygon.training.staging import staged
+from trygon.training.staging import patience_for, staged
 
 _LOOK_S = 0.5
 _DIVERGED = 2.0
@@ -108,7 +108,7 @@ def _run(
     settings = learner.settings
     preparation = preparation_of(learner.model, settings)
     read = batches_of(plan, settings, preparation, position.leg, rank, world_size)
-    batches = staged(read, learner.model.device, settings.collective_timeout_s)
+    batches = staged(read, learner.model.device, patience_for(settings.collective_timeout_s))
     figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size, settings.precision)
     saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank, position)
     for index in range(position.leg, plan.num_legs):
