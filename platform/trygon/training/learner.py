@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -19,6 +18,7 @@ from trygon.errors import TrygonError, UserError
 from trygon.models.model import Model
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.tree import TaxonTree
+from trygon.training.division import Division
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
 from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
 from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
@@ -59,7 +59,10 @@ class Learner:
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()  # what is frozen keeps its batch statistics, and drops nothing
         _check_micro_batch(self.towers, settings)
-        self._in_pieces = not any(it.training for it in batch_norms(self.towers))
+        in_pieces = not any(it.training for it in batch_norms(self.towers))
+        self._divisions = {False: Division.of(settings.batch_size, settings, in_pieces)}
+        if settings.replay:
+            self._divisions[True] = Division.of(settings.replay_batch_size, settings, in_pieces)
         self._parallel: Any = in_parallel(self.towers, settings)
         self.optimiser = optimiser_of(self.towers, settings)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
@@ -108,30 +111,9 @@ class Learner:
     def backward(self, batch: Mapping[str, Tensor], replayed: bool = False) -> tuple[Tensor, Tensor]:
         """Add the gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit
         scale. What is replayed goes by CLIP's loss, and never meets the taxa."""
-        sizes = self._shares(replayed)
-        # Where workers left, the others hold no more at once than before: it fitted so.
-        most = self._usual_share(replayed) if self._in_pieces else sizes[0]
-        micro = min(self.settings.micro_batch or most, most)
-        # As many pieces on each worker: shards of a tower are brought together for each of them.
-        count = min(-(-sizes[0] // micro), sizes[-1])
+        count = self._divisions[replayed].num_pieces
         loss, scale = self._at_once(batch, replayed) if count == 1 else self._in_two_passes(batch, count, replayed)
         return mean(loss), scale
-
-    def _shares(self, replayed: bool) -> list[int]:
-        """Samples of a batch on each worker."""
-        total = self.settings.replay_batch_size if replayed else self.settings.batch_size
-        return shares(total, dist.get_world_size() if dist.is_initialized() else 1)
-
-    def _usual_share(self, replayed: bool) -> int:
-        """Samples of a batch on a worker when all workers are there."""
-        now = self._shares(replayed)
-        return shares(sum(now), max(self.settings.most_workers, len(now)))[0]
-
-    def _tile(self, replayed: bool) -> int:
-        """Samples that similarities are held with at once: fewer where a worker has more rows of them than usual."""
-        sizes, usual = self._shares(replayed), self._usual_share(replayed)
-        tile = self.settings.loss_tile
-        return tile if sizes[0] <= usual else max(1, (tile or sum(sizes)) * usual // sizes[0])
 
     def _at_once(self, batch: Mapping[str, Tensor], replayed: bool) -> tuple[Tensor, Tensor]:
         with self._autocast():
@@ -181,12 +163,12 @@ class Learner:
         return loss.detach(), scale.detach()
 
     def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor, replayed: bool) -> Tensor:
-        sizes = self._shares(replayed)
-        first = sum(sizes[: dist.get_rank()]) if len(sizes) > 1 else 0
+        division = self._divisions[replayed]
+        sizes = division.sizes
         objective = OBJECTIVES["clip" if replayed else self.settings.objective]
         world = mine.map(lambda column: gather(column, sum(sizes)))
         # Parts add up to the loss; what workers have is averaged over them, gradients too.
-        return len(sizes) * objective(mine, world, first, scale, bias, self._tile(replayed))
+        return len(sizes) * objective(mine, world, division.first, scale, bias, division.tile)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return computing_in(self.settings.precision, self.model.device)
