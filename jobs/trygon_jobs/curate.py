@@ -76,7 +76,7 @@ class CurateConfig(JobConfig):
     shard_rows: int = Field(default=2048, ge=1)
     """Most samples in one shard."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Of the splits and the views."""
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from pydantic import Field
 
 from trygon_jobs.config import JobConfig
 
@@ -20,7 +21,7 @@ class SampleConfig(JobConfig):
     archive: Path | None = None
     """Also make a camera-trap archive of the sample data in this folder; its truth is written beside it."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Of the archive's frames."""
 
 

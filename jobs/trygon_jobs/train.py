@@ -228,7 +228,10 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
     with bars(console) as progress:
         task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
         out = join(absolute(config.out), "features")
-        return write_features(shards, initial, out, config.workers, use_gpu, lambda rows: progress.advance(task, rows))
+        return write_features(
+            shards, initial, out, config.workers, config.readers, use_gpu, config.precision,
+            lambda rows: progress.advance(task, rows),
+        )  # fmt: skip
 
 
 def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":

@@ -14,10 +14,15 @@ _LOOKS_S = 0.1
 class StalledError(TimeoutError):
     """No item came in time."""
 
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"nothing came for {waited_s:g} s")
+        self.waited_s = waited_s
 
-def ahead(items: Iterable[T], patience_s: float, depth: int = 1) -> Iterator[T]:
+
+def ahead(items: Iterable[T], patience_s: float, depth: int = 1, first_patience_s: float | None = None) -> Iterator[T]:
     """The same items, the next `depth` of them made by another thread meanwhile. Raises `StalledError` where none
-    comes for `patience_s`: the thread is then left behind, for nothing ends one that hangs."""
+    comes for `patience_s` (the first one for `first_patience_s`, where that is another time): the thread is then left
+    behind, for nothing ends one that hangs."""
     made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(depth)
     given_up = threading.Event()
 
@@ -41,12 +46,14 @@ def ahead(items: Iterable[T], patience_s: float, depth: int = 1) -> Iterator[T]:
             put((False, error))
 
     threading.Thread(target=make, name="ahead", daemon=True).start()
+    wait_s = patience_s if first_patience_s is None else first_patience_s
     try:
         while True:
             try:
-                is_item, item = made.get(timeout=patience_s)
+                is_item, item = made.get(timeout=wait_s)
             except queue.Empty:
-                raise StalledError(f"nothing came for {patience_s:g} s") from None
+                raise StalledError(wait_s) from None
+            wait_s = patience_s
             if is_item:
                 yield item  # pyright: ignore[reportReturnType]
             elif isinstance(item, BaseException):

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from trygon.errors import UserError
 from trygon_jobs.config import JobConfig, Place, Ref
+from trygon_jobs.curate import CurateConfig
+from trygon_jobs.sample import SampleConfig
 from trygon_jobs.serve import named
 from trygon_jobs.train import TrainConfig, gets_gpus
 
@@ -100,3 +102,14 @@ def test_training_that_is_meant_for_gpus_does_not_go_to_cpus_beside_too_few() ->
     assert not _gets_gpus(2, precision="bf16", use_gpu=False)
     assert not _gets_gpus(2)  # as the starter, which is made for CPUs
     assert not _gets_gpus(0, precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [(TrainConfig, {"shards": "a", "out": "b"}), (CurateConfig, {"out": "a"}), (SampleConfig, {})],
+)
+def test_a_seed_below_zero_is_refused(config: type[JobConfig], given: dict[str, Any]) -> None:
+    """Before it fails where numbers are drawn: in each worker, again and again."""
+    config.model_validate(given | {"seed": 0})
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        config.model_validate(given | {"seed": -1})

@@ -62,3 +62,18 @@ def test_items_that_do_not_come_are_not_waited_for_without_end() -> None:
     with pytest.raises(StalledError, match=r"nothing came for 0\.2 s"):
         next(taken)
     hangs.set()
+
+
+def test_the_first_item_may_take_longer() -> None:
+    hangs = threading.Event()
+
+    def items() -> Iterator[int]:
+        hangs.wait(0.5)
+        yield 1
+        hangs.wait(60)
+
+    taken = ahead(items(), patience_s=0.1, first_patience_s=60)
+    assert next(taken) == 1
+    with pytest.raises(StalledError, match=r"nothing came for 0\.1 s"):
+        next(taken)
+    hangs.set()

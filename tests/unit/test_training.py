@@ -39,6 +39,7 @@ from trygon.training.objective import OBJECTIVES
 from trygon.training.optimiser import optimiser_of, set_learning_rate
 from trygon.training.reports import Gauges
 from trygon.training.settings import TrainSettings
+from trygon.training.staging import staged
 from trygon.training.towers import Towers, trunk_of
 from trygon.training.worker import Tally, num_cut_captions, steps_of
 
@@ -235,21 +236,24 @@ def test_gradients_in_half_precision_that_stay_no_numbers_end_training(tiny: Pat
     assert torch.equal(net.visual.proj, before)
 
 
-def _tally(tiny: Path, objective: str) -> Tally:
-    """What the worker counts in a step whose captions are all too long."""
+def _tally(tiny: Path, objective: str, device: str) -> Tally:
+    """What the worker counts in a step whose captions are all too long, and one of whose pictures is broken."""
     taxa = TaxonTree.from_taxa([LION, DAISY])
     taxa.save(tiny / "taxa.parquet")
     settings = _settings(tiny, objective=objective, taxa=str(tiny / "taxa.parquet"))
-    learner = Learner(load_model(tiny, "cpu"), settings)
+    learner = Learner(load_model(tiny, device), settings)
     batch = _samples(learner.model) | {"tokens": learner.model.tokenizer(["a lion " * 100] * 4)}
+    batch["broken"] = torch.tensor([False, True, False, False])
+    batches = staged([batch], learner.model.device, 60)
     plan, figures = Plan.of([RowGroup("a", 0, 8)], 1, 1, 4, 0), Figures(learner.model.device, 4, settings.precision)
-    return next(steps_of(Leg(0, 0, 1), plan, learner, iter([batch]), figures, None, Gauges()))
+    return next(steps_of(Leg(0, 0, 1), plan, learner, batches, figures, None, Gauges()))
 
 
-def test_a_classifier_reads_no_captions_that_could_be_too_long(tiny: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.requires_gpu)])
+def test_a_classifier_reads_no_captions_that_could_be_too_long(tiny: Path, device: str) -> None:
     for objective, num_cut in (("clip", 4), ("classes", 0)):
-        tally = _tally(tiny, objective)
-        assert tally == Tally(tally.loss, cut=num_cut)
+        tally = _tally(tiny, objective, device)
+        assert tally == Tally(tally.loss, broken=1, cut=num_cut)
 
 
 def test_captions_that_fill_the_context_are_counted_whatever_fills_the_others(tiny: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import _CheckpointManagerState
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
@@ -28,7 +28,7 @@ from trygon.training.checkpoints import (
     saved_step,
 )
 from trygon.training.endurance import Endurance
-from trygon.training.interruptions import Interruptions, reason
+from trygon.training.interruptions import Interruptions, named, reason
 from trygon.training.run import mend_list
 from trygon.training.worker import memory_told
 
@@ -190,6 +190,35 @@ def test_a_peer_that_is_gone_is_told_without_where_gloo_says_so_and_what_it_advi
         "a worker that others talked to has ended, or its machine is gone "
         "(Read error [127.0.0.1]:2998: Connection reset by peer)"
     )
+
+
+def test_workers_that_waited_are_named_so_that_the_one_that_hangs_is_known() -> None:
+    late = RuntimeError("[/src/gloo/buffer.cc:72] Timed out waiting 10000ms for recv operation to complete")
+    told = reason({3: late, 0: late, 2: late})
+    assert told.startswith("workers 0, 2 and 3 waited in vain for one that hangs, or whose machine is gone (")
+    assert reason({1: late, 0: RuntimeError("Connection reset by peer")}).startswith("worker 1 waited in vain")
+
+
+def test_ranks_are_named_in_few_words() -> None:
+    assert named([3]) == "worker 3"
+    assert named([0, 1, 5]) == "workers 0, 1 and 5"
+    assert named([*range(100), 101, *range(103, 512)]) == "workers 0 to 99, 101 and 103 to 511"
+    assert named(range(0, 512, 2)) == "256 workers"
+
+
+def test_workers_that_end_without_a_word_are_told_as_what_that_can_be() -> None:
+    """As NCCL ends them where one hangs; Ray knows no more than that they are gone, and guesses."""
+    died = RuntimeError(
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+        "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the "
+        "process was killed by the OOM killer due to high memory usage, (2) ray stop --force was called"
+    )
+    failures = {rank: WorkerHealthCheckFailedError(f"Worker {rank} failed", died) for rank in (1, 2)}
+    told = reason({0: RuntimeError("Connection closed by peer"), **failures})
+    assert told.startswith("workers 1 and 2 ended without a word: killed, out of memory or, on GPUs, ")
+    assert "\n" not in told
+    known = WorkerHealthCheckFailedError("Worker 1 failed", RuntimeError("The actor died because its node has died."))
+    assert reason({1: known}) == "The actor died because its node has died."
 
 
 def test_no_worker_lies_on_two_machines() -> None:

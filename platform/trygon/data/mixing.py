@@ -65,10 +65,10 @@ def _stacked(rows: list[tuple[Piece, int]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(column) for name, column in batch.items()}
 
 
-def ahead(items: Iterable[T], patience_s: float, depth: int = 2) -> Iterator[T]:
+def ahead(items: Iterable[T], patience_s: float, depth: int = 2, first_patience_s: float | None = None) -> Iterator[T]:
     """The same items, the next `depth` of them made by another thread meanwhile. `TrygonError` where none comes for
-    `patience_s`."""
+    `patience_s`, or for `first_patience_s` before the first."""
     try:
-        yield from threads.ahead(items, patience_s, depth)
-    except threads.StalledError:
-        raise TrygonError(f"no samples came for {patience_s:.0f} s: a disk or a reader hangs") from None
+        yield from threads.ahead(items, patience_s, depth, first_patience_s)
+    except threads.StalledError as error:
+        raise TrygonError(f"no samples came for {error.waited_s:.0f} s: a disk or a reader hangs") from None

@@ -1,6 +1,8 @@
 """Features of a frozen image trunk, computed once: what every epoch would compute again (LiT, arXiv:2111.07991)."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +12,23 @@ import torch
 
 from trygon.cluster.pool import map_on_pool
 from trygon.data.images import BadImage, preprocess
+from trygon.data.ingest import READER_CPUS
 from trygon.data.shards import ROW_GROUP_ROWS, open_shard, write_rows
 from trygon.models.model import load_model
 from trygon.storage import exists, is_remote, join, name_of
+from trygon.training.precision import computing_in
+from trygon.training.settings import Precision
 from trygon.training.towers import trunk_of
 
 
 class FeatureWriter:
     """Reads a shard and writes the same rows with `feature` in place of `image`, unless that file is there."""
 
-    def __init__(self, model_ref: str, out: str, device: str) -> None:
+    def __init__(self, model_ref: str, out: str, device: str, precision: Precision, num_readers: int) -> None:
         self.model = load_model(model_ref, device)
         self.out = out
+        self._precision: Precision = precision
+        self._readers = ThreadPoolExecutor(num_readers)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"rows": np.asarray([self._shard(str(path)) for path in batch["path"]])}
@@ -45,13 +52,18 @@ class FeatureWriter:
         """Features, and where there are none because the picture is broken."""
         side = self.model.side
         image_BCHW, broken_B = np.zeros((len(images), 3, side, side), np.uint8), np.zeros(len(images), np.bool_)
-        for row, data in enumerate(images):
+
+        def decode(row: int) -> None:
             try:
-                image_BCHW[row] = preprocess(data, side, self.model.resize_mode)
+                image_BCHW[row] = preprocess(images[row], side, self.model.resize_mode)
             except BadImage:
                 broken_B[row] = True
+
+        deque(self._readers.map(decode, range(len(images))), maxlen=0)
         trunk = trunk_of(self.model.net.visual)
-        return trunk(self.model.normalise(torch.from_numpy(image_BCHW))).float().cpu().numpy(), broken_B
+        with computing_in(self._precision, self.model.device):
+            feature_BF = trunk(self.model.normalise(torch.from_numpy(image_BCHW)))
+        return feature_BF.float().cpu().numpy(), broken_B
 
 
 def write_features(
@@ -59,19 +71,22 @@ def write_features(
     model_ref: str,
     out: str,
     num_workers: int,
+    num_readers: int,
     use_gpu: bool,
+    precision: Precision,
     progress: Callable[[int], None],
 ) -> list[str]:
     """Feature shards of all shards; those that are there are not made again. Their places, as `out` is:
-    a whole path or an address."""
+    a whole path or an address. Each of the workers decodes with so many readers, and takes as much as in training."""
     if not is_remote(out):
         Path(out).mkdir(parents=True, exist_ok=True)
     paths = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards))
     num = min(num_workers, len(shards))
     device, num_gpus = ("cuda", 1) if use_gpu else ("cpu", 0)
     done = map_on_pool(
-        paths, FeatureWriter, model_ref, out, device, size=num, batch_size=1, num_cpus=1, num_gpus=num_gpus
-    )
+        paths, FeatureWriter, model_ref, out, device, precision, num_readers,
+        size=num, batch_size=1, num_cpus=1 + READER_CPUS * num_readers, num_gpus=num_gpus,
+    )  # fmt: skip
     for row in done.iter_rows():
         progress(row["rows"])
     return [join(out, name_of(place)) for place in shards]

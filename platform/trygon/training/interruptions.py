@@ -10,6 +10,11 @@ from trygon.errors import TrygonError, is_permanent, origin
 from trygon.storage import exists, read_bytes, write_text
 
 _PEER_GONE = ("connection reset by peer", "connection closed by peer", "broken pipe")
+_LATE = ("timed out", "timing out")
+_UNKNOWN = "Worker unexpectedly exits with a connection error"
+"""What Ray says of a process that ended without a word, before it guesses."""
+_MOST_RUNS = 6
+"""Of ranks that follow each other, that one line may name."""
 
 
 class Interruptions:
@@ -59,11 +64,39 @@ def reason(failures: Mapping[int, Exception]) -> str:
     if isinstance(cause, TrygonError):
         return str(cause)
     told = str(cause).strip().splitlines() or [type(cause).__name__]
-    if any("timed out" in str(origin(it)).lower() for it in failures.values()):
-        late = next((line for line in told if "timed out" in line.lower()), told[-1])
-        return f"workers waited in vain for one that hangs, or whose machine is gone ({late})"
+    texts = {rank: str(origin(error)) for rank, error in sorted(failures.items())}
+    waited = [rank for rank, text in texts.items() if _is_late(text)]
+    if waited:
+        late = next(line for line in texts[waited[0]].strip().splitlines() if _is_late(line))
+        return f"{named(waited)} waited in vain for one that hangs, or whose machine is gone ({late})"
+    if silent := [rank for rank, text in texts.items() if _UNKNOWN in text]:
+        return (
+            f"{named(silent)} ended without a word: killed, out of memory or, on GPUs, ended by NCCL as they waited "
+            "in vain for one that hangs (if the last step in metrics.jsonl is --collective-timeout-s old)"
+        )
     if any(sign in told[-1].lower() for sign in _PEER_GONE):
         # gloo begins with a place in its own source and ends with advice.
         what = re.sub(r"^\[[^\]]*\] ", "", told[-1]).partition(". ")[0]
         return f"a worker that others talked to has ended, or its machine is gone ({what})"
     return told[-1]
+
+
+def named(ranks: Sequence[int]) -> str:
+    """Workers by their ranks, in order: `worker 3`, `workers 0, 2 and 4 to 7`; their number where that is too long."""
+    runs: list[list[int]] = []
+    for rank in ranks:
+        if runs and rank == runs[-1][-1] + 1:
+            runs[-1].append(rank)
+        else:
+            runs.append([rank])
+    if len(runs) > _MOST_RUNS:
+        return f"{len(ranks)} workers"
+    words = [
+        word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(rank) for rank in run])
+    ]
+    *first, last = words
+    return f"worker{'s' if len(ranks) > 1 else ''} {', '.join(first)}{' and ' if first else ''}{last}"
+
+
+def _is_late(text: str) -> bool:
+    return any(sign in text.lower() for sign in _LATE)

@@ -4,13 +4,12 @@ Shapes: B one worker's samples, M those encoded at once, G all workers'.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -19,9 +18,11 @@ from trygon.errors import TrygonError, UserError
 from trygon.models.model import Model
 from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.tree import TaxonTree
+from trygon.training.division import Division
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
 from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
 from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
+from trygon.training.precision import computing_in
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
 
@@ -31,7 +32,6 @@ _TEXT_GROUPS = 4
 """Captions of all text types are 3 to 50 tokens long: a few groups leave little padding."""
 _MOST_PASSED_OVER = 30
 """Steps on end: a loss that was scaled by 65,536 is scaled by 0.0001 then, which no overflow withstands."""
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DivergedError(TrygonError):
@@ -55,10 +55,14 @@ class Learner:
             model, settings.feature_dropout, _heads(model, settings), groups, replays=bool(settings.replay)
         ).to(model.device)
         self.towers.train()
-        if not any(parameter.requires_grad for parameter in trunk_of(net.visual).parameters()):
-            trunk_of(net.visual).eval()  # a frozen trunk keeps its batch statistics
+        for part in (trunk_of(net.visual), net.text):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()  # what is frozen keeps its batch statistics, and drops nothing
         _check_micro_batch(self.towers, settings)
-        self._in_pieces = not any(it.training for it in batch_norms(self.towers))
+        in_pieces = not any(it.training for it in batch_norms(self.towers))
+        self._divisions = {False: Division.of(settings.batch_size, settings, in_pieces)}
+        if settings.replay:
+            self._divisions[True] = Division.of(settings.replay_batch_size, settings, in_pieces)
         self._parallel: Any = in_parallel(self.towers, settings)
         self.optimiser = optimiser_of(self.towers, settings)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
@@ -107,30 +111,9 @@ class Learner:
     def backward(self, batch: Mapping[str, Tensor], replayed: bool = False) -> tuple[Tensor, Tensor]:
         """Add the gradients of the whole batch's loss, given this worker's samples of it; that loss, and the logit
         scale. What is replayed goes by CLIP's loss, and never meets the taxa."""
-        sizes = self._shares(replayed)
-        # Where workers left, the others hold no more at once than before: it fitted so.
-        most = self._usual_share(replayed) if self._in_pieces else sizes[0]
-        micro = min(self.settings.micro_batch or most, most)
-        # As many pieces on each worker: shards of a tower are brought together for each of them.
-        count = min(-(-sizes[0] // micro), sizes[-1])
+        count = self._divisions[replayed].num_pieces
         loss, scale = self._at_once(batch, replayed) if count == 1 else self._in_two_passes(batch, count, replayed)
         return mean(loss), scale
-
-    def _shares(self, replayed: bool) -> list[int]:
-        """Samples of a batch on each worker."""
-        total = self.settings.replay_batch_size if replayed else self.settings.batch_size
-        return shares(total, dist.get_world_size() if dist.is_initialized() else 1)
-
-    def _usual_share(self, replayed: bool) -> int:
-        """Samples of a batch on a worker when all workers are there."""
-        now = self._shares(replayed)
-        return shares(sum(now), max(self.settings.most_workers, len(now)))[0]
-
-    def _tile(self, replayed: bool) -> int:
-        """Samples that similarities are held with at once: fewer where a worker has more rows of them than usual."""
-        sizes, usual = self._shares(replayed), self._usual_share(replayed)
-        tile = self.settings.loss_tile
-        return tile if sizes[0] <= usual else max(1, (tile or sum(sizes)) * usual // sizes[0])
 
     def _at_once(self, batch: Mapping[str, Tensor], replayed: bool) -> tuple[Tensor, Tensor]:
         with self._autocast():
@@ -148,7 +131,7 @@ class Learner:
         states, encoded = [], []
         scale = bias = torch.zeros(())
         for piece in pieces:
-            states.append(_rng_state(self.model.device))
+            states.append(_rng_states(self.model.device))
             with torch.no_grad(), self._autocast():
                 part, scale, bias = self.towers(piece, replayed)
             encoded.append(part)
@@ -157,10 +140,10 @@ class Learner:
         scale, bias = (it.detach().clone().requires_grad_() for it in (scale, bias))
         loss = self._loss(everything, scale, bias, replayed)
         self.scaler.scale(loss).backward()
-        after = _rng_state(self.model.device)
+        after = _rng_states(self.model.device)
         for number, (piece, state) in enumerate(zip(pieces, states, strict=True)):
             last = number == len(pieces) - 1
-            _set_rng_state(state, self.model.device)
+            _set_rng_states(state, self.model.device)
             with self._unsynchronised(not last):
                 with self._autocast():
                     part, part_scale, part_bias = self._parallel(piece, replayed)
@@ -176,23 +159,22 @@ class Learner:
                     if out.requires_grad and it is not None
                 ]
                 torch.autograd.backward([out for out, _ in pairs], [it for _, it in pairs])
-        _set_rng_state(after, self.model.device)
+        _set_rng_states(after, self.model.device)
         return loss.detach(), scale.detach()
 
     def _loss(self, mine: Encoded, scale: Tensor, bias: Tensor, replayed: bool) -> Tensor:
-        sizes = self._shares(replayed)
-        first = sum(sizes[: dist.get_rank()]) if len(sizes) > 1 else 0
+        division = self._divisions[replayed]
+        sizes = division.sizes
         objective = OBJECTIVES["clip" if replayed else self.settings.objective]
         world = mine.map(lambda column: gather(column, sum(sizes)))
         # Parts add up to the loss; what workers have is averaged over them, gradients too.
-        return len(sizes) * objective(mine, world, first, scale, bias, self._tile(replayed))
+        return len(sizes) * objective(mine, world, division.first, scale, bias, division.tile)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        half = _HALF.get(self.settings.precision)
-        return torch.autocast(self.model.device.type, half) if half else nullcontext()
+        return computing_in(self.settings.precision, self.model.device)
 
     def _unsynchronised(self, wanted: bool) -> AbstractContextManager[None]:
-        """Gradients stay on this worker while pieces of a batch are still to come."""
+        """Gradients of copies stay on this worker while pieces of a batch are still to come."""
         return sync_off(self._parallel) if wanted else nullcontext()
 
 
@@ -211,12 +193,12 @@ def _check_micro_batch(towers: Towers, settings: TrainSettings) -> None:
         raise UserError("micro_batch needs towers without batch normalisation, whose output hangs on the whole batch")
 
 
-def _rng_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _rng_states(device: torch.device) -> list[Tensor]:
+    """Of the CPU's generator, which layers on a GPU may draw from too (open_clip's PatchDropout), and of the GPU's."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
-def _set_rng_state(state: Tensor, device: torch.device) -> None:
+def _set_rng_states(states: Sequence[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
+        torch.cuda.set_rng_state(states[1], device)

@@ -2,13 +2,24 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from trygon.errors import UserError
 from trygon.training.settings import TrainSettings
-from trygon.training.towers import trunk_of
+from trygon.training.towers import Towers, trunk_of
+
+_TOWERS = ("visual", "text")
+_BLOCK = re.compile(
+    r"\.(?:visual|text)\.(?:.*?\.)?"
+    r"(?:layer\d+\.\d+|(?:resblocks|blocks?|layers?|stages)\.\d+(?:\.(?:blocks\.)?\d+)?)\."
+)
+"""Of a transformer one of its row; of a tower in stages one of a stage, or what stands between two stages."""
+_LAST = re.compile(r"\.(?:visual\.proj|text\.text_projection)$")
+"""Projections that a tower of open_clip's own lists first and applies last."""
 
 
 def freeze(net: Any, settings: TrainSettings) -> None:
@@ -24,9 +35,11 @@ def freeze(net: Any, settings: TrainSettings) -> None:
         net.logit_bias.requires_grad_(False)
 
 
-def optimiser_of(towers: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+def optimiser_of(towers: Towers, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW over what is trained, in groups of one peak rate and decay."""
     depths = _depths(towers)
+    if settings.layer_decay < 1:
+        _check_blocks(towers, depths)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in towers.named_parameters():
         if parameter.requires_grad:
@@ -47,21 +60,36 @@ def optimiser_of(towers: nn.Module, settings: TrainSettings) -> torch.optim.Adam
 def _depths(towers: nn.Module) -> dict[str, int]:
     """How many blocks lie between each parameter and the end of its tower: what comes before the first block is one
     further than that, what comes after the last one is at 0 (BEiT's layer-wise decay, arXiv:2106.08254)."""
-    place = {name: re.search(r"\.(text|visual)\b.*?(?:resblocks|blocks|layers)\.(\d+)\.", f".{name}") for name, _ in
-             towers.named_parameters()}  # fmt: skip
-    count: dict[str, int] = {}
-    for match in filter(None, place.values()):
-        count[match[1]] = max(count.get(match[1], 0), int(match[2]) + 1)
-    first = re.compile(r"\.(text|visual)\b.*(conv1|patch_embed|class_embedding|positional_embedding|token_embedding|"
-                       r"pos_embed|cls_token|ln_pre|stem)")  # fmt: skip
-    depths = {}
-    for name, match in place.items():
-        if match:
-            depths[name] = count[match[1]] - int(match[2])
-        else:
-            early = first.search(f".{name}")
-            depths[name] = count.get(early[1], 0) + 1 if early else 0
+    depths = {name: 0 for name, _ in towers.named_parameters()}
+    for tower in _TOWERS:
+        depths |= _tower_depths([name for name in depths if _lies_in(name, tower)])
     return depths
+
+
+def _tower_depths(names: Sequence[str]) -> dict[str, int]:
+    """The depths of one tower's parameters, given in the order in which it applies them."""
+    blocks = [match[0] if (match := _BLOCK.search(name)) else "" for name in names]
+    count = len({*blocks} - {""})
+    depths, begun = dict[str, int](), dict[str, int]()
+    for name, block in zip(names, blocks, strict=True):
+        number = begun.setdefault(block, len(begun) + 1) if block else len(begun)
+        is_behind = _LAST.search(name) or (not block and number == count)
+        depths[name] = 0 if is_behind else count + 1 - number
+    return depths
+
+
+def _check_blocks(towers: Towers, depths: dict[str, int]) -> None:
+    """`UserError` where a tower that learns has no blocks that are known: it would learn as if nothing decayed."""
+    net: Any = towers.net
+    for tower, learns in zip(_TOWERS, (trunk_of(net.visual), net.text), strict=True):
+        is_known = any(depth for name, depth in depths.items() if _lies_in(name, tower))
+        if not is_known and any(it.requires_grad for it in learns.parameters()):
+            kind = "image" if tower == "visual" else tower
+            raise UserError(f"layer_decay: the blocks of this {kind} tower are not known; leave layer_decay at 1")
+
+
+def _lies_in(name: str, tower: str) -> bool:
+    return f".{tower}." in f".{name}"
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, num_steps: int, warmup_steps: int) -> float:

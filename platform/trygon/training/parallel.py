@@ -1,12 +1,13 @@
 """Towers in parallel with those of other workers: copies whose gradients are averaged, or one set in shards."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -37,16 +38,19 @@ def _shard(towers: Towers) -> None:
     scalars = {parameter for parameter in towers.parameters() if parameter.ndim == 0}
     # A frozen text tower runs on some workers only, where a caption is new: it must not gather from the others.
     frozen = {parameter for parameter in towers.parameters() if not parameter.requires_grad}
+    # By itself it would lie on the machine's GPUs, also where training takes the CPUs beside them.
+    mesh = init_device_mesh(net.logit_scale.device.type, (dist.get_world_size(),))
     for block in blocks(net):
         if not frozen.issuperset(block.parameters()):
-            fully_shard(block)
-    fully_shard(towers, ignored_params=scalars | frozen, mp_policy=MixedPrecisionPolicy())
+            fully_shard(block, mesh=mesh)
+    fully_shard(towers, mesh=mesh, ignored_params=scalars | frozen, mp_policy=MixedPrecisionPolicy())
     for parameter in scalars:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average_gradient)
 
 
 def _average_gradient(parameter: Tensor) -> None:
+    # What came before, of another backward pass, is the same on all workers by now: averaging leaves it as it is.
     assert parameter.grad is not None
     dist.all_reduce(parameter.grad)
     parameter.grad /= dist.get_world_size()
@@ -70,22 +74,9 @@ def batch_norms(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def sync_off(wrapped: nn.Module) -> AbstractContextManager[None]:
-    """A time in which gradients are kept and not averaged."""
-    if isinstance(wrapped, DistributedDataParallel):
-        return wrapped.no_sync()
-    return _unsharded(wrapped)
-
-
-@contextmanager
-def _unsharded(wrapped: nn.Module) -> Iterator[None]:
-    if not isinstance(wrapped, FSDPModule):
-        yield
-        return
-    wrapped.set_requires_gradient_sync(False)
-    try:
-        yield
-    finally:
-        wrapped.set_requires_gradient_sync(True)
+    """A time in which the gradients of copies are kept and not averaged. Those in shards are brought there all the
+    same: kept whole, they would take as much memory as without shards."""
+    return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
 
 def mean(value: Tensor) -> Tensor:

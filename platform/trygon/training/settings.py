@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -58,7 +60,7 @@ class LearningSettings(_Settings):
     """The second beta of AdamW."""
     max_gradient_norm: float = Field(default=0.0, ge=0)
     """Longer gradients are cut to this length; 0 for no limit."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """What the towers compute in. Weights are kept in fp32."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Keep a moving average of the weights, and make the model of that; 0 for none."""
@@ -71,7 +73,7 @@ class LearningSettings(_Settings):
     """Dropout on the features of a frozen image trunk."""
     freeze_text_tower: bool = False
     """Keep the text tower as it is."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Decides orders, crops and text types."""
 
     @field_validator("template")

@@ -15,7 +15,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trygon.data.ingest import draw_step_text_type
-from trygon.data.mixing import ahead
 from trygon.data.plan import Leg, Plan
 from trygon.errors import PermanentError, TrygonError, UserError
 from trygon.models.model import load_model
@@ -27,10 +26,9 @@ from trygon.training.objective import CLASSIFIED, gather, loss_of_guessing
 from trygon.training.reading import batches_of, plan_of, preparation_of
 from trygon.training.reports import Gauges, Reports
 from trygon.training.settings import TrainSettings
+from trygon.training.staging import patience_for, staged
 
 _LOOK_S = 0.5
-_START_S = 120.0
-"""Readers may take that long to start, beside much else."""
 _DIVERGED = 2.0
 """A loss this many times what it was at its best is on its way to nowhere."""
 _LEARNED, _NOTHING = 0.9, 0.01
@@ -110,7 +108,7 @@ def _run(
     settings = learner.settings
     preparation = preparation_of(learner.model, settings)
     read = batches_of(plan, settings, preparation, position.leg, rank, world_size)
-    batches = ahead(read, _START_S + settings.collective_timeout_s)
+    batches = staged(read, learner.model.device, patience_for(settings.collective_timeout_s))
     figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size, settings.precision)
     saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank, position)
     for index in range(position.leg, plan.num_legs):
@@ -192,7 +190,7 @@ def steps_of(
             figures.flops_per_sample = flops_per_sample(learner, batch)
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
-        counts = gather(_counts(batch, settings, blank_L).to(learner.model.device), figures.num_workers)
+        counts = gather(_counts(batch, settings, blank_L, learner.model.device), figures.num_workers)
         broken, cut, replay_cut = counts.sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if log:
@@ -204,7 +202,7 @@ def steps_of(
         yield Tally(learned["loss"], broken, cut, replay_cut)
 
 
-def _counts(batch: dict[str, Tensor], settings: TrainSettings, blank_L: Tensor) -> Tensor:
+def _counts(batch: dict[str, Tensor], settings: TrainSettings, blank_L: Tensor, device: torch.device) -> Tensor:
     """This worker's part of a step's tally, without the loss (1, 3). What marks broken pictures is taken out."""
 
     def num_cut(name: str) -> Tensor | int:
@@ -212,7 +210,8 @@ def _counts(batch: dict[str, Tensor], settings: TrainSettings, blank_L: Tensor) 
         return 0 if name not in batch or settings.objective in CLASSIFIED else num_cut_captions(batch[name], blank_L)
 
     broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
-    return torch.stack([torch.as_tensor(it) for it in (broken, num_cut("tokens"), num_cut("replay_tokens"))])[None]
+    counts = (broken, num_cut("tokens"), num_cut("replay_tokens"))
+    return torch.stack([torch.as_tensor(it, device=device) for it in counts])[None]
 
 
 def num_cut_captions(token_BL: Tensor, blank_L: Tensor) -> Tensor:
