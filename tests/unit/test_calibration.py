@@ -1,13 +1,23 @@
 """The logit scale that fits photos of known species."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from trygon.labelling.calibration import fit_logit_scale
+from trygon.data.images import encode_jpeg
+from trygon.evaluation.zero_shot import Task, encode
+from trygon.labelling.bank import LabelBank
+from trygon.labelling.calibration import calibrate, fit_logit_scale
+from trygon.models.model import load_model
+from trygon.taxonomy.captions import TextType
+from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.tiny import write_tiny_model
 
 
 def _world(
@@ -55,3 +65,15 @@ def test_similarities_that_say_nothing_get_the_least_scale() -> None:
     rng = np.random.default_rng(0)
     similarity_BN = rng.uniform(-0.2, 0.4, (500, 30))
     assert fit_logit_scale(similarity_BN, np.eye(30), rng.integers(0, 30, 500)) < 3
+
+
+def test_photos_of_taxa_that_the_labels_have_are_what_counts(tmp_path: Path) -> None:
+    model = load_model(write_tiny_model(tmp_path / "model"))
+    taxa = [Taxon(("Animalia", "P", "C", "O", "F", "Panthera", epithet)) for epithet in ("leo", "onca", "tigris")]
+    bank = LabelBank.build(TaxonTree.from_taxa(taxa[:2]), model, TextType.SCI)
+    images = [encode_jpeg(Image.new("RGB", (40, 40), color)) for color in ("red", "green", "blue")]
+    task = Task("seen", tuple(images), ("",) * 3, tuple(taxa), ())
+    known = encode(model, images[:2], lambda num_done: None)
+    assert calibrate(bank, model, task) == (fit_logit_scale(known, bank.vector_ND, np.arange(2)), 2)
+    nothing = Task("seen", (images[2],), ("",), (taxa[2],), ())
+    assert calibrate(bank, model, nothing) == (bank.logit_scale, 0)
