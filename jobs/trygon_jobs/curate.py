@@ -55,7 +55,7 @@ class CurateConfig(JobConfig):
     """Take that share from each species, and at least one picture of every species that has two."""
 
     holdout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the clades that training never sees; each is chosen by a hash of its lineage and the seed."""
+    """Share of the clades that training never sees; each is chosen by a hash of its name and the seed."""
 
     holdout_rank: Literal[RANKS] = "species"  # pyright: ignore[reportInvalidTypeForm]
     """The rank of these clades."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from trygon.cache import sample_folder
-from trygon.data.selection import binomials
+from trygon.data.selection import binomials, shows_species
 from trygon.data.sources.catalog import has_kind, open_sources
 from trygon.data.sources.listing import archive_states, tables_of
 from trygon.data.sources.source import Source, Unit, is_picture
@@ -109,17 +109,16 @@ class Records:
 def read_records(inputs: Inputs, backbone: Backbone | None) -> Records:
     """Read what all inputs say. `UserError` where a table of taxa to exclude names no species."""
     own = {source.name: source.records() for source, _ in inputs.units}
-    species = _species_of([own[source.name] for source in inputs.benchmarks], backbone)
-    for place in inputs.tables:
-        named = _species_of([read_clean(place)], backbone)
-        if not named:
-            raise UserError(
-                f"--exclude {place} names no species, so that nothing would be kept out: fill in genus and species "
-                f"(of its columns {', '.join(RANKS)}), or give a checklist in Darwin Core's terms"
-            )
-        species |= named
     bad = {name: num_bad_lines(it) + it.num_rows - len(it["source_id"].unique()) for name, it in own.items()}
-    tables = {name: _cleaned(table, backbone) for name, table in own.items()}
+    clean = {name: clean_lineages(table) for name, table in own.items()}
+    tables = {name: _resolved(table, backbone) for name, table in clean.items()}
+    species = set().union(
+        *(binomials(table[source.name]) for source in inputs.benchmarks for table in (clean, tables)),
+        *(_species_of(place, backbone) for place in inputs.tables),
+    )
+    # A backbone may know a name as a picture's source writes it, and not on the list with other ranks above it.
+    renamed = [tables[name].filter(pa.array(shows_species(table, species))) for name, table in clean.items()]
+    species = species.union(*map(binomials, renamed))
     return Records(tables, species, {name: number for name, number in bad.items() if number})
 
 
@@ -130,16 +129,20 @@ def check_clades(clades: Sequence[str], records: Records) -> None:
             raise UserError(f"--holdout-clade {name}: no source names such a clade; see its spelling")
 
 
-def _species_of(tables: Sequence[pa.Table], backbone: Backbone | None) -> set[tuple[str, str]]:
-    """The (genus, epithet) of all species, by their own names and by the backbone's."""
-    taxonomies = [None, backbone] if backbone else [None]
-    both = [_cleaned(table, taxonomy) for table in tables for taxonomy in taxonomies]
-    return set().union(*map(binomials, both))
+def _species_of(place: str, backbone: Backbone | None) -> set[tuple[str, str]]:
+    """The (genus, epithet) of all species of a table, by their own names and by the backbone's."""
+    taxa = read_clean(place)
+    species = binomials(taxa) | binomials(_resolved(taxa, backbone))
+    if not species:
+        raise UserError(
+            f"--exclude {place} names no species, so that nothing would be kept out: fill in genus and species "
+            f"(of its columns {', '.join(RANKS)}), or give a checklist in Darwin Core's terms"
+        )
+    return species
 
 
-def _cleaned(records: pa.Table, backbone: Backbone | None) -> pa.Table:
-    """Records or taxa with clean names, matched to the backbone where there is one."""
-    records = clean_lineages(records)
+def _resolved(records: pa.Table, backbone: Backbone | None) -> pa.Table:
+    """Records or taxa, whose names are clean, matched to the backbone where there is one."""
     if backbone:
         return backbone.resolve(records)
     return records.append_column("resolution", pa.repeat("", records.num_rows))

@@ -63,7 +63,8 @@ def _unmeasurable(shards: str) -> str:
     from trygon.data.shards import list_shards
 
     if list_shards(shards, "val") or list_shards(shards, "unseen"):
-        return f"--shards {shards}: no picture of the val and unseen shards is named to the species"
+        told = "is named to the species, and none of the val shards to a species that the train shards have"
+        return f"--shards {shards}: no picture of the unseen shards {told}"
     return f"--shards {shards} has no val or unseen shards to measure on; see `trygon curate`"
 
 

@@ -53,6 +53,32 @@ def test_a_table_to_exclude_that_names_no_species_is_told(config: CurateConfig, 
             species(*lineage)
 
 
+def test_a_benchmark_species_that_the_backbone_renames_in_pictures_alone_is_kept_out(tmp_path: Path) -> None:
+    """On the list its higher ranks are other ones, so that the backbone does not know it there."""
+    rows = ["taxonID\tacceptedNameUsageID\tscientificName\ttaxonRank\t" + "\t".join(RANKS[:5])]
+    rows += ["1\t\tPanthera leo\tspecies\t" + "\t".join(LION[:5]), "2\t1\tFelis leo\tspecies\t\t\t\t\t"]
+    (tmp_path / "backbone.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "photos").mkdir()
+    photos = [("a.jpg", *LION[:5], "Felis", "leo"), ("b.jpg", *LION), ("c.jpg", *LION[:5], "Felis", "catus")]
+    (tmp_path / "photos" / "labels.csv").write_text(
+        "\n".join(",".join(row) for row in [("path", *RANKS), *photos]) + "\n"
+    )
+    for name, *_ in photos:
+        draw_photo(tmp_path / "photos" / name, 9, cutout=False)
+    listed = _table(
+        tmp_path / "list.csv", "Animalia", "Mollusca", "Gastropoda", "Littorinimorpha", "Aidae", "Felis", "leo"
+    )
+    config = CurateConfig(
+        out=str(tmp_path / "out"),
+        source=(str(tmp_path / "photos"),),
+        exclude=(listed,),
+        backbone=str(tmp_path / "backbone.tsv"),
+    )
+    records = read_records(open_inputs(config), Backbone.load(tmp_path / "backbone.tsv"))
+    assert records.tables["photos"]["genus"].to_pylist() == ["Panthera", "Panthera", "Felis"]
+    assert records.species == {("Felis", "leo"), ("Panthera", "leo")}
+
+
 def test_what_a_backbone_lost_is_known(tmp_path: Path) -> None:
     rows = ["scientificName\ttaxonRank", "Panthera leo\tspecies", "Panthera onca", "(unknown)\tspecies"]
     (tmp_path / "taxa.tsv").write_text("\n".join(rows) + "\n")

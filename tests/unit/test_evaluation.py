@@ -1,6 +1,7 @@
 """Metrics per rank, intervals, and the page, on predictions that are known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from PIL import Image
 
 from trygon.data.images import encode_jpeg
 from trygon.data.shards import shard_path, write_shard
+from trygon.evaluation.few_shot import few_shot_metrics
 from trygon.evaluation.metrics import rank_metrics, wilson
 from trygon.evaluation.page import render
 from trygon.evaluation.ranking import Clades, rank_clades
-from trygon.evaluation.zero_shot import evaluate, tasks_of
+from trygon.evaluation.species import joined, joint_lineages
+from trygon.evaluation.zero_shot import evaluate, seen_task, tasks_of
 from trygon.models.model import load_model
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.testing.tiny import write_tiny_model
@@ -50,16 +53,57 @@ def test_a_rank_is_right_where_the_lineage_agrees() -> None:
     assert metrics["species/top1_low"] < 0.5 < metrics["species/top1_high"]
 
 
-def test_one_species_under_two_common_names_is_one_candidate(tmp_path: Path) -> None:
+def _write(shards: Path, split: str, *taxa: Taxon) -> None:
     image = encode_jpeg(Image.new("RGB", (40, 40)))
     rows = [
-        {"sample_id": n, "image": image, **dict(zip(RANKS, LION.lineage, strict=True)), "common": common,
-         "split": "unseen", "source": "t", "source_id": str(n)}
-        for n, common in enumerate(("", "lion", "cat of prey"))
+        {"sample_id": n, "image": image, **dict(zip(RANKS, taxon.lineage, strict=True)), "common": taxon.common,
+         "split": split, "source": "t", "source_id": str(n)}
+        for n, taxon in enumerate(taxa)
     ]  # fmt: skip
-    write_shard(shard_path(tmp_path, "unseen", 0), rows)
+    write_shard(shard_path(shards, split, 0), rows)
+
+
+def test_one_species_under_two_common_names_is_one_candidate(tmp_path: Path) -> None:
+    _write(tmp_path, "unseen", *(replace(LION, common=common) for common in ("", "lion", "cat of prey")))
     (task,) = (task for task in tasks_of(tmp_path) if task.name == "unseen")
     assert [taxon.common for taxon in task.candidates] == ["cat of prey"]
+
+
+LION_ELSEWHERE = Taxon(("Animalia", "", "Mammalia", "", "Pantheridae", "Panthera", "leo"))
+
+
+def test_one_species_under_two_lineages_is_one_candidate_and_one_class(tmp_path: Path) -> None:
+    for split in ("train", "val", "unseen"):
+        _write(tmp_path, split, LION, LION_ELSEWHERE, TIGER, LION)
+    for task in tasks_of(tmp_path):
+        assert [taxon.label for taxon in task.candidates] == ["lion (Panthera leo)", "tiger (Panthera tigris)"]
+        assert [truth.lineage for truth in task.truths] == [(LION, TIGER)[n == 2].lineage for n in range(4)]
+        assert few_shot_metrics(np.eye(4), task.truths)["1/left_out"] == 1
+    assert seen_task(tmp_path, 9, 9) == tasks_of(tmp_path)[0]
+
+
+def test_the_fullest_lineage_stands_for_a_species_within_its_kingdom() -> None:
+    blank = Taxon(("", "", "", "", "", "Oenanthe", "oenanthe"))
+    bird = Taxon(("Animalia", "Chordata", "", "", "", "Oenanthe", "oenanthe"))
+    poor = Taxon(("Animalia", "", "", "", "", "Oenanthe", "oenanthe"))
+    plant = Taxon(("Plantae", "", "", "", "", "Oenanthe", "oenanthe"))
+    homeless = [Taxon(("Animalia", "", "", "", family, "", "albus")) for family in ("Aidae", "Bidae")]
+
+    def joint(*taxa: Taxon) -> list[Taxon]:
+        return joined(taxa, joint_lineages(taxon.lineage for taxon in taxa))
+
+    assert joint(blank, bird, poor) == [bird] * 3
+    assert joint(blank, bird, poor, plant) == [blank, bird, bird, plant]
+    assert joint(*homeless) == homeless
+
+
+def test_seen_are_species_that_were_trained(tmp_path: Path) -> None:
+    _write(tmp_path, "train", LION, TIGER)
+    _write(tmp_path, "val", CAT, LION_ELSEWHERE)
+    (task,) = tasks_of(tmp_path)
+    assert (task.name, task.truths, task.candidates) == ("seen", (replace(LION, common=""),), (LION, TIGER))
+    assert len(task.images) == len(task.credits) == 1
+    assert seen_task(tmp_path, 9, 9) == task
 
 
 def test_five_guesses_reach_what_counting_says() -> None:

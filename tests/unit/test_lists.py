@@ -17,6 +17,7 @@ from trygon.labelling.lists import Given, Matcher, read_names, report
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.checklists import TAXA_TEXT, meta_of, write_archive
 
 _CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
 _BIRD = ("Animalia", "Chordata", "Aves")
@@ -84,6 +85,14 @@ def test_a_catalogue_of_taxa_is_a_list_too(tmp_path: Path) -> None:
     TaxonTree.from_taxa([TAXA[0], TAXA[4]]).save(tmp_path / "country.parquet")
     names = read_names(tmp_path / "country.parquet", "--checklist")
     assert [(it.name, it.lineage[4]) for it in names] == [("Vulpes lagopus", "Canidae"), ("Panthera leo", "Felidae")]
+
+
+def test_higher_taxa_of_an_archive_allow_nothing_more_than_its_species(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "cats.zip", {"meta.xml": meta_of(), "taxa.txt": TAXA_TEXT, "names.csv": "a\n"})
+    assert [it.name for it in read_names(archive, "--checklist")] == ["Panthera leo"]
+    choice = choose(BANK, (), None, str(archive))
+    assert choice.allowed_N is not None
+    assert [taxon.common for taxon, allowed in zip(TREE.taxa, choice.allowed_N, strict=True) if allowed] == ["lion"]
 
 
 def test_common_name_beside_a_scientific_one_that_is_not_known_counts(tmp_path: Path) -> None:

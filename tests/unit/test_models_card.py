@@ -51,6 +51,7 @@ def test_species_are_counted_by_split_and_source(tmp_path: Path) -> None:
         | {"common": common, "num_samples": 1}
         for split, source, genus, species, common in rows
     ]  # fmt: skip
+    table.append(table[0] | {"family": "Felidae"})  # the same species
     write_rows(tmp_path / COUNTS, pa.Table.from_pylist(table, schema=COUNT))
     assert count_species(tmp_path, "train", ()) == 2
     assert count_species(tmp_path, "train", {"eol": 1.0}) == 1

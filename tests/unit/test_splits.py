@@ -17,6 +17,7 @@ from trygon.data.splits import (
     may_show,
     of_clade,
     prefix_ids,
+    share_of,
     subset,
 )
 from trygon.errors import UserError
@@ -39,7 +40,7 @@ def _depth(row: tuple[str, ...]) -> int:
 
 def _many(number: int = 2000, species: int = 100) -> pa.Table:
     rows = [
-        ("Animalia", "P", "C", "O", f"F{i % species // 10}", f"G{i % species // 4}", f"s{i % species}")
+        ("Animalia", "P", "C", "O", f"F{i % species // 10}", f"G{i % species // 5}", f"s{i % species}")
         for i in range(number)
     ]
     return _pictures(rows)
@@ -64,26 +65,66 @@ def test_held_out_clades_are_held_out_whole(rows: list[tuple[str, ...]], share: 
     pictures = _pictures(rows)
     held = held_out(pictures, SplitRule(seed=seed, holdout=share, holdout_rank=rank))
     doubt = may_show(pictures, held)
-    names = {_name(row, rank) for row, is_held in zip(rows, held, strict=True) if is_held}
-    deeper = [(row, _depth(row)) for row, is_held in zip(rows, held, strict=True) if is_held]
+    drawn = {_name(row, rank) for row in rows if share_of(seed, str(rank), _name(row, rank)) < share} - {""}
+    assert held.tolist() == _within(rows, rank, drawn)
+    names = [{_name(row, at) for row, is_held in zip(rows, held, strict=True) if is_held} - {""} for at in Rank]
     for row, is_held, is_doubtful in zip(rows, held, doubt, strict=True):
+        depth = _depth(row)
         # By name, whatever stands above it: sources disagree there.
-        assert is_held == (bool(row[rank]) and _name(row, rank) in names)
-        cut = _depth(row) + 1
-        above = cut and any(other[:cut] == row[:cut] and depth >= cut for other, depth in deeper)
-        assert is_doubtful == bool(above and not is_held)
+        assert is_doubtful == (not is_held and depth >= 0 and _name(row, Rank(depth)) in names[depth])
+        if not is_held:
+            assert not any(_name(row, at) in names[at] for at in (Rank.GENUS, Rank.SPECIES) if at >= rank)
+
+
+def _within(rows: list[tuple[str, ...]], rank: Rank, names: set[str]) -> list[bool]:
+    """Which rows have one of the names at the rank, or below it one of a row that is known to be within."""
+    within = [_name(row, rank) in names for row in rows]
+    for below in list(Rank)[rank + 1 :]:
+        shared = {_name(row, below) for row, is_in in zip(rows, within, strict=True) if is_in} - {""}
+        within = [is_in or _name(row, below) in shared for row, is_in in zip(rows, within, strict=True)]
+    return within
 
 
 def _name(row: tuple[str, ...], rank: Rank) -> str:
-    return f"{row[5]} {row[6]}" if rank is Rank.SPECIES else row[rank]
+    if rank is Rank.SPECIES:
+        return f"{row[5]} {row[6]}" if row[5] and row[6] else ""
+    return row[rank]
 
 
-def test_sources_that_disagree_above_the_species_do_not_split_it() -> None:
-    whole = [("Animalia", "P", "C", "O", "F", "G", f"s{i}") for i in range(200)]
-    gaps = [(*row[:3], "", *row[4:]) for row in whole]
-    held = held_out(_pictures(whole + gaps), SplitRule(holdout=0.25))
-    assert held[:200].tolist() == held[200:].tolist()
-    assert 0.2 < held.mean() < 0.7
+@pytest.mark.parametrize(
+    "rule", [SplitRule(clades=("Felidae",)), SplitRule(holdout=0.999, holdout_rank=Rank.FAMILY)], ids=["name", "share"]
+)
+def test_a_source_that_leaves_the_held_out_rank_blank_brings_nothing_of_it_to_training(rule: SplitRule) -> None:
+    above = ("Animalia", "Chordata", "Mammalia", "Carnivora")
+    held = [(*above, "Felidae", "Panthera", "leo")]
+    held += [(*above, "", "Panthera", epithet) for epithet in ("leo", "tigris", "")]
+    held += [("Metazoa", "", "", "", "", "Panthera", "leo")]
+    others = [(*above, "", "Canis", "lupus"), (*above, "", "", "")]
+    pictures = _pictures(held + others)
+    assert held_out(pictures, rule).tolist() == [True] * len(held) + [False] * len(others)
+
+
+def test_holding_out_a_species_leaves_its_genus() -> None:
+    rows = [("Animalia", "", "", "", "", "Panthera", epithet) for epithet in ("leo", "tigris")]
+    assert held_out(_pictures(rows), SplitRule(clades=("Panthera leo",))).tolist() == [True, False]
+
+
+def test_a_picture_that_another_source_names_widely_might_show_what_is_held_out() -> None:
+    """Of its names the deepest one counts: what sources say above it differs."""
+    lion = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo")
+    wide = [("Metazoa", "", "Mammalia", "", "", "Panthera", ""), ("", "", "", "", "Felidae", "", "")]
+    others = [("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "", ""), ("",) * 7]
+    pictures = _pictures([lion, *wide, *others])
+    held = held_out(pictures, SplitRule(clades=("Panthera leo",)))
+    assert may_show(pictures, held).tolist() == [False, True, True, False, False]
+
+
+def test_sources_that_disagree_above_the_species_do_not_split_it_nor_hold_out_more() -> None:
+    whole = [("Animalia", "P", "C", "O", "F", "G", f"s{i}") for i in range(400)]
+    sources = [whole, *([(*row[:gap], "", *row[gap + 1 :]) for row in whole] for gap in range(5))]
+    held = held_out(_pictures([row for rows in sources for row in rows]), SplitRule(holdout=0.25)).reshape(6, -1)
+    assert (held == held[0]).all()
+    assert 0.2 < held.mean() < 0.3
 
 
 def test_a_held_out_clade_stays_so_when_others_come_and_go() -> None:

@@ -257,6 +257,14 @@ def test_synonyms_of_species_and_genera() -> None:
     assert _species("Leopardus pardalis") == ((*CATS, "Leopardus", "pardalis"), "exact")
 
 
+def test_a_binomial_that_stands_for_a_genus_makes_no_synonym_of_its_own_genus() -> None:
+    backbone = _backbone([LION, (*CATS, "Felis", "catus")], synonyms=[("Felis fusca", (*CATS, "Panthera"))])
+    assert _resolve(*CATS, "Felis", backbone=backbone) == (_row((*CATS, "Felis")), "exact")
+    other = _backbone([LION], synonyms=[("Felis fusca", (*CATS, "Panthera"))])
+    assert _resolve(*CATS, "Felis", backbone=other) == (_row((*CATS, "Felis")), "unresolved")
+    assert other.told()["synonyms"] == 0
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

@@ -14,8 +14,10 @@ from trygon.data.images import decode, encode_jpeg
 from trygon.data.splits import TRAIN_SMALL, depths
 from trygon.schemas import COUNT
 from trygon.storage import join, write_text
-from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 
+_BINOMIAL = RANKS[Rank.GENUS :]
+"""What tells species apart, whatever their sources say above the genus."""
 _SHOWN_PICTURES = 48
 _THUMBNAIL_PIXELS = 176
 _MOST_BARS = 12
@@ -41,10 +43,10 @@ def summarise(samples: pa.Table, rejects: pa.Table) -> dict[str, Any]:
         "samples": _tally(samples, "split"),
         "pictures": _tally(samples.group_by(["split", "source", "source_id"]).aggregate([]), "split"),
         "num_species": {
-            name: _num_distinct(species_N.filter(pc.equal(species_N["split"], split)))
+            name: _num_distinct(species_N.filter(pc.equal(species_N["split"], split)), _BINOMIAL)
             for name, split in (("seen", "train"), ("unseen", "unseen"))
         },
-        "num_taxa": _num_distinct(once),
+        "num_taxa": _num_distinct(once, RANKS),
         "sources": {source: _tally(once.filter(pc.equal(once["source"], source)), "split") for source in sources},
         "ranks": {rank: int((depth_N == level).sum()) for level, rank in enumerate(RANKS)},
         "all_seven_ranks": int(
@@ -69,8 +71,8 @@ def _tally(table: pa.Table, column: str) -> dict[str, int]:
     }
 
 
-def _num_distinct(lineages: pa.Table) -> int:
-    return lineages.group_by(list(RANKS)).aggregate([]).num_rows
+def _num_distinct(lineages: pa.Table, ranks: Sequence[str]) -> int:
+    return lineages.group_by(list(ranks)).aggregate([]).num_rows
 
 
 def write_card(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trygon.data.fingerprints import BITS, originals
-from trygon.data.splits import SplitRule, assign_splits, depths, held_out, may_show
+from trygon.data.splits import SplitRule, assign_splits, depths, held_out, may_show, names_at
 from trygon.schemas import REJECT
 from trygon.taxonomy.taxon import RANKS, Rank
 
@@ -89,8 +89,7 @@ def select(pictures: pa.Table, benchmark_species: set[tuple[str, str]], rule: Se
 def shows_species(lineages: pa.Table, species: set[tuple[str, str]]) -> np.ndarray:
     """Which lineages are of one of these (genus, epithet), whatever stands above the genus: (N,) bool."""
     names = pa.array([f"{genus} {epithet}" for genus, epithet in species], pa.string())
-    binomial = pc.binary_join_element_wise(lineages[RANKS[Rank.GENUS]], lineages[RANKS[Rank.SPECIES]], " ")
-    return pc.is_in(binomial, value_set=names).to_numpy()
+    return pc.is_in(names_at(lineages, Rank.SPECIES), value_set=names).to_numpy()
 
 
 def binomials(lineages: pa.Table) -> set[tuple[str, str]]:

@@ -112,16 +112,16 @@ def distinct_taxa(folder: str | Path, split: str) -> pa.Table:
 
 
 def count_species(folder: str | Path, split: str, sources: Collection[str]) -> int | None:
-    """The species of a split, of some sources or of all where none is named, by the counts that were curated with it;
-    None where these are not there."""
+    """The species of a split by their binomials, of some sources or of all where none is named, from the counts that
+    were curated with it; None where these are not there."""
     if not exists(counted := join(folder, COUNTS)):
         return None
     wanted: list[tuple[str, str, Any]] = [("split", "==", split), ("genus", "!=", ""), ("species", "!=", "")]
     if sources:
         wanted.append(("source", "in", sorted(sources)))
     with open_input(counted) as file:
-        table = pq.read_table(file, columns=list(RANKS), filters=wanted)
-    return table.group_by(list(RANKS)).aggregate([]).num_rows or None
+        table = pq.read_table(file, columns=["genus", "species"], filters=wanted)
+    return table.group_by(["genus", "species"]).aggregate([]).num_rows or None
 
 
 def sample_rows(folder: str | Path, split: str, limit: int) -> pa.Table:

@@ -1,9 +1,11 @@
 """Which pictures train, which are held back, and which clades training never sees: from hashes and the seed alone.
 
-A picture's split does not depend on what else is curated, on an order, or on a run; only stratified validation looks
-at the other pictures of a species. Knows nothing of pixels. Shapes: N pictures.
+A picture's split does not depend on what else is curated, on an order, or on a run, with two exceptions: stratified
+validation looks at the other pictures of a species, and what belongs to a held-out clade is what any picture's names
+say. Knows nothing of pixels. Shapes: N pictures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +55,21 @@ def depths(lineages: pa.Table) -> np.ndarray:
     return depth
 
 
+def names_at(lineages: pa.Table, rank: Rank) -> pa.ChunkedArray:
+    """The names at a rank, of species the binomials: (N,), null where there is none."""
+    columns = [lineages[name] for name in RANKS[min(rank, Rank.GENUS) : rank + 1]]
+    nothing = pa.scalar(None, pa.string())
+    return pc.binary_join_element_wise(*(pc.if_else(pc.equal(it, ""), nothing, it) for it in columns), " ")
+
+
 def held_out(lineages: pa.Table, rule: SplitRule) -> np.ndarray:
     """Pictures of clades that training never sees: (N,) bool. `UserError` for a clade that nothing belongs to."""
     held_N = np.zeros(lineages.num_rows, bool)
     if rule.holdout:
-        ids_N = prefix_ids(lineages)[rule.holdout_rank]
-        _, first, inverse = np.unique(ids_N, return_index=True, return_inverse=True)
-        rows = lineages.select(RANKS).take(first).to_pylist()
-        clades = [tuple(row.values())[: rule.holdout_rank + 1] for row in rows]
-        word = str(rule.holdout_rank)
-        # A clade without a name at the rank is none: what belongs to it is not known.
-        chosen = [bool(clade[-1]) and share_of(rule.seed, word, *clade) < rule.holdout for clade in clades]
-        held_N |= _of_same_name(lineages, rule.holdout_rank, np.asarray(chosen, bool)[inverse])
+        rank, word = rule.holdout_rank, str(rule.holdout_rank)
+        # By the name alone: with a draw for each lineage, a clade that sources place differently would be drawn often.
+        names = pc.unique(names_at(lineages, rank)).drop_null().to_pylist()
+        held_N |= _within(lineages, rank, [it for it in names if share_of(rule.seed, word, it) < rule.holdout])
     for name in rule.clades:
         shown_N = of_clade(lineages, name)
         if not shown_N.any():
@@ -73,34 +78,36 @@ def held_out(lineages: pa.Table, rule: SplitRule) -> np.ndarray:
     return held_N
 
 
-def _of_same_name(lineages: pa.Table, rank: Rank, held_N: np.ndarray) -> np.ndarray:
-    """All pictures of a name that is held out for some: sources disagree on what stands above it. (N,) bool."""
-    names = lineages[RANKS[rank]] if rank < Rank.SPECIES else _binomials(lineages)
-    named_N = pc.not_equal(lineages[RANKS[rank]], "").to_numpy()
-    held = pc.unique(names.filter(pa.array(held_N)))
-    return named_N & pc.is_in(names, value_set=held).to_numpy()
-
-
-def _binomials(lineages: pa.Table) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(lineages[RANKS[Rank.GENUS]], lineages[RANKS[Rank.SPECIES]], " ")
-
-
 def of_clade(lineages: pa.Table, name: str) -> np.ndarray:
     """Pictures of the clades that carry a name at any rank, or of a binomial: (N,) bool."""
-    hits = [pc.equal(lineages[rank], name) for rank in RANKS[: Rank.SPECIES]]
-    return np.logical_or.reduce([hit.to_numpy() for hit in (*hits, pc.equal(_binomials(lineages), name))])
+    return np.logical_or.reduce([_within(lineages, rank, [name]) for rank in Rank])
+
+
+def _within(lineages: pa.Table, rank: Rank, names: Sequence[str]) -> np.ndarray:
+    """Pictures of the clades with these names at a rank, and of all that any picture puts into them: (N,) bool.
+
+    One source leaves a family blank or names another where the next says Felidae: all have its genera and species.
+    """
+    within_N = _are_among(names_at(lineages, rank), pa.array(names, pa.string()))
+    for below in list(Rank)[rank + 1 :] if within_N.any() else ():
+        own = names_at(lineages, below)
+        within_N |= _are_among(own, own.filter(pa.array(within_N)))
+    return within_N
+
+
+def _are_among(names: pa.ChunkedArray, wanted: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Which names are among the wanted ones; what has no name never is: (N,) bool."""
+    return pc.is_in(names, value_set=pc.unique(wanted), skip_nulls=True).to_numpy()
 
 
 def may_show(lineages: pa.Table, held_N: np.ndarray) -> np.ndarray:
-    """Pictures named above a held-out clade that might show it: (N,) bool. They are for no split."""
-    if not held_N.any():
-        return np.zeros(len(held_N), bool)
-    ids, depth_N = prefix_ids(lineages), depths(lineages)
-    doubt_N = np.zeros(len(held_N), bool)
-    for rank in Rank:
-        at_rank_N = (depth_N == rank) & ~held_N
-        doubt_N |= at_rank_N & np.isin(ids[rank], np.unique(ids[rank][held_N & (depth_N > rank)]))
-    return doubt_N
+    """Pictures named above a held-out clade that might show it, by their deepest name: (N,) bool. They are for no
+    split."""
+    doubt_N, depth_N = np.zeros(len(held_N), bool), depths(lineages)
+    for rank in Rank if held_N.any() else ():
+        names = names_at(lineages, rank)
+        doubt_N |= (depth_N == rank) & _are_among(names, names.filter(pa.array(held_N)))
+    return doubt_N & ~held_N
 
 
 def assign_splits(pictures: pa.Table, held_N: np.ndarray, rule: SplitRule) -> np.ndarray:

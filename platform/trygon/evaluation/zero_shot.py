@@ -14,9 +14,10 @@ from trygon.data.images import BadImage, preprocess
 from trygon.data.shards import distinct_taxa, sample_rows
 from trygon.evaluation.metrics import Prediction, rank_metrics
 from trygon.evaluation.ranking import Clades, rank_clades
+from trygon.evaluation.species import distinct, joined, joint_lineages
 from trygon.models.model import Model
 from trygon.taxonomy.captions import MIXED, TextType, caption
-from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.taxon import Lineage, Taxon
 
 
 @dataclass(frozen=True)
@@ -33,44 +34,54 @@ class Task:
 
 def seen_task(shards: str | Path, limit: int, max_candidates: int) -> Task:
     """The task `seen`, with some of its candidates: the species of its pictures, and others evenly from all."""
-    task = task_of("seen", shards, "val", limit)
+    species, joint = _species(shards, "train", "val")
+    task = _among(species["train"], task_of("seen", shards, "val", limit), joint)
     shown = {taxon.lineage for taxon in task.truths}
-    every = _distinct([*_species(shards, "train"), *_species(shards, "val")])
-    others = [taxon for taxon in every if taxon.lineage not in shown]
+    others = [taxon for taxon in task.candidates if taxon.lineage not in shown]
     room = max(0, max_candidates - len(shown))
     picked = {taxon.lineage for taxon in others[:: max(1, -(-len(others) // room))]} if room else set()
-    return replace(task, candidates=tuple(taxon for taxon in every if taxon.lineage in shown | picked))
+    return replace(task, candidates=tuple(taxon for taxon in task.candidates if taxon.lineage in shown | picked))
 
 
 def tasks_of(shards: str | Path, limit: int = 5000) -> list[Task]:
     """The tasks that shards hold: `seen` (new photos of trained species among all trained species), `unseen` (held-out
-    species among themselves), `unseen_among_all` (held-out species among all); of `limit` pictures at most."""
-    taxa = {split: _species(shards, split) for split in ("train", "val", "unseen")}
-    seen = _distinct([*taxa["train"], *taxa["val"]])
-    unseen = _distinct(taxa["unseen"])
-    tasks = [task_of("seen", shards, "val", limit, seen), task_of("unseen", shards, "unseen", limit, unseen)]
-    tasks.append(replace(tasks[-1], name="unseen_among_all", candidates=_distinct([*seen, *unseen])))
-    return [task for task in tasks if task.images]
+    species among themselves), `unseen_among_all` (held-out species among these and the trained ones); of `limit`
+    pictures at most. A species that stands under several lineages is one."""
+    species, joint = _species(shards, "train", "val", "unseen")
+    seen = _among(species["train"], task_of("seen", shards, "val", limit), joint)
+    unseen = _among(species["unseen"], task_of("unseen", shards, "unseen", limit), joint)
+    every = distinct([*species["train"], *species["unseen"]])
+    return [task for task in (seen, unseen, replace(unseen, name="unseen_among_all", candidates=every)) if task.images]
 
 
-def _species(shards: str | Path, split: str) -> list[Taxon]:
-    return [Taxon.from_row(row) for row in distinct_taxa(shards, split).to_pylist() if row["species"]]
+def _species(shards: str | Path, *splits: str) -> tuple[dict[str, tuple[Taxon, ...]], dict[Lineage, Lineage]]:
+    """The species of splits under one lineage each, and what that is for every lineage they are written under."""
+    rows = {split: distinct_taxa(shards, split).to_pylist() for split in splits}
+    taxa = {split: [Taxon.from_row(row) for row in own if row["species"]] for split, own in rows.items()}
+    joint = joint_lineages(taxon.lineage for own in taxa.values() for taxon in own)
+    return {split: distinct(joined(own, joint)) for split, own in taxa.items()}, joint
 
 
-def _distinct(taxa: Sequence[Taxon]) -> tuple[Taxon, ...]:
-    """One taxon a lineage, in the order of the lineages; one with a common name before one without."""
-    chosen: dict[tuple[str, ...], Taxon] = {}
-    for taxon in sorted(taxa, key=lambda taxon: (taxon.lineage, not taxon.common, taxon.common)):
-        chosen.setdefault(taxon.lineage, taxon)
-    return tuple(chosen.values())
+def _among(candidates: tuple[Taxon, ...], task: Task, joint: Mapping[Lineage, Lineage]) -> Task:
+    """The pictures of a task whose species are candidates, which is what they are named from."""
+    truths, lineages = joined(task.truths, joint), {taxon.lineage for taxon in candidates}
+    rows = [row for row, truth in enumerate(truths) if truth.lineage in lineages]
+    return Task(
+        task.name,
+        tuple(task.images[row] for row in rows),
+        tuple(task.credits[row] for row in rows),
+        tuple(truths[row] for row in rows),
+        candidates,
+    )
 
 
-def task_of(name: str, shards: str | Path, split: str, limit: int, candidates: tuple[Taxon, ...] = ()) -> Task:
-    """The pictures of a split that are named to the species, `limit` at most, always the same ones."""
+def task_of(name: str, shards: str | Path, split: str, limit: int) -> Task:
+    """The pictures of a split that are named to the species, `limit` at most, always the same ones. It has no
+    candidates."""
     rows = sample_rows(shards, split, limit).to_pylist()
     credits = (", ".join(filter(None, (row["rights_holder"], row["license"]))) for row in rows)
     images = tuple(row["image"] for row in rows)
-    return Task(name, images, tuple(credits), tuple(map(Taxon.from_row, rows)), candidates)
+    return Task(name, images, tuple(credits), tuple(map(Taxon.from_row, rows)), ())
 
 
 def evaluate(

@@ -20,7 +20,7 @@ from trygon.storage import name_of, read_bytes
 from trygon.taxonomy.delimited import delimited
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
-from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_checklist
+from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_taxa
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
@@ -76,7 +76,8 @@ def read_names(place: str | Path, flag: str) -> list[Given]:
 
 
 def _of_catalogue(place: str | Path) -> list[Given]:
-    rows = read_checklist(place).taxa.select(list(RANKS))
+    # The higher taxa that an archive lists stand above its species: as names they would mean all below them.
+    rows = read_taxa(place)
     lineages = zip(*(rows[rank].to_pylist() for rank in RANKS), strict=True)
     named = ((line, lineage) for line, lineage in enumerate(lineages, 1) if any(lineage))
     return [Given(line, name_of_lineage(lineage), (), lineage) for line, lineage in named]

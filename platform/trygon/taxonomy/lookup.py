@@ -151,6 +151,8 @@ def synonym_names(synonyms: pa.Table) -> pa.Table:
             for part in RANKS[Rank.GENUS :]:
                 columns[part] = pc.if_else(pa.array(at_rank), binomials[part].combine_chunks(), columns[part])
         else:
-            single = [clean_name(text) if here else "" for text, here in zip(texts, at_rank.tolist(), strict=True)]
+            # A binomial that stands for a genus is one species of it, and its own genus is not meant.
+            here = [wanted and " " not in text for text, wanted in zip(texts, at_rank.tolist(), strict=True)]
+            single = [clean_name(text) if wanted else "" for text, wanted in zip(texts, here, strict=True)]
             columns[name] = pa.array(single, pa.string())
     return pa.table(columns)
