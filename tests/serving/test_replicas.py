@@ -240,7 +240,7 @@ def test_triton_says_how_many_wait_and_nobody_else_does(triton: Embedded) -> Non
         try:
             async with asyncio.timeout(60):
                 while not (pending := await queue.pending()):
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.1)
         finally:
             done.set()
             await flood
