@@ -485,7 +485,7 @@ def test_port_in_use_is_one_line(tiny: Served) -> None:
 def _refused(model: Path, labels: Path) -> str:
     """What the check before the start says, in one line."""
     with pytest.raises(UserError) as caught:
-        check(Settings(**SETTINGS | {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}}))
+        check(Settings.model_validate(SETTINGS | {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}}))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

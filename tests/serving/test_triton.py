@@ -28,14 +28,12 @@ from trygon.models.folder import WEIGHTS_NAME, describe
 from trygon.models.model import load_model, save_model
 from trygon.models.towers import build_network
 from trygon.models.triton_config import MAX_BATCH, MAX_TEXT_BYTES
-from trygon.models.triton_repository import write_repository
+from trygon.models.triton_repository import write_own_repository, write_repository
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
 from trygon.testing.tiny import TINY_CONFIG, write_tiny_model
 from trygon_jobs.export_model import ExportModelConfig
 from trygon_jobs.export_model import main as export_model
-from trygon_jobs.export_triton import ExportTritonConfig
-from trygon_jobs.export_triton import main as export_triton
 from trygon_serving import embedded
 from trygon_serving.catalogue import Weights
 from trygon_serving.embedded import Embedded
@@ -85,8 +83,8 @@ def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Pa
     assert not any("torch" in name for name in mapped)
 
 
-def test_a_repository_that_the_command_wrote_loads_warms_up_and_answers(triton: Embedded, tiny: Served) -> None:
-    export_triton(ExportTritonConfig(model=str(tiny.model_folder), out=triton.repository, name="written"))
+def test_a_repository_of_ones_own_loads_warms_up_and_answers(triton: Embedded, tiny: Served) -> None:
+    write_own_repository(triton.repository, str(tiny.model_folder), suffix="-written")
     names = ("image_encoder-written", "text_encoder-written")
     image_BCHW = np.random.default_rng(4).integers(0, 255, (MAX_BATCH, 3, 32, 32), np.uint8)
 
@@ -120,8 +118,7 @@ def test_a_real_triton_reads_the_config_of_onnx_and_misses_its_backend_alone(
         Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / f"{number}.png")
     ref, graph = str(tiny.model_folder), str(tmp_path / "graph")
     export_model(ExportModelConfig(model=ref, encoder="onnx", pictures=str(tmp_path), out=graph))
-    own = ExportTritonConfig(model=ref, out=triton.repository, encoder=f"onnx:{graph}", name="onnx", text=False)
-    export_triton(own)
+    write_own_repository(triton.repository, ref, f"onnx:{graph}", "-onnx", text=False)
     with triton_client.InferenceServerClient(triton.grpc) as client:
         try:
             with pytest.raises(InferenceServerException, match="backend library for backend 'onnxruntime"):
