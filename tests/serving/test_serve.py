@@ -439,7 +439,6 @@ def test_memory_does_not_grow_with_requests(running: Running) -> None:
     # What a third of each picture would be, and what allocators take.
     most_mb = 24 + num_asked * len(pictures[0]) / 3e6
     grown = {name: value - before[name] for name, value in memory_mb().items()}
-    print(grown, most_mb, len(pictures[0]))
     assert max(grown.values()) < most_mb, (grown, most_mb)
 
 
