@@ -1,4 +1,4 @@
-"""`trygon train` on a cluster of several raylets, of which some are killed and some come."""
+"""`trygon train` on a cluster of several raylets, of which some are killed and some come; and on two hosts."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from hosts import Hosts, can_make_hosts
 from ray.cluster_utils import Cluster
 
 from trygon.models.model import load_model
@@ -28,32 +29,49 @@ _FAST = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head that runs nothing; tests add nodes."""
-    for name, value in _FAST.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that runs nothing; tests say how many nodes they want beside it."""
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 200_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _FAST.items():
+            patch.setenv(name, value)
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
-def _add(cluster: Cluster) -> Any:
-    node = cluster.add_node(num_cpus=2, object_store_memory=200_000_000)
+def _nodes(cluster: Cluster, num: int) -> list[Any]:
+    """Have so many nodes of two CPUs, whatever a test before this one left."""
+    nodes = list(cluster.worker_nodes)
+    for node in nodes[num:]:
+        cluster.remove_node(node)
+    for _ in range(len(nodes), num):
+        cluster.add_node(num_cpus=2, object_store_memory=200_000_000)
     cluster.wait_for_nodes()
-    return node
+    return list(cluster.worker_nodes)
 
 
 def _train(cluster: Cluster, folder: Path, *words: str) -> "subprocess.Popen[str]":
-    flags = ["--shards", folder / "shards", "--out", folder / "out", "--initial.model", folder / "tiny"]
-    flags += ["--batch-size", 16, "--steps-per-leg", 4, "--checkpoint-minutes", 0, "--validation-samples", 0]
     environment = os.environ | {"RAY_ADDRESS": str(cluster.address)}
     # To a file: Ray's own words may be more than a pipe holds.
     with (folder / "told").open("w") as told:
-        return subprocess.Popen(command("train", *flags, *words), env=environment, stderr=told, text=True)
+        return subprocess.Popen(_command(folder, *words), env=environment, stderr=told, text=True)
+
+
+def _command(folder: Path, *words: str) -> list[str]:
+    flags = ["--shards", folder / "shards", "--out", folder / "out", "--initial.model", folder / "tiny"]
+    flags += ["--batch-size", 16, "--steps-per-leg", 4, "--checkpoint-minutes", 0, "--validation-samples", 0]
+    return command("train", *flags, *words)
+
+
+def _prepare(folder: Path) -> Path:
+    folder.mkdir()
+    write_tiny_shards(folder / "shards")
+    write_tiny_model(folder / "tiny")
+    return folder
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
@@ -78,26 +96,25 @@ def _wait(process: "subprocess.Popen[str]", folder: Path, what: str, within_s: f
 
 
 def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster: Cluster, tmp_path: Path) -> None:
-    write_tiny_shards(tmp_path / "shards")
-    write_tiny_model(tmp_path / "tiny")
-    _add(cluster)
-    alone = _train(cluster, tmp_path, "--workers", "2", "--epochs", "2000", "--wait-for-room-s", "2")
-    assert alone.wait(500) == 2, (tmp_path / "told").read_text()
-    told = (tmp_path / "told").read_text()
+    folder = _prepare(tmp_path / "training")
+    _nodes(cluster, 1)
+    alone = _train(cluster, folder, "--workers", "2", "--epochs", "2000", "--wait-for-room-s", "2")
+    assert alone.wait(500) == 2, (folder / "told").read_text()
+    told = (folder / "told").read_text()
     assert "waiting for room for 2 workers of 1.5 CPUs each: the cluster has 2 CPUs on 2 machines" in told
     assert "error: no room for 2 workers of 1.5 CPUs each: the cluster has 2 CPUs on 2 machines" in told
-    second = _add(cluster)
-    process = _train(cluster, tmp_path, "--workers", "2", "--min-workers", "1", "--epochs", "2000")
+    lost = _nodes(cluster, 2)[1]
+    process = _train(cluster, folder, "--workers", "2", "--min-workers", "1", "--epochs", "2000")
     try:
-        _wait(process, tmp_path, "two workers", 500, step=8, workers=2, saved=4)
-        cluster.remove_node(second, allow_graceful=False)
-        alone_from = _lines(tmp_path)[-1]["step"]
-        _wait(process, tmp_path, "one worker", 500, step=alone_from + 8, workers=1, saved=alone_from + 1)
-        _add(cluster)
-        _wait(process, tmp_path, "two workers again", 500, step=alone_from + 16, workers=2)
+        _wait(process, folder, "two workers", 500, step=8, workers=2, saved=4)
+        cluster.remove_node(lost, allow_graceful=False)
+        alone_from = _lines(folder)[-1]["step"]
+        _wait(process, folder, "one worker", 500, step=alone_from + 8, workers=1, saved=alone_from + 1)
+        _nodes(cluster, 2)
+        _wait(process, folder, "two workers again", 500, step=alone_from + 16, workers=2)
     finally:
         kill_family(process)
-    lines = _lines(tmp_path)
+    lines = _lines(folder)
     # Whoever did them, all steps are there once, and those before a change of workers are kept.
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     assert [
@@ -113,30 +130,29 @@ def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster
 _WORDS = ("--workers", "2", "--epochs", "12", "--warmup-steps", "0")
 
 
-def _prepare(folder: Path) -> Path:
-    folder.mkdir()
-    write_tiny_shards(folder / "shards")
-    write_tiny_model(folder / "tiny")
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing happened to."""
+    folder = _prepare(tmp_path_factory.mktemp("training") / "undisturbed")
+    _nodes(cluster, 2)
+    process = _train(cluster, folder, *_WORDS)
+    assert process.wait(600) == 0, (folder / "told").read_text()
     return folder
 
 
 def test_a_run_that_loses_a_worker_a_node_and_its_driver_ends_where_an_undisturbed_one_ends(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, undisturbed: Path, tmp_path: Path
 ) -> None:
-    undisturbed, disturbed = _prepare(tmp_path / "undisturbed"), _prepare(tmp_path / "disturbed")
-    _add(cluster)
-    node = _add(cluster)
-    process = _train(cluster, undisturbed, *_WORDS)
-    assert process.wait(600) == 0, (undisturbed / "told").read_text()
-
+    disturbed = _prepare(tmp_path / "disturbed")
+    lost = _nodes(cluster, 2)[1]
     process = _train(cluster, disturbed, *_WORDS)
     try:
         _wait(process, disturbed, "a checkpoint", 500, step=8, saved=4)
         _kill_a_worker()
         killed_at = _lines(disturbed)[-1]["step"]
         _wait(process, disturbed, "a checkpoint without the worker", 500, step=killed_at + 8, saved=killed_at + 1)
-        cluster.remove_node(node, allow_graceful=False)
-        _add(cluster)
+        cluster.remove_node(lost, allow_graceful=False)
+        _nodes(cluster, 2)
         killed_at = _lines(disturbed)[-1]["step"]
         _wait(process, disturbed, "a checkpoint on another node", 500, step=killed_at + 4, saved=killed_at + 1)
     finally:
@@ -169,3 +185,31 @@ def _kill_a_worker() -> None:
     mine = [it for it in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(it.cmdline())]
     assert mine, "no training worker is there"
     mine[0].kill()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    hosts = Hosts(tmp_path)
+    try:
+        yield hosts
+    finally:
+        hosts.close()
+
+
+@pytest.mark.skipif(not can_make_hosts(), reason="network namespaces need root and ip")
+def test_a_host_that_goes_dark_and_comes_back_changes_nothing(hosts: Hosts, undisturbed: Path, tmp_path: Path) -> None:
+    disturbed = _prepare(tmp_path / "disturbed")
+    hosts.start(0)
+    time.sleep(5)
+    hosts.start(1)
+    with (disturbed / "told").open("w") as told:
+        process = hosts.run(0, _command(disturbed, *_WORDS), stderr=told)
+    _wait(process, disturbed, "twelve steps", 500, step=12)
+    assert [hosts.workers(host) for host in (0, 1)] == [1, 1]
+    hosts.stop(1)
+    hosts.start(1)
+    assert process.wait(800) == 0, (disturbed / "told").read_text()
+    expected, found = _lines(undisturbed), _lines(disturbed)
+    assert [line["step"] for line in found] == list(range(1, 49))
+    for one, other in zip(expected, found, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=2e-4)

@@ -337,6 +337,7 @@ def test_a_label_set_is_replaced_while_it_is_asked(args: AppArgs, tiny: Served, 
             counts, deadline = [], time.monotonic() + 30
             while (not counts or counts[-1] != len(taxa)) and time.monotonic() < deadline:
                 counts.append(_ask(api, photo)["labels"]["num_taxa"])
+                time.sleep(0.05)
             assert counts[-1] == len(taxa)
         assert api.get("/v1/label-sets").json()["label_sets"][0]["digest"] == bank.tree.digest
 

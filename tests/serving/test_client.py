@@ -53,6 +53,7 @@ def client(served: tuple[str, str]) -> Iterator[Client]:
         deadline = time.monotonic() + 20
         while not client.is_ready():
             assert time.monotonic() < deadline
+            time.sleep(0.1)
         yield client
 
 

@@ -214,7 +214,7 @@ def test_examples_stand_below_the_answer_with_author_and_licence(
         return chrome.execute_script(script, selector)
 
     def until(holds: Callable[[], object]) -> None:
-        WebDriverWait(chrome, 90, 0.05).until(lambda _: holds())
+        WebDriverWait(chrome, 90, 0.1).until(lambda _: holds())
 
     def press(name: str) -> None:
         (button,) = (it for it in chrome.find_elements(By.CSS_SELECTOR, ".top button") if it.text.startswith(name))
@@ -264,7 +264,7 @@ def test_without_a_gallery_there_are_no_examples(
     (tmp_path / "fox.jpg").write_bytes(photo)
     with over_http(args) as address:
         chrome.get(address)
-        wait = WebDriverWait(chrome, 90, 0.05)
+        wait = WebDriverWait(chrome, 90, 0.1)
         wait.until(lambda _: chrome.find_elements(By.CSS_SELECTOR, "#labels option"))
         chrome.find_element(By.ID, "file").send_keys(str(tmp_path / "fox.jpg"))
         wait.until(lambda _: chrome.find_elements(By.CSS_SELECTOR, ".top .name"))

@@ -52,13 +52,12 @@ def test_a_text_encoder_that_hangs_is_answered_once_triton_was_started_again(
     broken.chmod(0o755)
     first, regions = _triton(hasty_triton), _regions(hasty_triton)
     assert regions
-    with over_http(args) as address:
+    with over_http(args) as address, httpx.Client(base_url=address, timeout=60) as client:
         deadline = time.monotonic() + _PATIENCE_S
 
         def ask() -> httpx.Response:
             headers = {"Content-Type": "image/jpeg"}
-            url = f"{address}/v1/classify?names=a tent"
-            return httpx.post(url, content=photo, headers=headers, timeout=60)
+            return client.post("/v1/classify?names=a tent", content=photo, headers=headers)
 
         while (reply := ask()).json()["title"] == "The model is not ready":
             assert time.monotonic() < deadline, reply.text

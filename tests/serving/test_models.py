@@ -72,11 +72,11 @@ def _wait(what: str, done: Callable[[], bool], told: Callable[[], str] = str, ti
     deadline = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < deadline, f"{what}: {told()}"
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
-def _versions(address: str) -> dict[str, dict[str, Any]]:
-    cards = httpx.get(f"{address}/v1/models", timeout=30).raise_for_status().json()
+def _versions(client: httpx.Client) -> dict[str, dict[str, Any]]:
+    cards = client.get("/v1/models").raise_for_status().json()
     return {f"{it['model']['name']}/{it['model']['version']}": it for it in cards}
 
 
@@ -150,6 +150,7 @@ class _Load:
             phase = self.phase
             reply = await client.post(f"{self.address}/v1/classify?floor=0", content=self.photo, headers=JPEG)
             self.replies.append((phase, reply))
+            await asyncio.sleep(0.05)  # the CPUs are for what Triton loads
 
     def mark(self, phase: str, num_replies: int = 40) -> None:
         """Go on once so many requests were sent in a phase and answered; it ends there, before anything is changed."""
@@ -182,40 +183,40 @@ def test_a_version_comes_gets_requests_is_rolled_back_and_goes_and_no_request_is
         limits=Limits(answer_s=5),
     )
     before = _tritons(own_triton)
-    with over_http(args) as address:
-        _wait("v1 is ready", lambda: httpx.get(f"{address}/readyz").status_code == 200)
+    with over_http(args) as address, httpx.Client(base_url=address, timeout=30) as client:
+        _wait("v1 is ready", lambda: client.get("/readyz").status_code == 200)
         load = _Load(address, photo)
 
         def operate() -> None:
             load.mark("v1 alone")
             add_version(file, "field/v2", _spec(newer))
-            _wait("v2 is loaded", lambda: _versions(address).get("field/v2", {}).get("ready", False))
+            _wait("v2 is loaded", lambda: _versions(client).get("field/v2", {}).get("ready", False))
             load.mark("v2 without a share")
             set_share(file, "field/v2=0.3")
-            _wait("v2 has a share", lambda: _versions(address)["field/v2"]["share"] > 0)
+            _wait("v2 has a share", lambda: _versions(client)["field/v2"]["share"] > 0)
             load.mark("canary", 120)
             set_share(file, "field/v1=1")
-            _wait("v2 has none", lambda: _versions(address)["field/v2"]["share"] == 0)
+            _wait("v2 has none", lambda: _versions(client)["field/v2"]["share"] == 0)
             load.mark("rolled back")
             # A version that is not good never takes the place of one that is, even where all is given to it at once.
             catalogue = read_catalogue(file)
             write_catalogue(file, {"field": {"v3": broken}})
-            _wait("v3 has failed", lambda: bool(_versions(address).get("field/v3", {}).get("problem")))
+            _wait("v3 has failed", lambda: bool(_versions(client).get("field/v3", {}).get("problem")))
             load.mark("v3 is broken")
-            told = _versions(address)
+            told = _versions(client)
             assert not told["field/v3"]["ready"]
             assert told["field/v3"]["problem"].startswith("Triton cannot load it: ")
             assert told["field/v1"]["ready"]
             write_catalogue(file, catalogue)
             set_share(file, "field/v2=1")
             remove_version(file, "field/v1")
-            _wait("v1 is gone", lambda: "field/v1" not in _versions(address))
+            _wait("v1 is gone", lambda: "field/v1" not in _versions(client))
             load.mark("v2 alone")
             _wait("Triton has let go of v1", lambda: _held(own_triton) == {f"image_encoder-{newer.model.digest[:12]}"})
             load.mark("the end")
 
         asyncio.run(load.run(operate))
-        figures = httpx.get(f"{address}/metrics").text
+        figures = client.get("/metrics").text
     # Triton was seen to end as it let go of a model, on a busy machine; while it starts again, nobody is answered.
     allowed = {200} if _tritons(own_triton) == before else {200, 503}
     assert {reply.status_code for _, reply in load.replies} <= allowed
@@ -270,10 +271,10 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
     """Also where the model that it was first started with is gone from its repository by now."""
     models = {"field": {"v1": _spec(tiny), "v2": _spec(newer)}}
     args = AppArgs(models=models, triton=own_triton.grpc, repository=str(own_triton.repository))
-    with over_http(args) as address:
+    with over_http(args) as address, httpx.Client(base_url=address, timeout=30) as client:
 
         def both() -> bool:
-            return [it["ready"] for it in _versions(address).values()] == [True, True]
+            return [it["ready"] for it in _versions(client).values()] == [True, True]
 
         _wait("both are ready", both)
         for process in _tritons(own_triton):
@@ -282,7 +283,7 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
         seen, refusals = set(), ["none was refused"]
 
         def is_answered() -> bool:
-            reply = httpx.post(f"{address}/v1/classify", content=photo, headers=JPEG, timeout=30)
+            reply = client.post("/v1/classify", content=photo, headers=JPEG)
             if reply.status_code == 200:
                 seen.add(reply.json()["model"]["version"])
             else:
@@ -290,8 +291,8 @@ def test_a_triton_that_is_started_again_holds_all_versions_again(
                 refusals.append(reply.text)
             return reply.status_code == 200
 
-        _wait("it is back", is_answered, lambda: f"{refusals[-1]} {_versions(address)}")
-        _wait("both are back", both, lambda: str(_versions(address)))
+        _wait("it is back", is_answered, lambda: f"{refusals[-1]} {_versions(client)}")
+        _wait("both are back", both, lambda: str(_versions(client)))
         for _ in range(40):
             _wait("an answer", is_answered)
         assert seen == {"v1", "v2"}

@@ -63,7 +63,7 @@ class _Page:
         return self.chrome.execute_script(script, selector)
 
     def until(self, holds: Callable[[], object]) -> None:
-        WebDriverWait(self.chrome, _PATIENCE_S, 0.05).until(lambda _: holds())
+        WebDriverWait(self.chrome, _PATIENCE_S, 0.1).until(lambda _: holds())
 
     def show(self, file: Path) -> None:
         before = self.chrome.execute_script("return asked")

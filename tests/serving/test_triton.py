@@ -4,9 +4,9 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +28,12 @@ from trygon.models.folder import WEIGHTS_NAME, describe
 from trygon.models.model import load_model, save_model
 from trygon.models.towers import build_network
 from trygon.models.triton_config import ENCODER, MAX_BATCH, MAX_TEXT_BYTES
-from trygon.models.triton_repository import write_repository
-from trygon.testing.commands import trygon
+from trygon.models.triton_repository import write_own_repository, write_repository
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
 from trygon.testing.tiny import TINY_CONFIG, write_tiny_model
+from trygon_jobs.export_model import ExportModelConfig
+from trygon_jobs.export_model import main as export_model
 from trygon_serving import embedded
 from trygon_serving.catalogue import Weights
 from trygon_serving.embedded import Embedded
@@ -66,9 +67,8 @@ def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Pa
     for number in range(10):
         Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / f"{number}.png")
     encoder = tmp_path / "encoder"
-    command = [sys.executable, "-m", "trygon_jobs", "export-model", "--model", str(tiny.model_folder)]
-    more = ["--encoder", "openvino", "--pictures", str(tmp_path), "--out", str(encoder)]
-    subprocess.run([*command, *more], check=True, capture_output=True)
+    ref, pictures = str(tiny.model_folder), str(tmp_path)
+    export_model(ExportModelConfig(model=ref, encoder="openvino", pictures=pictures, out=str(encoder)))
     server = Embedded.start(Weights.of(str(tiny.model_folder), f"openvino:{encoder}"))
     try:
         server.wait_ready()
@@ -86,9 +86,8 @@ def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Pa
     assert not any("torch" in name for name in mapped)
 
 
-def test_a_repository_that_the_command_wrote_loads_warms_up_and_answers(triton: Embedded, tiny: Served) -> None:
-    written = trygon("export-triton", tiny.model_folder, triton.repository, "--name", "written")
-    assert written.returncode == 0, written.stderr
+def test_a_repository_of_ones_own_loads_warms_up_and_answers(triton: Embedded, tiny: Served) -> None:
+    write_own_repository(triton.repository, str(tiny.model_folder), suffix="-written")
     names = ("image_encoder-written", "text_encoder-written")
     image_BCHW = np.random.default_rng(4).integers(0, 255, (MAX_BATCH, 3, 32, 32), np.uint8)
 
@@ -120,12 +119,9 @@ def test_a_real_triton_reads_the_config_of_onnx_and_misses_its_backend_alone(
     rng = np.random.default_rng(5)
     for number in range(10):
         Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / f"{number}.png")
-    graph = ["--encoder", "onnx", "--pictures", tmp_path, "--out", tmp_path / "graph"]
-    made = trygon("export-model", "--model", tiny.model_folder, *graph)
-    assert made.returncode == 0, made.stderr
-    words = ["--encoder", f"onnx:{tmp_path / 'graph'}", "--name", "onnx", "--no-text"]
-    written = trygon("export-triton", tiny.model_folder, triton.repository, *words)
-    assert written.returncode == 0, written.stderr
+    ref, graph = str(tiny.model_folder), str(tmp_path / "graph")
+    export_model(ExportModelConfig(model=ref, encoder="onnx", pictures=str(tmp_path), out=graph))
+    write_own_repository(triton.repository, ref, f"onnx:{graph}", "-onnx", text=False)
     with triton_client.InferenceServerClient(triton.grpc) as client:
         try:
             with pytest.raises(InferenceServerException, match="backend library for backend 'onnxruntime"):
@@ -226,14 +222,26 @@ def test_image_of_another_size_is_a_problem_and_not_a_crash(triton: Embedded) ->
         asyncio.run(_encode_all(triton.grpc, np.zeros((1, 3, 8, 8), np.uint8)))
 
 
-def test_what_nobody_waits_for_any_more_is_not_encoded(tmp_path: Path) -> None:
-    """How long an answer may take is set for the server that asks; Triton has no limit of its own."""
-    sizes = {"image_size": 224, "patch_size": 16, "width": 192, "layers": 6, "head_width": 64}  # some 20 ms a picture
+@pytest.fixture(scope="module")
+def slow_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A server that takes some 20 ms for a picture. The last test of this file ends it."""
+    folder = tmp_path_factory.mktemp("slow")
+    sizes = {"image_size": 224, "patch_size": 16, "width": 192, "layers": 6, "head_width": 64}
     config = TINY_CONFIG | {"model_cfg": TINY_CONFIG["model_cfg"] | {"vision_cfg": sizes}}
-    save_model(tmp_path, build_network(config["model_cfg"], None), config, SimpleTokenizer())
+    save_model(folder, build_network(config["model_cfg"], None), config, SimpleTokenizer())
+    server = Embedded.start(Weights.of(str(folder)))
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_what_nobody_waits_for_any_more_is_not_encoded(slow_triton: Embedded) -> None:
+    """How long an answer may take is set for the server that asks; Triton has no limit of its own."""
 
     async def ask(num: int, seconds: float) -> list[object]:
-        client = TritonEncoder(server.grpc, DIM)
+        client = TritonEncoder(slow_triton.grpc, DIM)
         image_BCHW = np.zeros((1, 3, 224, 224), np.uint8)
         try:
             asked = (client.encode(image_BCHW, seconds) for _ in range(num))
@@ -241,18 +249,13 @@ def test_what_nobody_waits_for_any_more_is_not_encoded(tmp_path: Path) -> None:
         finally:
             await client.close()
 
-    server = Embedded.start(Weights.of(str(tmp_path)))
-    try:
-        server.wait_ready()
-        given_up = [it for it in asyncio.run(ask(250, 0.1)) if isinstance(it, Problem)]
-        assert len(given_up) > 200
-        assert {it.status for it in given_up} == {504}
-        (vector_BD,) = asyncio.run(ask(1, 60))
-        assert isinstance(vector_BD, np.ndarray)
-        with triton_client.InferenceServerClient(server.grpc) as client:
-            (told,) = cast("Any", client.get_inference_statistics(ENCODER)).model_stats
-    finally:
-        server.stop()
+    given_up = [it for it in asyncio.run(ask(250, 0.1)) if isinstance(it, Problem)]
+    assert len(given_up) > 200
+    assert {it.status for it in given_up} == {504}
+    (vector_BD,) = asyncio.run(ask(1, 60))
+    assert isinstance(vector_BD, np.ndarray)
+    with triton_client.InferenceServerClient(slow_triton.grpc) as client:
+        (told,) = cast("Any", client.get_inference_statistics(ENCODER)).model_stats
     assert told.inference_stats.success.count < 150  # two batches may be on their way
 
 
@@ -277,18 +280,22 @@ def test_broken_weights_are_told_in_one_line(tiny: Served, tmp_path: Path) -> No
     assert not server.folder.exists()
 
 
-def test_weights_that_are_no_numbers_are_told_before_anything_is_answered(tiny: Served, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_told_before_anything_is_answered(
+    triton: Embedded, tiny: Served, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny.model_folder, folder)
     weights = load_file(folder / WEIGHTS_NAME)
     weights["visual.proj"] = torch.full_like(weights["visual.proj"], float("nan"))
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
-    server = Embedded.start(Weights.of(str(folder)))
-    try:
-        with pytest.raises(TrygonError, match="its vectors are no numbers"):
-            server.wait_ready()
-    finally:
-        server.stop()
+    write_repository(triton.repository, str(folder), suffix="-broken")
+    with triton_client.InferenceServerClient(triton.grpc) as client:
+        try:
+            with pytest.raises(InferenceServerException, match="its vectors are no numbers"):
+                client.load_model("image_encoder-broken")
+        finally:
+            for name in ("image_encoder-broken", "text_encoder-broken"):
+                shutil.rmtree(triton.repository / name)
 
 
 def test_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch, tiny: Served) -> None:
@@ -298,17 +305,15 @@ def test_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch, tiny: 
         Embedded.start(Weights.of(str(tiny.model_folder)))
 
 
-def test_server_ends_with_its_guard_and_its_guard_with_us(tiny: Served) -> None:
-    server = Embedded.start(Weights.of(str(tiny.model_folder)))
-    server.wait_ready()
-    processes = family(server.guard.pid)
+def test_server_ends_with_its_guard_and_its_guard_with_us(slow_triton: Embedded) -> None:
+    """Last in this file: it ends the server of another."""
+    processes = family(slow_triton.guard.pid)
     assert len(processes) >= 2  # the server and the image encoder's process
-    os.kill(server.guard.pid, signal.SIGKILL)
+    os.kill(slow_triton.guard.pid, signal.SIGKILL)
     with pytest.raises(TrygonError, match="start the server again"):
-        server.wait_end()
+        slow_triton.wait_end()
     psutil.wait_procs(processes, timeout=10)
     deadline = time.monotonic() + 10
     while living(processes) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not living(processes)
-    server.stop()
