@@ -8,6 +8,8 @@ from hypothesis import settings
 
 # Before anything imports torch, ray or numpy: tests run beside each other on small machines.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a worker takes more threads all the same, those that wait would spin, beside tests that need the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # How long an example takes says more of what else the machine does than of the code. Half as many as by default: the
