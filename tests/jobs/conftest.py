@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trygon.testing.commands import trygon
+from trygon.testing.commands import told
 from trygon.testing.detectors import write_tiny_detector
 from trygon.testing.s3 import s3_server, using
 from trygon.testing.tiny import write_tiny_model
@@ -26,9 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(root / "model")
     write_tiny_detector(root / "detector")
     (root / "taxa.csv").write_text(TAXA)
-    built = trygon(
-        *("build-labels", "--model", "model", "--taxa", "taxa.csv", "--out", "labels", "--empty-clade"), cwd=root
-    )
+    words = ["build-labels", "--model", "model", "--taxa", "taxa.csv", "--out", "labels", "--empty-clade"]
+    built = told(*words, cwd=root)
     assert built.returncode == 0, built.stderr
     return root
 
