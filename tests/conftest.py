@@ -1,7 +1,6 @@
-"""What all tests share: the one local Ray, and which tests run where."""
+"""What all tests share: the variables that they run with, and which tests run where."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -28,17 +27,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in wanting:
             item.add_marker(pytest.mark.skip(reason="needs CUDA"))
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """The local Ray that the tests of a session share. Mark a test that asks for it with `@pytest.mark.ray`."""
-    import ray
-
-    from trygon.cluster.local import start_ray
-
-    started = not ray.is_initialized()
-    start_ray()
-    yield
-    if started:
-        ray.shutdown()
