@@ -1,13 +1,14 @@
-"""What all tests share: the one local Ray, and which tests run where."""
+"""What all tests share: the variables that they run with, and which tests run where."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 # Before anything imports torch, ray or numpy: tests run beside each other on small machines.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a worker takes more threads all the same, those that wait would spin, beside tests that need the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # How long an example takes says more of what else the machine does than of the code. Half as many as by default: the
@@ -26,17 +27,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in wanting:
             item.add_marker(pytest.mark.skip(reason="needs CUDA"))
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """The local Ray that the tests of a session share. Mark a test that asks for it with `@pytest.mark.ray`."""
-    import ray
-
-    from trygon.cluster.local import start_ray
-
-    started = not ray.is_initialized()
-    start_ray()
-    yield
-    if started:
-        ray.shutdown()

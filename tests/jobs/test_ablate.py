@@ -3,31 +3,20 @@
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from trygon.testing.commands import command, told
 from trygon.testing.processes import quiet_environment
 from trygon.testing.shards import write_tiny_shards
 from trygon.testing.tiny import write_tiny_model
 
-# Two starts of Ray, and six of Python with torch.
+# A start of Ray, and several of Python with torch.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-
-def _ablate(folder: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    words = ["ablate", "grid.yaml", "--shards", "shards", "--out", "out"]
-    return subprocess.run(
-        [sys.executable, "-m", "trygon_jobs", *words],
-        cwd=folder,
-        env=quiet_environment() | (environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
+_WORDS = ("ablate", "grid.yaml", "--shards", "shards", "--out", "out")
 
 
 def _written(folder: Path) -> dict[Path, int]:
@@ -39,9 +28,8 @@ def _written(folder: Path) -> dict[Path, int]:
 def _write_grid(folder: Path, *names: str) -> None:
     base = {"initial": {"model": "tiny"}, "workers": 1, "batch_size": 16, "epochs": 1, "validation_samples": 0}
     runs = {
-        "taxa": {"objective": "clip_taxa", "text_types": ["taxon"], "sources": {"one": 1}},
-        "classes": {"objective": "classes"},
         "broken": {"initial": {"architecture": "nope"}},
+        "classes": {"objective": "classes", "text_types": ["taxon"], "sources": {"one": 1}},
     }
     grid = {"base": base, "axes": {"run": {name: runs[name] for name in names}}}
     (folder / "grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
@@ -51,32 +39,33 @@ def test_a_failed_cell_is_a_row_and_a_finished_one_is_not_done_again(tmp_path: P
     shards = write_tiny_shards(tmp_path / "shards", count=4, sources=("one", "two"))
     write_tiny_shards(shards, "val", 3)
     write_tiny_model(tmp_path / "tiny")
-    _write_grid(tmp_path, "taxa", "broken", "classes")
+    _write_grid(tmp_path, "broken", "classes")
     # What is set for all trainings must not reach into the cells.
-    first = _ablate(tmp_path, {"TRYGON_TRAIN_OBJECTIVE": "clip"})
+    environment = quiet_environment() | {"TRYGON_TRAIN_OBJECTIVE": "clip"}
+    first = subprocess.run(
+        command(*_WORDS), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=800, check=False
+    )
     assert first.returncode == 1, first.stderr
-    assert "1 of 3 cells failed (broken)" in first.stderr.splitlines()[-1]
+    assert "1 of 2 cells failed (broken)" in first.stderr.splitlines()[-1]
     assert "Traceback" not in first.stderr
     out = tmp_path / "out"
     with (out / "ablation.csv").open() as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["taxa", "broken", "classes"]
-    assert 0 <= float(rows["taxa"]["zero_shot/seen/taxon/species/top1"]) <= 1
+    assert list(rows) == ["broken", "classes"]
     assert rows["classes"]["zero_shot/seen/taxon/species/top1"] == ""
-    assert all(float(rows[name]["few_shot/seen/5/top1"]) >= 0 for name in ("taxa", "classes"))
+    assert 0 <= float(rows["classes"]["few_shot/seen/5/top1"]) <= 1
     assert float(rows["classes"]["training_s"]) > 0
     assert "no architecture 'nope'" in rows["broken"]["failed"]
-    trained = json.loads((out / "taxa/model/config.json").read_text())
-    assert (trained["objective"], trained["sources"], trained["text_types"]) == ("clip_taxa", {"one": 1}, ["taxon"])
-    steps = {name: len((out / name / "model/metrics.jsonl").read_text().splitlines()) for name in ("taxa", "classes")}
-    assert steps == {"taxa": 2, "classes": 4}
-    assert "| taxa " in first.stdout
-    assert "a few labelled pictures of each" in (out / "taxa/evaluation/index.html").read_text()
+    trained = json.loads((out / "classes/model/config.json").read_text())
+    assert (trained["objective"], trained["sources"], trained["text_types"]) == ("classes", {"one": 1}, ["taxon"])
+    assert len((out / "classes/model/metrics.jsonl").read_text().splitlines()) == 2
+    assert "| classes " in first.stdout
+    assert "a few labelled pictures of each" in (out / "classes/evaluation/index.html").read_text()
     assert "<svg" in (out / "index.html").read_text()
 
     before = _written(out)
-    _write_grid(tmp_path, "taxa", "classes")
-    second = _ablate(tmp_path)
+    _write_grid(tmp_path, "classes")
+    second = told(*_WORDS, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert _written(out) == before
-    assert second.stdout.count("| taxa ") == 1
+    assert second.stdout.count("| classes ") == 1

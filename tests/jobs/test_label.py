@@ -1,4 +1,7 @@
-"""`trygon label` and `export` on small archives, through the command line: what comes out, and what is refused."""
+"""`trygon label` and `export` on small archives, through the command line: what comes out, and what is refused.
+
+On S3 labelling runs with a Ray of its own, elsewhere in this process with the one that the tests share.
+"""
 
 import csv
 import json
@@ -18,17 +21,22 @@ from trygon.data.images import preprocess
 from trygon.models.model import load_model
 from trygon.storage import digest_file, exists, join, list_files, read_bytes
 from trygon.testing.archives import BROKEN, frame_jpeg, write_tiny_archive
-from trygon.testing.commands import label_words, trygon
+from trygon.testing.commands import label_words, told, trygon
 from trygon.testing.detectors import write_weights
 from trygon.testing.s3 import Fault, FaultyS3, Kind, bring, using
 from trygon.testing.tiny import write_tiny_model
 from trygon.testing.videos import write_video
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+
+def _words(place: Path, archive: str, out: str, *more: str) -> list[str]:
+    """With whole paths of what workers read: those of the shared Ray were started in another folder."""
+    return label_words(str(place / archive), str(place / out), *more)
 
 
 def _label(place: Path, archive: str, out: str, *more: str) -> subprocess.CompletedProcess[str]:
-    result = trygon(*label_words(archive, out, *more), cwd=place)
+    result = told(*_words(place, archive, out, *more), cwd=place)
     assert result.returncode == 0, result.stderr
     return result
 
@@ -72,7 +80,7 @@ def test_a_run_is_named_anew_with_examples(place: Path) -> None:
         (place / "shots" / name).mkdir(parents=True)
         (place / "shots" / name / "one.jpg").write_bytes(frame_jpeg(number, blank=name == "Stripes"))
     words = ["label", "--from", "run", "--out", "shown", "--examples", "shots"]
-    result = trygon(*words, "--examples-only", "--confidence-floor", "0.1", cwd=place)
+    result = told(*words, "--examples-only", "--confidence-floor", "0.1", cwd=place)
     assert result.returncode == 0, result.stderr
     assert "3 pictures of examples are embedded first" in result.stderr
     observations = pq.read_table(place / "shown/observations.parquet").to_pylist()
@@ -83,7 +91,7 @@ def test_a_run_is_named_anew_with_examples(place: Path) -> None:
     columns = ["event_id", "deployment", "start", "end", "num_media"]
     events, named_events = (pq.read_table(place / run / "events.parquet", columns=columns) for run in ("run", "shown"))
     assert named_events.equals(events)
-    joined = trygon(*words, cwd=place)
+    joined = told(*words, cwd=place)
     assert joined.returncode == 0, joined.stderr
     assert "embedded first" not in joined.stderr  # they were kept
     assert Run.open(place / "shown").summary["num_label_taxa"] == 4 + 2
@@ -101,7 +109,7 @@ def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> No
     faults += [Fault(kind, 7, ("GET",)) for kind in (Kind.TRUNCATE, Kind.DROP_ANSWER, Kind.SLOW)]
     all_refused = Fault(Kind.DENY, 1, ("GET",), r"archive/[abc]/.*(JPG|jpg)")
     with FaultyS3(os.environ["AWS_ENDPOINT_URL"], [all_refused]) as faulty, using(faulty.address):
-        result = trygon(*words, cwd=place)
+        result = told(*words, cwd=place)
         assert result.returncode == 2, result.stderr
         assert "S3 refuses 13 of 14 files that were tried" in result.stderr
     refused = Fault(Kind.DENY, 1, ("GET",), "archive/a/DCIM/100EK113/IMG_0000.JPG")  # the first one
@@ -111,7 +119,7 @@ def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> No
     assert len(faulty.met) == 1 + len(faults)
     assert f"{num_files} images of 3 cameras: 7 with animals, 4 blank, 4 could not be read" in result.stdout
     assert "--retry-failed tries 1 files again that could not be read (denied 1)" in result.stdout
-    assert "all of it stood here already" in trygon(*words, cwd=place).stdout
+    assert "all of it stood here already" in told(*words, cwd=place).stdout
     result = trygon(*words, "--retry-failed", cwd=place)
     assert f"{num_files} images of 3 cameras: 8 with animals, 4 blank, 3 could not be read" in result.stdout
     assert "--retry-failed" not in result.stdout
@@ -121,23 +129,29 @@ def test_all_of_a_run_lies_on_s3(place: Path, bucket: str, tmp_path: Path) -> No
     assert run.summary["num_ignored"] == 1
     assert exists(join(out, "report/index.html"))
     assert len(list_files(join(out, "report/pictures"), ".jpg")) == 12
-    again = trygon(*words, cwd=place)
+    again = told(*words, cwd=place)
     assert "all of it stood here already" in again.stdout, again.stderr
-    exported = trygon("export", out, "--format", "csv", "--out", table, cwd=place)
+    exported = told("export", out, "--format", "csv", "--out", table, cwd=place)
     assert exported.returncode == 0, exported.stderr
     assert read_bytes(join(table, "observations.csv")).count(b"\n") == 1 + 8 + 4 + 3
 
 
 def test_finished_run_is_left_alone_added_frames_are_done_and_other_labels_read_no_image(place: Path) -> None:
-    num_files = write_tiny_archive(place / "growing")
-    _label(place, "growing", "grown")
+    _require_run(place)
+    # As if moved to another disk, where files keep their times. To label the same frames once more would prove less.
+    for name, copy in (("archive", "growing"), ("run", "grown")):
+        shutil.copytree(place / name, place / copy)
+    parts, num_files = Parts(place / "grown"), Run.open(place / "grown").media.num_rows
+    done = parts.numbers()
+    moved = _label(place, "growing", "grown")
+    assert "to see whether they are still the same" not in moved.stderr
     again = _label(place, "growing", "grown")
     assert "stood here already" in again.stdout
+    assert parts.numbers() == done
 
     # One frame is added, one is written over with as many bytes, one removed, and all others are only touched.
     changed, gone = place / "growing/a/DCIM/100EK113/IMG_0000.JPG", place / "growing/a/DCIM/100EK113/IMG_0001.JPG"
-    before = changed.read_bytes()
-    changed.write_bytes(before[:-2] + b"xx")
+    changed.write_bytes(changed.read_bytes()[:-2] + b"xx")
     gone.unlink()
     for path in (path for path in (place / "growing").rglob("*.JPG") if path != changed):
         os.utime(path, (1, 1))
@@ -150,9 +164,9 @@ def test_finished_run_is_left_alone_added_frames_are_done_and_other_labels_read_
     assert pq.read_table(place / "grown/removed.parquet")["path"].to_pylist() == ["a/DCIM/100EK113/IMG_0001.JPG"]
     (row,) = (row for row in media if row["path"] == "a/DCIM/100EK113/IMG_0000.JPG")
     assert row["digest"] == digest_file(changed)
-    parts = Parts(place / "grown")
-    assert parts.numbers() == [0, 1]
-    assert read_table(parts.media_place(1)).num_rows == 2
+    *before, added = parts.numbers()
+    assert before == done
+    assert read_table(parts.media_place(added)).num_rows == 2
 
     # The same frames under other names: the pictures are zeros now, so only stored vectors can have been used.
     for path in (place / "growing").rglob("*.JPG"):
@@ -162,19 +176,19 @@ def test_finished_run_is_left_alone_added_frames_are_done_and_other_labels_read_
     _label(place, "growing", "grown", "--clade", "Aves", "--confidence-floor", "0.9")
     observations = pq.read_table(place / "grown/observations.parquet")
     assert {name for name in observations["scientific"].to_pylist() if name} == {"Corvus corax"}
-    assert Parts(place / "grown").numbers() == [0, 1]
+    assert parts.numbers() == [*done, added]
 
 
 def test_without_detector_every_frame_of_a_packed_archive_is_named_whole_by_an_exported_encoder(place: Path) -> None:
     write_tiny_archive(place / "plain", num_frames=6)
-    exported = trygon("export-model", "--model", "model", "--encoder", "openvino", "--pictures", "plain", cwd=place)
+    exported = told("export-model", "--model", "model", "--encoder", "openvino", "--pictures", "plain", cwd=place)
     assert exported.returncode == 0, exported.stderr
     shutil.make_archive(str(place / "plain"), "gztar", place / "plain")
     more = ["--deployment-pattern", "^(?P<deployment>[ab])/", "--time-zone", "Africa/Nairobi"]
     (place / "stood.csv").write_text("deployment,latitude,longitude,end\na,1,2,2024-05-30\nb,1,2,\nc,1,2,\n")
     more += ["--deployments", "stood.csv"]
-    words = [word if word != "detector" else "none" for word in label_words("plain.tar.gz", "plain-run", *more)]
-    result = trygon(*words, "--encoder", "openvino", cwd=place)
+    words = [word if word != "detector" else "none" for word in _words(place, "plain.tar.gz", "plain-run", *more)]
+    result = told(*words, "--encoder", "openvino", cwd=place)
     assert result.returncode == 0, result.stderr
     assert "7 from a clock that is wrong" in result.stdout
     media = pq.read_table(place / "plain-run/media.parquet").to_pylist()
@@ -192,10 +206,10 @@ def test_without_detector_every_frame_of_a_packed_archive_is_named_whole_by_an_e
         frame = (place / "plain" / paths[row["media_id"]]).read_bytes()
         vector_1D = model.encode_images(preprocess(frame, model.side, model.resize_mode)[None])
         assert float(vector_1D[0] @ row["vector"]) > 0.999
-    refused = trygon(*words, cwd=place)
+    refused = told(*words, cwd=place)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert "holds a run with another encoder" in refused.stderr
-    refused = trygon(*words, "--encoder", "openvino", "--use-gpu", cwd=place)
+    refused = told(*words, "--encoder", "openvino", "--use-gpu", cwd=place)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert "--use-gpu: this encoder runs on CPUs alone" in refused.stderr
 
@@ -219,8 +233,8 @@ def test_boxes_of_a_result_file_are_taken_in_pictures_and_videos(place: Path) ->
     categories = {"1": "animal", "2": "person"}
     content = {"info": {"format_version": "1.5"}, "images": images, "detection_categories": categories}
     (place / "given.json").write_text(json.dumps(content))
-    words = [word for word in label_words("given", "given-run") if word not in ("--detector", "detector")]
-    result = trygon(*words, "--detections", "given.json", "--animal-threshold", "0.5", cwd=place)
+    words = [word for word in _words(place, "given", "given-run") if word not in ("--detector", "detector")]
+    result = told(*words, "--detections", "given.json", "--animal-threshold", "0.5", cwd=place)
     assert result.returncode == 0, result.stderr
     run = Run.open(place / "given-run")
     media = {row["path"]: row for row in run.media.to_pylist()}
@@ -246,7 +260,7 @@ def test_boxes_of_a_result_file_are_taken_in_pictures_and_videos(place: Path) ->
     assert len(list((place / "given-run/report/pictures").glob("*.jpg"))) == 3
     counts = list(run.rows("SELECT count FROM event_taxa WHERE type = 'animal'"))
     assert {row["count"] for row in counts} == {1}  # one animal in two frames of a video is one animal
-    other = trygon(*words, "--detections", "given.json", cwd=place)
+    other = told(*words, "--detections", "given.json", cwd=place)
     assert (other.returncode, "another detector" in other.stderr) == (2, True), other.stderr
 
 
@@ -258,8 +272,8 @@ def test_megadetectors_weights_tell_animals_people_and_vehicles_apart(place: Pat
         (place / "yard").mkdir(exist_ok=True)
         frame.save(place / "yard" / f"{name}.jpg")
     write_weights(place / "weights.pt")
-    words = ["weights.pt" if word == "detector" else word for word in label_words("yard", "yard-run")]
-    result = trygon(*words, cwd=place)
+    words = ["weights.pt" if word == "detector" else word for word in _words(place, "yard", "yard-run")]
+    result = told(*words, cwd=place)
     assert result.returncode == 0, result.stderr
     run = Run.open(place / "yard-run")
     rows = list(run.rows("FROM sightings ORDER BY path"))
@@ -275,7 +289,7 @@ def test_megadetectors_weights_tell_animals_people_and_vehicles_apart(place: Pat
         place_found = (box["x"], box["y"], box["width"], box["height"])
         assert place_found == pytest.approx((0.25, 0.25, 0.25, 0.5), abs=0.02)
     assert run.summary["detector"] == "weights.pt"
-    again = trygon(*words, "--person-threshold", "0.9", cwd=place)
+    again = told(*words, "--person-threshold", "0.9", cwd=place)
     assert (again.returncode, "another detector" in again.stderr) == (2, True), again.stderr
 
 
@@ -301,7 +315,7 @@ def test_run_is_exported_again(place: Path, format_: str) -> None:
     _require_run(place)
     (place / "places.csv").write_text("deployment,latitude,longitude\na,1,2\nb,3,4\nc,5,6\n")
     words = ["export", "run", "--format", format_, "--out", f"out-{format_}", "--deployments", "places.csv"]
-    result = trygon(*words, cwd=place)
+    result = told(*words, cwd=place)
     assert result.returncode == 0, result.stderr
     assert "note:" not in result.stdout
     assert (place / f"out-{format_}" / "observations.csv").is_file()
@@ -323,7 +337,7 @@ def test_export_does_not_replace_its_run(place: Path) -> None:
     _require_run(place)
     before = (place / "run/config.json").read_bytes()
     for out in ("run", str(place / "run") + "/", "other/../run"):
-        refused = trygon("export", "run", "--out", out, cwd=place)
+        refused = told("export", "run", "--out", out, cwd=place)
         assert refused.returncode == 2
         assert "is the run itself" in refused.stderr
     assert (place / "run/config.json").read_bytes() == before
@@ -334,14 +348,14 @@ def test_edited_table_of_places_is_read_again_and_found_from_another_folder(plac
     words = label_words("archive", "run", "--deployments", "cameras.csv")
     for latitude in ("1", "2"):
         (place / "cameras.csv").write_text(f"deployment,latitude,longitude\na,{latitude},0\nb,3,0\nc,5,0\n")
-        result = trygon(*words, cwd=place)
+        result = told(*words, cwd=place)
         assert result.returncode == 0, result.stderr
         assert "stood here already" not in result.stdout
         found = _latitudes(place / "run/export/camtrap-dp")
         assert {name: float(value) for name, value in found.items()} == {"a": float(latitude), "b": 3, "c": 5}
-    assert "stood here already" in trygon(*words, cwd=place).stdout
+    assert "stood here already" in told(*words, cwd=place).stdout
 
-    exported = trygon("export", str(place / "run"), "--out", "package", cwd=tmp_path)
+    exported = told("export", str(place / "run"), "--out", "package", cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
     assert _latitudes(tmp_path / "package") == found
 
@@ -362,7 +376,7 @@ def test_mistakes_are_one_line(place: Path) -> None:
         "zone": ([*label_words("small", "x"), "--time-zone", "Mars/Olympus"], "time_zone"),
     }
     for name, (words, message) in swap.items():
-        result = trygon(*words, cwd=place)
+        result = told(*words, cwd=place)
         assert result.returncode == 2, (name, result.stderr)
         assert message in result.stderr, (name, result.stderr)
         assert result.stderr.count("\n") == 1, (name, result.stderr)

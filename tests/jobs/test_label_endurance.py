@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from os.path import relpath
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from trygon.disk import only_writer
 from trygon.errors import UserError
 from trygon.storage import digest_file, exists, join, list_files, read_bytes, write_bytes
 from trygon.testing.archives import BROKEN, write_tiny_archive
-from trygon.testing.commands import command, label_words, trygon
+from trygon.testing.commands import command, label_words, told, trygon
 from trygon.testing.disks import twice_on_small_disk
 from trygon.testing.processes import family
 from trygon.testing.s3 import Fault, FaultyS3, Kind, bring, using
@@ -39,14 +40,17 @@ def _start(place: Path, words: list[str], parts: Parts, num_parts: int) -> subpr
 
 @pytest.mark.parametrize(("remote", "killed"), [(True, "command"), (False, "raylet")])
 def test_killed_run_is_completed_with_every_file_once(
-    remote: bool, killed: str, place: Path, bucket: str, tmp_path: Path
+    remote: bool, killed: str, place: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_files = write_tiny_archive(tmp_path / "killed", num_frames=150)
-    archive = bring(tmp_path / "killed", join(bucket, "killed")) if remote else str(tmp_path / "killed")
-    out = join(bucket, "run") if remote else str(tmp_path / "run")
+    # On disk as users type them: from the folder that they are in.
+    monkeypatch.chdir(place)
+    archive, out = (relpath(tmp_path / name) for name in ("killed", "run"))
+    if remote:
+        archive, out = bring(tmp_path / "killed", join(bucket, "killed")), join(bucket, "run")
     words, parts = label_words(archive, out, "--part-size", "8"), Parts(out)
     with only_writer(out):
-        refused = trygon(*words, cwd=place)
+        refused = told(*words, cwd=place)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
         assert f"another process is writing to {out}" in refused.stderr
         assert not list_files(out)

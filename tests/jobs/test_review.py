@@ -24,7 +24,7 @@ from trygon.review.desk import Desk
 from trygon.review.taxa import TaxonSearch
 from trygon.storage import write_json
 from trygon.testing.browser import browser
-from trygon.testing.commands import command, trygon
+from trygon.testing.commands import command, told
 from trygon.testing.runs import TREE, write_tiny_run
 from trygon.testing.tiny import write_tiny_model
 
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.slow
 
 _PATIENCE_S = 90
 """A browser's first page takes long on a machine that does much else; this only ends what hangs."""
+_POLL_S = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ class _Page:
     def until(self, name: str, pattern: str) -> None:
         """Wait for a text; a page that does not come to show it fails with what it shows."""
         try:
-            WebDriverWait(self.chrome, _PATIENCE_S, 0.02).until(lambda _: re.search(pattern, self.text(name)))
+            WebDriverWait(self.chrome, _PATIENCE_S, _POLL_S).until(lambda _: re.search(pattern, self.text(name)))
         except Exception as error:
             raise AssertionError(f"{name}: {self.text(name)!r}, {self.text('message')!r}") from error
 
@@ -96,7 +97,7 @@ def test_events_are_named_with_the_keyboard(run: Run, chrome: webdriver.Chrome) 
         assert "red fox" in page.text("labels")
         assert len(chrome.find_elements(By.CSS_SELECTOR, "#boxes .box")) == 1
         loaded = "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
-        WebDriverWait(chrome, _PATIENCE_S, 0.02).until(lambda chrome: chrome.execute_script(loaded))
+        WebDriverWait(chrome, _PATIENCE_S, _POLL_S).until(lambda chrome: chrome.execute_script(loaded))
         page.press(Keys.ENTER)
         page.until("progress-text", "1 of 10")
         page.until("where", "12:10:03")
@@ -142,7 +143,7 @@ def _choose_one_box_and_more_like_it(page: _Page) -> None:
     page.chrome.find_element(By.CSS_SELECTOR, "#alike-grid input").click()
     page.until("alike-apply", "Name the 1 chosen: Eurasian lynx")
     page.chrome.find_element(By.ID, "alike-apply").click()
-    WebDriverWait(page.chrome, _PATIENCE_S, 0.02).until(
+    WebDriverWait(page.chrome, _PATIENCE_S, _POLL_S).until(
         lambda _: not page.chrome.find_element(By.ID, "alike-dialog").is_displayed()
     )
 
@@ -158,7 +159,7 @@ def test_two_browsers_do_not_speak_past_each_other(run: Run, chrome: webdriver.C
         pages[1].press("b")
         pages[1].until("message", "somebody else reviewed this event")
         assert "by Ana" in pages[1].text("labels")
-        refused = trygon("review", str(run.folder), "--no-open")
+        refused = told("review", str(run.folder), "--no-open")
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert "is being written by another process" in refused.stderr
     assert set(Run.open(run.folder).observations["reviewed_by"].to_pylist()) == {"Ana", None}
@@ -166,23 +167,23 @@ def test_two_browsers_do_not_speak_past_each_other(run: Run, chrome: webdriver.C
 
 def test_what_was_said_becomes_examples_and_is_exported_and_searched(run: Run, tmp_path: Path) -> None:
     folder, out = str(run.folder), tmp_path / "examples"
-    empty = trygon("review", folder, "--examples", str(out))
+    empty = told("review", folder, "--examples", str(out))
     assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
     assert "nobody named an animal" in empty.stderr
     desk = Desk(Columns.of(run), read_reviews(folder).to_pylist(), TaxonSearch(TREE), ReviewLog(folder, Hold()))
     event = desk.event(run.events["event_id"][0].as_py())
     desk.confirm(int(event["id"]), "Ana", event["version"])
-    written = trygon("review", folder, "--examples", str(out))
+    written = told("review", folder, "--examples", str(out))
     assert "2 pictures of 1 taxa" in written.stdout, written.stderr
-    exported = trygon("export", folder, "--out", str(tmp_path / "dp"))
+    exported = told("export", folder, "--out", str(tmp_path / "dp"))
     assert exported.returncode == 0, exported.stderr
     assert "human,Ana" in (tmp_path / "dp/observations.csv").read_text()
     some_id = event["frames"][0]["observations"][0]["id"]
-    found = trygon("search", folder, "--observation", some_id, "--num", "3")
+    found = told("search", folder, "--observation", some_id, "--num", "3")
     assert found.stdout.splitlines()[1].split()[0] == "1.000", found.stderr
     assert some_id in found.stdout
     for name, expected in (("found.csv", "cosine,observation_id"), ("found.html", "data:image/jpeg")):
-        result = trygon("search", folder, "--observation", some_id, "--out", str(tmp_path / name))
+        result = told("search", folder, "--observation", some_id, "--out", str(tmp_path / name))
         assert result.returncode == 0, result.stderr
         assert expected in (tmp_path / name).read_text()
 
@@ -193,12 +194,12 @@ def test_run_is_searched_by_text_and_picture_with_its_own_model_alone(run: Run, 
     write_json(tmp_path / "run/config.json", run.config | {"model": model})
     frame = next(path for path in sorted((tmp_path / "archive").rglob("*.JPG")) if path.stat().st_size)
     for query in (["--text", "a photo of a fox"], ["--like", str(frame)]):
-        found = trygon("search", str(run.folder), *query, "--num", "4", "--taxon", "roe deer")
+        found = told("search", str(run.folder), *query, "--num", "4", "--taxon", "roe deer")
         assert found.returncode == 0, found.stderr
         assert [line.split()[1:3] for line in found.stdout.splitlines()[1:]] == [["roe", "deer"]] * 4
     write_tiny_model(tmp_path / "model", seed=1)
-    refused = trygon("search", str(run.folder), "--text", "a fox")
+    refused = told("search", str(run.folder), "--text", "a fox")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "is not the model any more" in refused.stderr
-    refused = trygon("search", str(run.folder), "--like", str(tmp_path / "none.jpg"))
+    refused = told("search", str(run.folder), "--like", str(tmp_path / "none.jpg"))
     assert "none.jpg cannot be read" in refused.stderr

@@ -1,7 +1,5 @@
 """The synthesize job as a user runs it: what it makes, resume, another config, object storage."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from trygon.data.sources.catalog import open_source
 from trygon.errors import UserError
 from trygon.storage import list_files, read_bytes, read_json
+from trygon.testing.commands import told, trygon
 from trygon.testing.s3 import s3_server, using
 from trygon_jobs import synthesize
 from trygon_jobs.synthesize import SynthesizeConfig
@@ -46,13 +45,14 @@ def test_a_world_is_made_once_and_goes_on_where_it_stopped(tmp_path: Path, capsy
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_object_storage_gets_the_same_bytes_as_a_folder(tmp_path: Path) -> None:
-    """In a process of its own: the workers of the shared Ray do not know the server."""
+    """That there in a process of its own: the workers of the shared Ray do not know the server."""
     words = ["--images", "120", "--species", "30", "--part-images", "40", "--sources", "eol", "folder"]
     with s3_server("bucket") as address, using(address):
-        for out in ("s3://bucket/world", str(tmp_path / "world")):
-            command = [sys.executable, "-m", "trygon_jobs", "synthesize", out, *words]
-            subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+        for run, out in ((trygon, "s3://bucket/world"), (told, str(tmp_path / "world"))):
+            made = run("synthesize", out, *words, cwd=tmp_path)
+            assert made.returncode == 0, made.stderr
         remote, local = (
             {place.split("/world/")[1]: read_bytes(place) for place in list_files(root)}
             for root in ("s3://bucket/world", tmp_path / "world")

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -25,6 +24,7 @@ from PIL import Image
 from trygon.models.model import load_model
 from trygon.storage import copy_file, exists, join, list_files, read_bytes
 from trygon.testing.checkpoints import noted_step
+from trygon.testing.commands import command, told
 from trygon.testing.processes import family, kill_family, living
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
@@ -37,7 +37,7 @@ from trygon.testing.tiny import (
 from trygon.training.measurements import Measurements
 from trygon.training.reports import Gauges
 
-# Three starts of Ray: on a busy machine that takes long.
+# Several starts of Ray: on a busy machine that takes long.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 _EPOCHS = 6
@@ -46,10 +46,10 @@ _ALONE = ("--workers", "1")
 _STEPS_PER_EPOCH = 4
 
 
-def _command(shards: str | Path, model: str | Path, out: str | Path) -> list[str]:
+def _words(shards: str | Path, model: str | Path, out: str | Path, *more: str) -> list[str]:
     words = ["train", "--shards", str(shards), "--out", str(out), "--initial.model", str(model)]
     words += ["--batch-size", "16", "--epochs", str(_EPOCHS), "--steps-per-leg", "4", "--checkpoint-minutes", "0"]
-    return [sys.executable, "-m", "trygon_jobs", *words]
+    return [*words, *more]
 
 
 def _lines(out: str | Path) -> list[str]:
@@ -68,8 +68,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     write_tiny_shards(folder / "shards")
     write_tiny_model(folder / "tiny")
-    command = [*_command("shards", "tiny", "out"), *_ALONE]
-    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=800, cwd=folder)
+    words = command(*_words("shards", "tiny", "out", *_ALONE))
+    subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=800, cwd=folder)
     return folder / "out"
 
 
@@ -103,13 +103,13 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there_and_a_finished_one_r
         patch.setenv("OMP_NUM_THREADS", "1")
         for path in (*(tmp_path / "shards").iterdir(), *(tmp_path / "tiny").iterdir()):
             copy_file(path, join(root, path.parent.name, path.name))
-        command = [*_command(join(root, "shards"), join(root, "tiny"), out), *_ALONE]
+        words = _words(join(root, "shards"), join(root, "tiny"), out, *_ALONE)
         faults = [Fault(kind, 25) for kind in (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.LOSE_ANSWER)]
         # From the second checkpoint on none arrives, so that the run cannot end before it is killed.
         held = Fault(Kind.HOLD, 1, ("PUT", "POST"), r"/checkpoints/run/leg-(?!000001/).*\.pt$")
         with FaultyS3(server, [held, *faults]) as faulty:
             environment = os.environ | environment_of(faulty.address)
-            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(command(*words), env=environment, stderr=subprocess.DEVNULL)
             try:
                 _wait_until(process, lambda: noted_step(out) > 0)
                 _wait_until(process, lambda: bool(faulty.met[Kind.HOLD]))
@@ -119,13 +119,13 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there_and_a_finished_one_r
             before = _lines(out)
             assert not exists(join(out, "provenance.json"))
 
-            subprocess.run(command, env=environment, check=True, timeout=800)
+            subprocess.run(command(*words), env=environment, check=True, timeout=800)
         assert set(faulty.met) == {Kind.HOLD, *(fault.kind for fault in faults)}
         assert _steps(out) == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
         # A line holds the seconds that its step took: a step done again would have another.
         assert _lines(out)[:_STEPS_PER_EPOCH] == before[:_STEPS_PER_EPOCH]
-        again = subprocess.run(command, check=True, timeout=500, capture_output=True, text=True)
-        assert "model: s3://runs/out (was complete)" in again.stdout
+        again = told(*words)
+        assert "model: s3://runs/out (was complete)" in again.stdout, again.stderr
         _ends_as(undisturbed, out)
         assert not exists(join(out, ".lock"))
         checkpoints = {place.split("/")[-2] for place in list_files(join(out, "checkpoints"), ".pt")}
@@ -139,14 +139,13 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
     shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
     write_tiny_shards(shards, "val", 1)
     sentences = write_tiny_sentence_model(tmp_path / "sentences")
-    words = ["--initial.architecture", str(_frozen_architecture(tmp_path / "architecture.json"))]
+    words = ["train", "--shards", str(shards), "--out", str(out), *_ALONE]
+    words += ["--initial.architecture", str(_frozen_architecture(tmp_path / "architecture.json"))]
     words += ["--initial.sentence-model", str(sentences), "--freeze-image-trunk", "--freeze-text-tower"]
     words += ["--feature-dropout", "0.3", "--shuffle-rows", "32", "--image-learning-rate", "1e-3"]
-    command = [sys.executable, "-m", "trygon_jobs", "train", "--shards", str(shards), "--out", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     words += ["--batch-size", "16", "--epochs", "2", "--text-draw", "step", "--readers", "2"]
     words += ["--initial-share", "0.5"]
-    subprocess.run([*command, *words], env=environment, check=True, timeout=800)
+    subprocess.run(command(*words), env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, timeout=800)
     assert len(list((out / "features").glob("*.parquet"))) == 4
     initial, final = (load_model(folder).net.state_dict() for folder in (out / "initial", out))
     changed = {name for name in initial if not torch.equal(initial[name], final[name])}
@@ -162,8 +161,9 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
 
     evaluation = tmp_path / "evaluation"
     words = ["evaluate", "--model", str(out), "--baseline", str(out / "initial"), "--shards", str(shards)]
-    evaluate = [sys.executable, "-m", "trygon_jobs", *words, "--out", str(evaluation)]
-    subprocess.run(evaluate, env=environment, check=True, timeout=500)
+    words += ["--out", str(evaluation)]
+    measures = told(*words)
+    assert measures.returncode == 0, measures.stderr
     metrics = json.loads((evaluation / "metrics.json").read_text())
     for prefix in ("", "baseline/"):
         assert metrics[f"{prefix}zero_shot/seen/taxon/species/n"] == 16
@@ -172,8 +172,7 @@ def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Pa
     # What was measured beside training is the model that was written, between its start and what was learned.
     for name in ("species/top1", "species/top5", "genus/top1"):
         assert measured[name] == pytest.approx(metrics[f"zero_shot/seen/taxon/{name}"], abs=1e-4)
-    again = subprocess.run(evaluate, env=environment, check=True, timeout=500, capture_output=True, text=True)
-    assert "was complete" in again.stdout
+    assert "was complete" in told(*words).stdout
 
 
 def _write_pairs(folder: Path, columns: Sequence[str] = ("key", "jpg", "caption")) -> Path:
@@ -200,9 +199,10 @@ def test_general_pictures_are_replayed_beside_the_taxa(tmp_path: Path) -> None:
     (shards / "val-00000.parquet").write_bytes(b"PAR1 and no more")
     write_tiny_model(tmp_path / "tiny")
     replay = ["--replay", str(_write_pairs(tmp_path / "pairs")), "--replay-batch-size", "6", "--workers", "2"]
-    command = [*_command(shards, tmp_path / "tiny", out), *replay]
+    replay += ["--objective", "clip_taxa"]
+    words = command(*_words(shards, tmp_path / "tiny", out, *replay))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, env=environment, check=True, timeout=800, stderr=subprocess.PIPE, text=True)
+    run = subprocess.run(words, env=environment, check=True, timeout=800, stderr=subprocess.PIPE, text=True)
     lines = [json.loads(line) for line in _lines(out)]
     assert [line["step"] for line in lines] == list(range(1, _EPOCHS * _STEPS_PER_EPOCH + 1))
     assert all(0 < line["replay_loss"] < line["loss"] for line in lines)
@@ -242,37 +242,25 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny")
     (tmp_path / "empty").mkdir()
     odd = _write_pairs(tmp_path / "odd", ("key", "jpg"))
-    for words, told in (
+    for words, expected in (
         (["--replay-batch-size", "6"], "give --replay FOLDER, or --replay-batch-size 0"),
         (["--replay", str(tmp_path / "empty"), "--replay-batch-size", "6"], "holds no Parquet files"),
         (["--replay", str(odd), "--replay-batch-size", "6"], "has no column 'caption'"),
         (["--replay", str(odd)], "needs a replay_batch_size"),
         (["--replay", str(odd), "--replay-batch-size", "6", "--objective", "siglip"], "goes with the objectives clip"),
     ):
-        command = [*_command(shards, tmp_path / "tiny", tmp_path / "out"), *words]
-        refused = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+        refused = told(*_words(shards, tmp_path / "tiny", tmp_path / "out", *words))
         assert refused.returncode == 2
-        assert told in refused.stderr
+        assert expected in refused.stderr
 
 
-def test_too_few_samples_for_a_step_are_refused(tmp_path: Path) -> None:
-    shards = write_tiny_shards(tmp_path / "shards", count=1)
-    write_tiny_model(tmp_path / "tiny")
-    command = _command(shards, tmp_path / "tiny", tmp_path / "out")
-    command[command.index("--batch-size") + 1] = "200"
-    command[command.index("--epochs") + 1] = "1"
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert refused.returncode == 2
-    assert "fewer training samples in all epochs than one step takes (200): lower --batch-size" in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path: Path) -> None:
     shards = write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
-    command = _command(shards, tmp_path / "tiny", tmp_path / "out")
-    words = ["--image-learning-rate", "1e30", "--warmup-steps", "0", "--workers", "1"]
-    ended = subprocess.run([*command, *words], capture_output=True, text=True, timeout=500, check=False)
+    words = ["--image-learning-rate", "1e30", "--warmup-steps", "0", *_ALONE]
+    ended = told(*_words(shards, tmp_path / "tiny", tmp_path / "out", *words))
     assert ended.returncode == 1
     assert "the loss is not finite at step" in ended.stderr
     assert "give lower learning rates" in ended.stderr
@@ -285,29 +273,29 @@ def test_workers_that_hang_are_replaced_and_a_shard_that_is_cut_ends_training(tm
     shard is cut: another try would meet that again."""
     shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
     write_tiny_model(tmp_path / "tiny")
-    command = [*_command(shards, tmp_path / "tiny", out), "--workers", "2", "--collective-timeout-s", "10"]
-    command[command.index("--epochs") + 1] = "5000"
-    told = tmp_path / "told"
-    with told.open("w") as stderr:
-        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=stderr)
+    words = _words(shards, tmp_path / "tiny", out, "--workers", "2", "--collective-timeout-s", "10")
+    words[words.index("--epochs") + 1] = "5000"
+    said = tmp_path / "said"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command(*words), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=stderr)
     try:
         _wait_until(process, lambda: noted_step(out) > 0)
         hanging = _training_workers(process)[0]
         hanging.suspend()
         _wait_until(process, lambda: not living([hanging]))  # whoever hangs is ended
         done = _steps(out)[-1]
-        _wait_until(process, lambda: "interrupted" in told.read_text() and max(_steps(out), default=0) > done)
+        _wait_until(process, lambda: "interrupted" in said.read_text() and max(_steps(out), default=0) > done)
         cut = shards / "train-00002.parquet"
         os.truncate(cut, 300)
         assert process.wait(500) == 1
     finally:
         if process.poll() is None:
             kill_family(process)
-    lines = told.read_text().splitlines()
-    assert re.search(r"worker [01] waited in vain for one that hangs, or whose machine is gone", told.read_text())
+    lines = said.read_text().splitlines()
+    assert re.search(r"worker [01] waited in vain for one that hangs, or whose machine is gone", said.read_text())
     assert sum(line.startswith("interrupted: ") for line in lines) == 1
     assert f"error: {cut} cannot be read" in lines[-1]
-    assert "Traceback" not in told.read_text()
+    assert "Traceback" not in said.read_text()
 
 
 def _wait_until(process: "subprocess.Popen[Any]", is_so: Callable[[], bool], timeout_s: float = 800) -> None:

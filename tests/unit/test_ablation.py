@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ from trygon.errors import UserError
 from trygon.evaluation.comparison import Row, as_csv, as_markdown, page, table
 from trygon.schemas import COUNT, SAMPLE
 from trygon.storage import write_json, write_text
-from trygon_jobs.ablate import _identify, _make_room, _reason
+from trygon.training.objective import CLASSIFIED
+from trygon_jobs.ablate import _figures, _identify, _make_room, _reason
 from trygon_jobs.grid import Cell, read_cells
 from trygon_jobs.train import TrainConfig
 
@@ -153,6 +155,18 @@ def test_page_has_table_and_plots_and_escapes_names() -> None:
     assert text.count("<svg") == 1
     assert "25.0 (10–40)" in text
     assert "<svg" not in page("nothing done", _ROWS[2:])
+
+
+def test_figures_are_those_that_the_table_shows_and_a_classifier_has_none_by_names(tmp_path: Path) -> None:
+    zero_shot = {"zero_shot/seen/taxon/species/top1": 0.5, "zero_shot/seen/sci/species/top1": 0.25}
+    few_shot = {"few_shot/seen/5/top1": 0.75, "few_shot/seen/5/top1_std": 0.01}
+    measured = zero_shot | few_shot | {"zero_shot/seen/taxon/species/n": 16, "baseline/few_shot/seen/5/top1": 0.125}
+    write_json(tmp_path / "evaluation/metrics.json", measured)
+    lines = [{"step": step, "data_s": 0.25, "step_s": 0.5} for step in (1, 2)]
+    write_text(tmp_path / "model/metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    assert _figures(str(tmp_path), "clip_taxa") == zero_shot | few_shot | {"training_s": 1.5}
+    for objective in CLASSIFIED:
+        assert _figures(str(tmp_path), objective) == few_shot | {"training_s": 1.5}
 
 
 def test_reason_is_the_line_that_a_command_ended_with() -> None:

@@ -5,15 +5,13 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 import trygon
-from trygon_jobs.cli import JOBS, app, check_command, main, split_config
-
-pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
+from trygon.testing.commands import told
+from trygon_jobs.cli import JOBS, app, check_command, split_config
 
 
 def _trygon(*words: str, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,19 +30,15 @@ def _trygon(*words: str, cwd: Path, stdin: str = "", **environment: str) -> subp
 
 def _problem(*words: str, cwd: Path, stdin: str = "", **environment: str) -> str:
     """The one line that a mistake of the user gets. In this process: there are many, and each start takes its time."""
-    out, said = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(said):
-        patch.chdir(cwd)
+    with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("TRYGON_", "RAY_"))]:
             patch.delenv(name)
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.setattr(sys, "argv", ["trygon", *words])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            main()
-    line = said.getvalue()
-    assert (ended.value.code, out.getvalue()) == (2, ""), line
+        result = told(*words, cwd=cwd)
+    line = result.stderr
+    assert (result.returncode, result.stdout) == (2, ""), line
     assert line.startswith("error: ")
     assert line.count("\n") == 1
     assert "Traceback" not in line
@@ -152,13 +146,14 @@ def test_what_is_missing_is_the_users_to_mend(tmp_path: Path) -> None:
         ["evaluate", "--model", "/nonexistent/model", "--shards", "/nonexistent/shards", "--out", "o"],
         ["train", "--shards", "/nonexistent/shards", "--out", "o"],
         ["build-labels", "--model", "/nonexistent/model", "--out", "o"],
-        ["serve", "--model", "/nonexistent/model", "--labels", "/nonexistent/labels"],
     ]
     for command in commands:
-        result = _trygon(*command, cwd=tmp_path)
-        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
-        assert "/nonexistent" in result.stderr
+        assert "/nonexistent" in _problem(*command, cwd=tmp_path)
         assert not list(tmp_path.rglob("*.parquet"))
+    # Where it is not refused, it becomes another program.
+    result = _trygon("serve", "--model", "/nonexistent/model", "--labels", "/nonexistent/labels", cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
+    assert "/nonexistent" in result.stderr
 
 
 def test_config_is_taken_out_of_a_command() -> None:

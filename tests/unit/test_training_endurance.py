@@ -1,4 +1,5 @@
-"""What ends training and what is tried again, checkpoints that are passed over, and room for workers: without Ray."""
+"""What ends training and what is tried again, checkpoints that are passed over, room for workers, and samples for a
+step: without Ray."""
 
 import json
 import time
@@ -15,9 +16,11 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trygon.cluster.room import places_on
 from trygon.errors import PermanentError, TrygonError, UnavailableError, UserError
+from trygon.lease import Hold
 from trygon.storage import join, name_of, write_text
 from trygon.testing.checkpoints import write_listed
 from trygon.testing.s3 import s3_server, using
+from trygon.testing.shards import ROWS, write_tiny_shards
 from trygon.training.checkpoint import Position, save_state
 from trygon.training.checkpoints import (
     forget_latest,
@@ -29,7 +32,8 @@ from trygon.training.checkpoints import (
 )
 from trygon.training.endurance import Endurance
 from trygon.training.interruptions import Interruptions, named, reason
-from trygon.training.run import mend_list
+from trygon.training.run import Team, Watcher, fit, mend_list
+from trygon.training.settings import TrainSettings
 from trygon.training.worker import memory_told
 
 
@@ -226,3 +230,16 @@ def test_no_worker_lies_on_two_machines() -> None:
     assert places_on(nodes, {"CPU": 1.5, "GPU": 1}) == 2
     assert places_on(nodes, {"CPU": 1.5}) == 4 + 1 + 2
     assert places_on(nodes, {"CPU": 8}) == 0
+
+
+def test_samples_that_fill_no_step_are_told_before_any_worker_starts(tmp_path: Path) -> None:
+    shards = write_tiny_shards(tmp_path / "shards", count=2)
+    settings = TrainSettings(
+        initial="", shards=tuple(map(str, sorted(shards.glob("train-*.parquet")))), taxa="", metrics="",
+        row_groups=str(tmp_path / "row_groups.parquet"), batch_size=3 * 2 * ROWS + 1, epochs=3,
+    )  # fmt: skip
+    told: list[str] = []
+    expected = r"fewer training samples in all epochs than one step takes \(97\): lower --batch-size"
+    with pytest.raises(UserError, match=expected):
+        fit(settings, str(tmp_path / "out"), Team(1, 1, False), Watcher(lambda *_: None, told.append), Hold())
+    assert not told
