@@ -37,6 +37,9 @@ JOBS = {
 }
 """What each job does. Its module is imported when it is called, so that `trygon --help` is instant."""
 
+_HERE_ALONE = ("sample", "review", "serve", "models", "keys", "submit", "demo")
+"""What serves, asks or prepares the machine on which it is called."""
+
 app = App(
     name="trygon",
     help="Vision models of the tree of life: train them, label archives, serve them.",
@@ -86,8 +89,10 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     Returns the command without `--config`, and the config's text.
     """
     tokens, config = split_config(command)
-    if not tokens or tokens[0] not in JOBS or tokens[0] == "submit":
-        raise UserError(f"submit: name a job after the options ({', '.join(job for job in JOBS if job != 'submit')})")
+    jobs = [job for job in JOBS if job not in _HERE_ALONE]
+    if not tokens or tokens[0] not in jobs:
+        wrong = f"trygon {tokens[0]} is for this machine alone; " if tokens and tokens[0] in JOBS else ""
+        raise UserError(f"submit: {wrong}name a job after the options ({', '.join(jobs)})")
     read = read_config(config) if config else None  # once: standard input has it only once
     with _config_from(read):
         app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)
