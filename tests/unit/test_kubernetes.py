@@ -164,6 +164,7 @@ def test_service_agrees_with_the_application() -> None:
     assert (config.http_options.request_timeout_s or 0) > args.limits.longest_s
     worker = pods_of(read(RAYSERVICE))[1]
     (replica,) = [it for it in worker["containers"] if it["name"] == "ray-worker"]
+    assert variables_of(replica).items() > variables_of(containers_of(read(RAYSERVICE))[0]).items()
     ray_waits_s = float(variables_of(replica)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
     assert args.limits.longest_s < ray_waits_s < worker["terminationGracePeriodSeconds"]
     options = dict(word.removeprefix("--").partition("=")[::2] for word in _triton()["args"])
