@@ -42,6 +42,8 @@ _USAGE = {
     "       trygon label --from RUN --out OUT [OPTIONS]"
 }
 """Of jobs whose first words may be missing: cyclopts would name the first one that may not be."""
+_HERE_ALONE = ("sample", "review", "serve", "models", "keys", "submit", "demo")
+"""What serves, asks or prepares the machine on which it is called."""
 
 app = App(
     name="trygon",
@@ -92,8 +94,10 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     Returns the command without `--config`, and the config's text.
     """
     tokens, config = split_config(command)
-    if not tokens or tokens[0] not in JOBS or tokens[0] == "submit":
-        raise UserError(f"submit: name a job after the options ({', '.join(job for job in JOBS if job != 'submit')})")
+    jobs = [job for job in JOBS if job not in _HERE_ALONE]
+    if not tokens or tokens[0] not in jobs:
+        wrong = f"trygon {tokens[0]} is for this machine alone; " if tokens and tokens[0] in JOBS else ""
+        raise UserError(f"submit: {wrong}name a job after the options ({', '.join(jobs)})")
     read = read_config(config) if config else None  # once: standard input has it only once
     with _config_from(read):
         app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)

@@ -1,33 +1,24 @@
-"""S3 addresses, clients that find endpoint, region and keys as boto3 does, and refusals in one line.
+"""S3 addresses, what is asked of the objects at them, and refusals in one line.
 
-Knows the S3 API and nothing of what the objects hold.
+Knows the S3 API and nothing of what the objects hold. How a server is reached is in `s3_clients`.
 """
 
 import errno
-import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.fs
 
+from trygon import s3_clients
 from trygon.errors import TrygonError, UnavailableError, UserError
 
 ATTEMPTS = 8
 """Of an operation; a request within has some of its own."""
-
-_SDK_ATTEMPTS = "4"
-"""Of a request, where AWS_MAX_ATTEMPTS says no other number."""
-
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 30.0
-"""How long a server may say nothing."""
 
 Result = TypeVar("Result")
 
@@ -44,7 +35,6 @@ _ADDRESS = re.compile(
     r"s3://(?P<bucket>[^/?]+)/*(?P<key>.*?)(?P<query>\?(?:(?:endpoint_override|scheme|region)=[^&?]*&?)+)?", re.DOTALL
 )
 _PART_BYTES = 8 << 20
-_AWS = re.compile(r"https://s3[.-]?([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
@@ -99,102 +89,15 @@ class Object:
     etag: str
 
 
-@dataclass(frozen=True)
-class _Login:
-    """How to reach a server. Its repr would show keys: it is never printed."""
-
-    endpoint: str
-    region: str
-    keys: tuple[str, str, str | None] | None
-    ca_bundle: str
-
-
 def client(address: Address, patient: bool = True) -> Any:
     """The boto3 client for an address; one a process and endpoint. Threads may share it. One that is not `patient`
     gives up within seconds."""
-    return _client(_environment(), address.query, patient)
+    return s3_clients.client(address.query, patient)
 
 
 def filesystem(address: Address) -> pyarrow.fs.S3FileSystem:
     """pyarrow's filesystem for an address, made once a process so that connections are used again."""
-    return _filesystem(_login(address), address.bucket if _AWS.fullmatch(_login(address).endpoint) else "")
-
-
-def _environment() -> tuple[tuple[str, str], ...]:
-    """What the settings depend on: another environment is another client."""
-    return tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-
-
-@lru_cache(maxsize=16)
-def _session(environment: tuple[tuple[str, str], ...]) -> Any:
-    import boto3
-
-    return boto3.Session()
-
-
-@lru_cache(maxsize=16)
-def _client(environment: tuple[tuple[str, str], ...], query: str, patient: bool) -> Any:
-    from botocore import UNSIGNED
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    options = dict(parse_qsl(query.lstrip("?")))
-    try:
-        session = _session(environment)
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": _sdk_attempts() if patient else 1},
-            connect_timeout=CONNECT_TIMEOUT_S if patient else 3.0,
-            read_timeout=READ_TIMEOUT_S if patient else 5.0,
-            max_pool_connections=32,
-            signature_version=None if session.get_credentials() else UNSIGNED,
-        )
-        endpoint = options.get("endpoint_override")
-        if endpoint and "://" not in endpoint:
-            endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
-        region = options.get("region") or session.region_name or "us-east-1"
-        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise UserError(f"the settings for S3 do not hold: {error}") from error
-
-
-def _login(address: Address) -> _Login:
-    """The settings at this time: keys that expire are new ones now and then."""
-    made = client(address)
-    credentials = _session(_environment()).get_credentials()
-    frozen = credentials.get_frozen_credentials() if credentials else None
-    keys = (frozen.access_key, frozen.secret_key, frozen.token) if frozen else None
-    return _Login(made.meta.endpoint_url, made.meta.region_name, keys, os.environ.get("AWS_CA_BUNDLE", ""))
-
-
-@lru_cache(maxsize=16)
-def _filesystem(login: _Login, bucket: str) -> pyarrow.fs.S3FileSystem:
-    """`bucket` is blank for servers other than Amazon's, where it may lie in another region than the user's."""
-    options: dict[str, Any] = {"region": login.region}
-    if bucket:
-        with suppress(OSError):  # the next call says what is wrong
-            options["region"] = pyarrow.fs.resolve_s3_region(bucket)
-    else:
-        parts = urlsplit(login.endpoint)
-        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc + parts.path.rstrip("/")}
-    if login.keys:
-        access, secret, token = login.keys
-        options |= {"access_key": access, "secret_key": secret, "session_token": token}
-    if login.ca_bundle:
-        options["tls_ca_file_path"] = login.ca_bundle
-    return pyarrow.fs.S3FileSystem(
-        anonymous=login.keys is None,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        request_timeout=READ_TIMEOUT_S,
-        retry_strategy=pyarrow.fs.AwsDefaultS3RetryStrategy(max_attempts=_sdk_attempts()),
-        **options,
-    )
-
-
-def _sdk_attempts() -> int:
-    given = os.environ.get("AWS_MAX_ATTEMPTS", _SDK_ATTEMPTS)
-    if not given.isdecimal() or not int(given):
-        raise UserError(f"AWS_MAX_ATTEMPTS={given}: give a number of attempts, 1 or more")
-    return int(given)
+    return s3_clients.filesystem(address.query, address.bucket)
 
 
 def persist(address: Address, operation: Callable[[], Result], attempts: int = 0) -> Result:
@@ -207,6 +110,7 @@ def persist(address: Address, operation: Callable[[], Result], attempts: int = 0
     from botocore.exceptions import BotoCoreError, ClientError
 
     attempts = attempts or ATTEMPTS
+    looked = False
     for turn in range(attempts):
         try:
             return operation()
@@ -214,6 +118,9 @@ def persist(address: Address, operation: Callable[[], Result], attempts: int = 0
             if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
                 raise  # of this machine's disk
             code, status = _code_of(error)
+            if not looked and turn + 1 < attempts and _is_denied(code, status) and s3_clients.look_again():
+                looked = True
+                continue
             if turn + 1 == attempts or not _may_pass(error, code, status):
                 raise _explained(error, code, status, address) from error
             time.sleep(min(0.2 * 2**turn, 5.0) * random.uniform(0.5, 1.0))
@@ -222,13 +129,18 @@ def persist(address: Address, operation: Callable[[], Result], attempts: int = 0
 
 def _may_pass(error: Exception, code: str, status: int) -> bool:
     """Whether the same again may work: everything that is no clear refusal."""
-    from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError
+    from botocore.exceptions import BotoCoreError, ConnectionError, CredentialRetrievalError, HTTPClientError
 
     if isinstance(error, FileNotFoundError) or code in _MISSING | _NO_BUCKET | _DENIED | _WRONG_KEYS:
         return False
     if isinstance(error, BotoCoreError):
-        return isinstance(error, HTTPClientError | ConnectionError)
+        # The last: keys that expire were to be renewed, and who gives them did not answer in time.
+        return isinstance(error, HTTPClientError | ConnectionError | CredentialRetrievalError)
     return status >= 500 or status in (0, 408, 429) or code in _BUSY
+
+
+def _is_denied(code: str, status: int) -> bool:
+    return code in _DENIED or (status == 403 and code not in _WRONG_KEYS)
 
 
 def _explained(error: Exception, code: str, status: int, address: Address) -> Exception:
@@ -243,7 +155,9 @@ def _explained(error: Exception, code: str, status: int, address: Address) -> Ex
     text = " ".join(str(error).split())
     if code in _WRONG_KEYS or "Unable to locate credentials" in text:
         return KeysError(f"{address}: the server does not take the keys ({code}); set {_KEYS}")
-    if code in _DENIED or status == 403:
+    if _is_denied(code, status):
+        if s3_clients.is_anonymous():
+            return DeniedError(f"{address}: access denied; no keys were found, so access was anonymous: set {_KEYS}")
         return DeniedError(f"{address}: access denied; give your keys the right to it, or set others: {_KEYS}")
     if code in _UNREACHABLE:
         endpoint = client(address).meta.endpoint_url

@@ -165,7 +165,7 @@ def test_wrong_token_is_one_line(checkout: Checkout, token: str) -> None:
 
 
 def test_unreachable_address_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "trygon_jobs", "submit", "--address", "http://127.0.0.1:9", "demo"]
+    command = [sys.executable, "-m", "trygon_jobs", "submit", "--address", "http://127.0.0.1:9", "curate", "out"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert "no Ray job server answers at http://127.0.0.1:9" in result.stderr

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 K8S = ROOT / "infra/k8s"
 CURATE = K8S / "rayjob-curate.yaml"
 TRAIN = K8S / "rayjob-train.yaml"
+LABEL = K8S / "rayjob-label.yaml"
 RAYSERVICE = K8S / "rayservice.yaml"
 CLUSTER = ROOT / "ray_cluster.yaml"
 

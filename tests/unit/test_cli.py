@@ -91,8 +91,10 @@ def test_version(tmp_path: Path) -> None:
         (["label", "x", "--out", "y"], "give an archive with --model and --labels, or --from RUN"),
         (["submit"], "submit: name a job"),
         (["submit", "--address", "http://127.0.0.1:9", "lable"], "submit: name a job"),
-        (["submit", "demo", "--prot", "3"], "Unknown option: --prot"),
-        (["submit", "demo", "--config", "nope"], "--config nope: no such file"),
+        (["submit", "serve", "--model", "m"], "submit: trygon serve is for this machine alone; name a job"),
+        (["submit", "submit", "train"], "submit: trygon submit is for this machine alone"),
+        (["submit", "curate", "--prot", "3"], "Unknown option: --prot"),
+        (["submit", "curate", "--config", "nope"], "--config nope: no such file"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], expected: str, tmp_path: Path) -> None:
@@ -167,9 +169,9 @@ def test_a_submitted_command_takes_its_config_along(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text("port: 8999\n")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("port: 8999\n"))
-    assert check_command(["demo", *words]) == (["demo"], "port: 8999\n")
+    Path("mine.yaml").write_text("out: shards\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("out: shards\n"))
+    assert check_command(["curate", *words]) == (["curate"], "out: shards\n")
     assert not app.config, "the next command would read it"
 
 

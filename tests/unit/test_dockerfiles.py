@@ -23,7 +23,7 @@ CONSTRAINTS = DOCKER / "constraints.txt"
 def test_every_image_has_its_dockerfile() -> None:
     images = {container["image"] for manifest in manifests() for container in containers_of(manifest)}
     images.add(read(CLUSTER)["docker"]["image"])
-    for image in images:
+    for image in images - {"busybox:1.37"}:  # in which files are copied
         name, tag = image.rsplit("/", 1)[-1].split(":")
         dockerfile = ROOT / "infra/docker" / f"Dockerfile.{name.removeprefix('trygon-')}"
         assert f"{image} ." in dockerfile.read_text()

@@ -9,6 +9,7 @@ import yaml
 from manifests import (
     CURATE,
     K8S,
+    LABEL,
     RAYSERVICE,
     ROOT,
     TRAIN,
@@ -27,6 +28,7 @@ from trygon.models.triton_config import ENCODER
 from trygon.testing.tiny import write_tiny_model
 from trygon_jobs.cli import app
 
+CLUSTERS = ROOT / "docs/clusters.md"
 LABELS = K8S / "job-labels.yaml"
 PODMONITOR = ROOT / "infra/monitoring/podmonitor.yaml"
 
@@ -47,14 +49,35 @@ def test_job_works_in_the_volume_of_its_pods(path: Path) -> None:
     assert all(path.is_relative_to("/data") for path in paths)
 
 
-def test_training_asks_for_the_gpus_that_come_when_they_are_asked_for() -> None:
-    """The command starts before there is any: without the flag it would train on the CPUs of the GPU pods."""
-    manifest = read(TRAIN)
+@pytest.mark.parametrize("path", [TRAIN, LABEL], ids=lambda path: path.stem)
+def test_job_asks_for_the_gpus_that_come_when_they_are_asked_for(path: Path) -> None:
+    """The command starts before there is any: without the flag it would work on the CPUs of the GPU pods."""
+    manifest = read(path)
     (group,) = cluster_of(manifest)["workerGroupSpecs"]
     assert (group["replicas"], group["minReplicas"]) == (0, 0)
     (worker,) = group["template"]["spec"]["containers"]
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "--use-gpu" in shlex.split(manifest["spec"]["entrypoint"])
+
+
+def test_labelling_takes_what_the_jobs_before_it_made_and_no_more_workers_than_there_may_be() -> None:
+    label, train = (shlex.split(read(path)["spec"]["entrypoint"]) for path in (LABEL, TRAIN))
+    (labels,) = [container["command"] for container in containers_of(read(LABELS))]
+    assert paths_of(read(LABEL)["spec"]["entrypoint"])  # it parses
+    assert _option(label, "--model") == _option(train, "--out")
+    assert _option(label, "--labels") == _option(labels, "--out")
+    (group,) = cluster_of(read(LABEL))["workerGroupSpecs"]
+    assert 0 < int(_option(label, "--num-workers")) <= group["maxReplicas"]
+    assert {variables_of(it)["TRYGON_CACHE"] for it in containers_of(read(LABEL))} == {"/data/cache"}
+
+
+@pytest.mark.parametrize("path", [CURATE, TRAIN, LABELS, LABEL], ids=lambda path: path.stem)
+def test_pods_of_a_job_get_keys_for_s3_from_the_secret_that_the_page_makes(path: Path) -> None:
+    page = CLUSTERS.read_text()
+    for container in containers_of(read(path)):
+        (source,) = container["envFrom"]
+        assert source["secretRef"]["optional"] is True  # a role may give them
+        assert f"kubectl create secret generic {source['secretRef']['name']} " in page
 
 
 def _option(words: list[str], name: str) -> str:
@@ -87,7 +110,8 @@ def test_each_manifest_finds_what_the_one_before_it_wrote() -> None:
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_command_that_makes_the_labels_parses() -> None:
+def test_job_that_makes_the_labels_parses_and_stays_to_be_looked_at() -> None:
+    assert "ttlSecondsAfterFinished" not in read(LABELS)["spec"]  # its log would go with it
     (container,) = containers_of(read(LABELS))
     paths = paths_of(shlex.join(container["command"]))
     assert len(paths) == 3
@@ -95,7 +119,7 @@ def test_command_that_makes_the_labels_parses() -> None:
     assert variables_of(container)["TRYGON_CACHE"] == variables_of(containers_of(read(TRAIN))[0])["TRYGON_CACHE"]
 
 
-@pytest.mark.parametrize("path", [CURATE, TRAIN, RAYSERVICE], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [CURATE, TRAIN, LABEL, RAYSERVICE], ids=lambda path: path.stem)
 def test_cluster_on_kubernetes_is_of_this_ray_and_closed(path: Path) -> None:
     import ray
 
@@ -138,7 +162,11 @@ def test_service_agrees_with_the_application() -> None:
     drains_s = ClassifierApp._deployment_config.graceful_shutdown_timeout_s
     assert drains_s > args.limits.body_s + args.limits.answer_s
     assert (config.http_options.request_timeout_s or 0) > args.limits.longest_s
-    assert pods_of(read(RAYSERVICE))[1]["terminationGracePeriodSeconds"] > drains_s
+    worker = pods_of(read(RAYSERVICE))[1]
+    (replica,) = [it for it in worker["containers"] if it["name"] == "ray-worker"]
+    assert variables_of(replica).items() > variables_of(containers_of(read(RAYSERVICE))[0]).items()
+    ray_waits_s = float(variables_of(replica)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    assert args.limits.longest_s < ray_waits_s < worker["terminationGracePeriodSeconds"]
     options = dict(word.removeprefix("--").partition("=")[::2] for word in _triton()["args"])
     assert args.triton == f"{options['grpc-address']}:{options['grpc-port']}"
     assert str(config.http_options.port) not in {options["http-port"], options["metrics-port"]}
@@ -158,7 +186,7 @@ def test_service_answers_those_with_a_key_of_its_secret() -> None:
     (replica,) = [it for it in worker["containers"] if it["name"] == "ray-worker"]
     (mount,) = [it for it in replica["volumeMounts"] if Path(it["mountPath"]) == Path(args.keys).parent]
     (volume,) = [it for it in worker["volumes"] if it["name"] == mount["name"]]
-    assert f"generic {volume['secret']['secretName']} --from-file={Path(args.keys).name}" in RAYSERVICE.read_text()
+    assert f"generic {volume['secret']['secretName']} --from-file={Path(args.keys).name}" in CLUSTERS.read_text()
 
 
 def test_nobody_outside_reaches_triton_or_the_dashboard() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from trygon import s3
+from trygon import s3, s3_clients
 from trygon.disk import only_writer
 from trygon.errors import TrygonError, UserError
 from trygon.lease import HeldError
@@ -75,7 +75,7 @@ def test_through_faults_all_is_there_once_byte_for_byte(server: str, kind: Kind)
 
 
 def test_a_server_that_falls_silent_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(s3_clients, "READ_TIMEOUT_S", 1.0)
     write_bytes("s3://shards/silent", b"x" * 100_000)
     with FaultyS3(server, [Fault(Kind.STALL, 2, ("GET",))]) as faulty, using(faulty.address):
         for _ in range(3):
@@ -97,6 +97,20 @@ def test_ranges_are_read_through_faults(server: str) -> None:
         assert file.seek(-8, io.SEEK_END) == len(data) - 8
         assert file.read() == data[-8:]
     assert faulty.met[Kind.TRUNCATE] > 1
+
+
+def test_a_server_that_knows_no_checksums_gets_none(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultyS3(server, [Fault(Kind.NO_CHECKSUMS, 1)]) as faulty, using(faulty.address):
+        for size in (10, 10_000_000):  # one request, and several parts
+            write_bytes("s3://shards/plain", bytes(size))
+            assert read_bytes("s3://shards/plain") == bytes(size)
+        with only_writer("s3://shards/plain-run", TTL_S) as hold:
+            hold.check()
+        assert not faulty.met
+        monkeypatch.setattr(s3, "ATTEMPTS", 1)
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+        with pytest.raises(TrygonError, match="NotImplemented"):
+            write_bytes("s3://shards/plain", b"")
 
 
 def test_keys_stand_as_they_are(tmp_path: Path) -> None:
@@ -237,7 +251,7 @@ def test_what_needs_keys_says_so_without_them(monkeypatch: pytest.MonkeyPatch) -
     write_bytes("s3://shards/x/a", b"")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(UserError, match=r"s3://shards/x/a: access denied; .* AWS_PROFILE"):
+    with pytest.raises(UserError, match=r"s3://shards/x/a: access denied; no keys were found.* AWS_PROFILE"):
         read_bytes("s3://shards/x/a")
 
 

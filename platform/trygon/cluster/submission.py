@@ -24,6 +24,7 @@ _EXCLUDES = ["__pycache__", "*.pyc"]
 _CONNECT_TIMEOUT_S = 10
 _LOST_AFTER_S = 120
 """How long a cluster may be out of reach while its log is followed."""
+_BREAKS = (requests.RequestException, aiohttp.ClientError, OSError, RuntimeError)
 
 
 def package_folders() -> list[Path]:
@@ -80,26 +81,41 @@ def submit(client: JobSubmissionClient, command: str, environment: Mapping[str, 
 
 def follow(client: JobSubmissionClient, job_id: str, write: Callable[[str], object]) -> JobDetails:
     """Write a job's log as it grows, through lost connections, until the job has ended; what became of it."""
-    num_written, lost_since = 0, None
+    log, lost_since = _Log(write), None
     while True:
         try:
-            num_written = asyncio.run(_tail(client, job_id, num_written, write))
+            is_whole = log.tail(client, job_id)
             details = client.get_job_info(job_id)
-            lost_since = None
-        except (requests.RequestException, aiohttp.ClientError, OSError, RuntimeError) as error:
-            lost_since = lost_since or time.monotonic()
-            if time.monotonic() - lost_since > _LOST_AFTER_S:
-                raise TrygonError(f"the cluster is out of reach: job {job_id} may still run there") from error
-        else:
-            if details.status.is_terminal():
+            if not details.status.is_terminal():
+                lost_since = None
+            elif is_whole:
                 return details
+            else:  # its end is still to come
+                lost_since = lost_since or time.monotonic()
+        except _BREAKS:
+            lost_since = lost_since or time.monotonic()
+        if lost_since and time.monotonic() - lost_since > _LOST_AFTER_S:
+            raise TrygonError(f"the cluster is out of reach: job {job_id} may still run there")
         time.sleep(1)
 
 
-async def _tail(client: JobSubmissionClient, job_id: str, num_skip: int, write: Callable[[str], object]) -> int:
-    """Write a log from a position on; how long it is now. The server always sends it from the beginning."""
-    position = 0
-    async for text in client.tail_job_logs(job_id):
-        write(text[max(0, num_skip - position) :])
-        position += len(text)
-    return max(position, num_skip)
+class _Log:
+    """How far a log was written, whatever broke meanwhile."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write, self._num_written = write, 0
+
+    def tail(self, client: JobSubmissionClient, job_id: str) -> bool:
+        """Write what was not written yet, as it comes; whether it came to its end, or the connection broke before."""
+        try:
+            asyncio.run(self._tail(client, job_id))
+        except _BREAKS:
+            return False
+        return True
+
+    async def _tail(self, client: JobSubmissionClient, job_id: str) -> None:
+        position = 0  # the server always sends it from the beginning
+        async for text in client.tail_job_logs(job_id):
+            self._write(text[max(0, self._num_written - position) :])
+            position += len(text)
+            self._num_written = max(self._num_written, position)

@@ -31,6 +31,7 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"
 _UNKNOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NotImplemented</Code><Message>A header implies functionality that is not implemented.</Message></Error>"""
 _CONDITIONS = {"if-match", "if-none-match"}
+_CHECKSUMS = re.compile("x-amz-(sdk-checksum-algorithm|checksum-(crc|sha).*|trailer)")
 _PIECE_BYTES = 64 << 10
 
 
@@ -123,6 +124,7 @@ class Kind(StrEnum):
     STALL = "stall"  # the answer stops half-way, and the connection stays
     NO_CONDITIONS = "no_conditions"  # 501 where a write has a condition
     IGNORE_CONDITIONS = "ignore_conditions"  # the condition is not looked at
+    NO_CHECKSUMS = "no_checksums"  # 501 where a request has a checksum
 
 
 BREAKS = (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.TRUNCATE, Kind.LOSE_ANSWER, Kind.SLOW)
@@ -199,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         kinds = [Kind.SLOW_DOWN, Kind.DENY, Kind.EXPIRE, Kind.HOLD, *([Kind.DROP_REQUEST] if length > 1 else [])]
         if _CONDITIONS & {name.lower() for name in self.headers}:
             kinds += [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS]
+        if any(_CHECKSUMS.fullmatch(name.lower()) for name in self.headers):
+            kinds.append(Kind.NO_CHECKSUMS)
         fault = self.owner.takes(kinds, self.command, self.path.partition("?")[0])
         if fault is Kind.DROP_REQUEST:
             self.rfile.read(length // 2)
@@ -213,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(403, [("Content-Type", "application/xml")], _ACCESS_DENIED, len(_ACCESS_DENIED))
         if fault is Kind.EXPIRE:
             return self._answer(400, [("Content-Type", "application/xml")], _EXPIRED, len(_EXPIRED))
-        if fault is Kind.NO_CONDITIONS:
+        if fault in (Kind.NO_CONDITIONS, Kind.NO_CHECKSUMS):
             return self._answer(501, [("Content-Type", "application/xml")], _UNKNOWN, len(_UNKNOWN))
         address = urlsplit(self.owner.upstream)
         upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
