@@ -3,10 +3,11 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -19,6 +20,9 @@ _STATUS_OF_REASON = {"too_large": 413, "not_an_image": 415, "unsupported": 415}
 
 _MAX_SCANS = 100
 """A progressive JPEG has some ten. Each further one costs a pass over all pixels, for a few bytes."""
+
+_MAX_SEGMENTS = 1000
+"""A JPEG has a few before its first scan, and some hundreds with a large colour profile. Pillow keeps each of them."""
 
 _START_OF_SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff([\x01-\xfe])")
@@ -94,22 +98,28 @@ def _num_pixels(data: bytes, side: int, max_pixels: int) -> int:
 def _is_in_scans(data: bytes) -> bool:
     """Whether the first scan of a JPEG lacks some of its components: the decoder then keeps all of it until the others
     came, as of one that is progressive. Markers are found as libjpeg finds them."""
-    num_components, place = 0, 2
-    while found := _MARKER.search(data, place):
-        marker, place = found[1][0], found.end()
-        if marker in _WITHOUT_LENGTH:
-            continue
-        segment = data[place : place + 8]
+    num_components = 0
+    for marker, segment in _segments(data):
         if len(segment) == 8 and marker in _FRAMES:
             num_components = segment[7]
         elif len(segment) == 8 and marker == _START_OF_SCAN[1]:
             return segment[2] < num_components
-        place += int.from_bytes(segment[:2])
     return False
 
 
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The markers of a JPEG up to its first scan, each with the first bytes behind it."""
+    marker, place = 0, 2
+    while marker != _START_OF_SCAN[1] and (found := _MARKER.search(data, place)):
+        marker, place = found[1][0], found.end()
+        segment = b"" if marker in _WITHOUT_LENGTH else data[place : place + 8]
+        yield marker, segment
+        place += int.from_bytes(segment[:2])
+
+
 def _check(data: bytes) -> None:
-    """`BadImage` for what is no JPEG, PNG or WebP from its first byte, and for a JPEG that is made to cost time."""
+    """`BadImage` for what is no JPEG, PNG or WebP from its first byte, and for a JPEG that is made to cost time, or
+    memory."""
     if not data:
         raise BadImage("empty")
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
@@ -117,3 +127,5 @@ def _check(data: bytes) -> None:
         raise BadImage("not_an_image", "JPEG, PNG and WebP are")
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > _MAX_SCANS:
         raise BadImage("undecodable", f"more than {_MAX_SCANS} scans")
+    if data.startswith(b"\xff\xd8") and any(islice(_segments(data), _MAX_SEGMENTS, None)):
+        raise BadImage("undecodable", f"more than {_MAX_SEGMENTS} segments before the first scan")

@@ -11,6 +11,7 @@ from PIL import Image
 from trygon.models.folder import describe
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.pictures import Pictures, Room
+from trygon_serving.problem import Problem
 
 
 def _picture(kind: str, side: int, **options: object) -> bytes:
@@ -119,6 +120,24 @@ def test_a_jpeg_takes_the_room_of_what_its_decoder_keeps(data: bytes, num_pixels
         return [await decoded(num_pixels - 1), await decoded(num_pixels)]
 
     assert asyncio.run(run()) == [False, True]
+
+
+def test_a_jpeg_of_very_many_segments_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    """Each empty one of four bytes would cost Pillow over a hundred, and microseconds."""
+    tower = describe(str(write_tiny_model(tmp_path)))
+    jpeg = _picture("JPEG", 64)
+
+    def decoded(num_segments: int) -> np.ndarray | Problem:
+        data = jpeg[:2] + b"\xff\xe5\0\x02" * num_segments + jpeg[2:]
+        return asyncio.run(Pictures(400 * 400).decode([data], tower))[0]
+
+    assert isinstance(decoded(900), np.ndarray)
+    refused = decoded(1000)
+    assert isinstance(refused, Problem)
+    assert (refused.status, refused.document.detail) == (
+        422,
+        "undecodable: more than 1000 segments before the first scan",
+    )
 
 
 def test_a_webp_takes_twice_the_room_and_never_more_than_there_is(tmp_path: Path) -> None:
