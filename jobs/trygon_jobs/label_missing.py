@@ -12,6 +12,7 @@ from trygon.archive.run_folder.sessions import Session, cost_per_million, record
 from trygon.archive.work import Work
 from trygon.lease import Hold
 from trygon.schemas import PASSING
+from trygon.storage import absolute
 from trygon_jobs.estimate import FirstParts, estimate
 from trygon_jobs.label import LabelConfig
 from trygon_jobs.progress import counting
@@ -26,7 +27,7 @@ _TRIED = 64
 
 def label_missing(config: LabelConfig, work: Work, listing: Listing, hold: Hold) -> int:
     """Detect and embed the frames that no committed part holds as they are now; the number of the last part."""
-    parts = Parts(config.out, hold)
+    parts = Parts(absolute(config.out), hold)
     if broken := parts.clean():
         print(f"note: {broken} parts of {config.out} are damaged: their files are done again", file=sys.stderr)
     again = PASSING if config.retry_failed else ()

@@ -10,7 +10,7 @@ import pytest
 
 from trygon.data.shards import COUNTS, shard_path, write_rows, write_shard
 from trygon.errors import UserError
-from trygon.evaluation.comparison import Row, as_csv, as_markdown, page, table
+from trygon.evaluation.comparison import Row, as_csv, as_markdown, page, shown_keys, table
 from trygon.schemas import COUNT, SAMPLE
 from trygon.storage import write_json, write_text
 from trygon.training.objective import CLASSIFIED
@@ -155,6 +155,11 @@ def test_page_has_table_and_plots_and_escapes_names() -> None:
     assert text.count("<svg") == 1
     assert "25.0 (10–40)" in text
     assert "<svg" not in page("nothing done", _ROWS[2:])
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_model_alone_has_a_plot_that_fits() -> None:
+    assert "<svg" in page("Ablation", [Row({"objective": "clip"}, dict.fromkeys(shown_keys(), 0.5))])
 
 
 def test_figures_are_those_that_the_table_shows_and_a_classifier_has_none_by_names(tmp_path: Path) -> None:

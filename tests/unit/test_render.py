@@ -70,7 +70,7 @@ def test_small_and_truncated_pictures_have_a_reason(tmp_path: Path) -> None:
 
 def test_a_banner_has_a_reason_and_ends_nothing(tmp_path: Path) -> None:
     banner = io.BytesIO()
-    Image.new("RGB", (70_000, 100)).save(banner, "PNG")
+    Image.new("RGB", (60_000, 100)).save(banner, "PNG")
     assert [row.reason for row in render(Picture("banner", banner.getvalue()), "s", Rendering())] == ["too_narrow"]
 
 

@@ -137,7 +137,7 @@ def _plots(rows: Sequence[Row]) -> str:
     ]
     if not panels:
         return ""
-    figure = Figure(figsize=(3.6 * len(panels) + 1.5, _ROW_INCHES * len(rows) + 1.6), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(panels) + 1.5, _ROW_INCHES * max(2, len(rows)) + 1.6), layout="constrained")
     for panel, (title, group) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for number, (column, colour) in enumerate(zip(group, _COLOURS, strict=False)):
             _points(panel, rows, column, colour, (number - (len(group) - 1) / 2) * 0.16)
