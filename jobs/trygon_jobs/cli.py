@@ -88,16 +88,22 @@ def split_config(tokens: Sequence[str]) -> tuple[list[str], str | None]:
     return rest, config
 
 
+def check_submitted(command: Sequence[str]) -> tuple[list[str], str | None]:
+    """As `check_command`, for one that is to run on a cluster."""
+    tokens, _ = split_config(command)
+    jobs = [job for job in JOBS if job not in _HERE_ALONE]
+    if not tokens or tokens[0] not in jobs:
+        wrong = f"trygon {tokens[0]} is for this machine alone; " if tokens and tokens[0] in JOBS else ""
+        raise UserError(f"submit: {wrong}name a job after the options ({', '.join(jobs)})")
+    return check_command(command)
+
+
 def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     """Parse a job's command as if to run it here: what is wrong with it shows before anything is sent anywhere.
 
     Returns the command without `--config`, and the config's text.
     """
     tokens, config = split_config(command)
-    jobs = [job for job in JOBS if job not in _HERE_ALONE]
-    if not tokens or tokens[0] not in jobs:
-        wrong = f"trygon {tokens[0]} is for this machine alone; " if tokens and tokens[0] in JOBS else ""
-        raise UserError(f"submit: {wrong}name a job after the options ({', '.join(jobs)})")
     read = read_config(config) if config else None  # once: standard input has it only once
     with _config_from(read):
         app.parse_args([token for token in tokens if token != "--debug"], exit_on_error=False, print_error=False)

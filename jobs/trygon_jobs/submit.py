@@ -27,9 +27,9 @@ def main(
     config: Annotated[SubmitConfig, Parameter(name="*")] = SubmitConfig(),
 ) -> None:
     """Run a job on a Ray cluster: trygon submit --address URL JOB ARGS..."""
-    from trygon_jobs.cli import check_command
+    from trygon_jobs.cli import check_submitted
 
-    tokens, config_text = check_command(command)
+    tokens, config_text = check_submitted(command)
     _use_token()
     from trygon.cluster.submission import connect, entrypoint, follow, submit
 
