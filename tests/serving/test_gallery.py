@@ -238,7 +238,7 @@ def test_examples_stand_below_the_answer_with_author_and_licence(
     )
     press("Red Fox")
     until(lambda: texts("#examples p") == ["They cannot be shown now. Try again in a moment."])
-    status = chrome.find_element(By.CSS_SELECTOR, "[role=status]")
+    status = chrome.find_element(By.ID, "examples-told")
     assert "Vulpes vulpes: They cannot be shown now" in (status.get_attribute("textContent") or "")
     chrome.execute_script("window.fetch = window.realFetch")
     press("Red Fox")
