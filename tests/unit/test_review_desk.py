@@ -1,8 +1,6 @@
-"""The review without a browser: the queue, what is said, what is refused, and the server's door."""
+"""The review without a browser: the queue, what is said and what is refused, without the server."""
 
 import io
-import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow.dataset import field
-from starlette.testclient import TestClient
+from reviewing import TAXA, copy_run, desk_of, names_of, standing
 
 from trygon.archive.run_folder.labelling import Naming, finish
 from trygon.archive.run_folder.reviews import ReviewLog, read_reviews
 from trygon.archive.run_folder.run import Run
-from trygon.archive.run_folder.search import RunSearch
 from trygon.labelling.classification import Classifier
 from trygon.labelling.examples import lineage_of
 from trygon.lease import Hold
@@ -28,15 +25,12 @@ from trygon.review.examples import write_examples
 from trygon.review.pictures import Pictures
 from trygon.review.queue import View
 from trygon.review.said import Said
-from trygon.review.server import About, ReviewParts, application
 from trygon.review.taxa import TaxonSearch
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
-from trygon.testing.runs import TREE, bank, write_tiny_run
+from trygon.testing.runs import bank, write_tiny_run
 
-TAXA = TaxonSearch(TREE)
 WOLF = {"type": "animal", "scientific": "Canis lupus", "common": "wolf", "rank": "species", "genus": "Canis"}
-HOST = {"host": "127.0.0.1:80"}
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +40,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(template: Path, tmp_path: Path) -> Run:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    run = Run.open(tmp_path / "run")
-    run.config["archive"] = str(tmp_path / "archive")
-    return run
-
-
-def _desk(run: Run) -> Desk:
-    reviews = read_reviews(run.folder).to_pylist()
-    return Desk(Columns.of(run), reviews, TAXA, ReviewLog(run.folder, Hold()))
+    return copy_run(template, tmp_path)
 
 
 def _events(desk: Desk, **view: Any) -> list[dict[str, Any]]:
     return [desk.event(int(row["id"])) for row in desk.page(View(**view), limit=100)["events"]]
 
 
-def _names(event: dict[str, Any]) -> list[tuple[str, str, int]]:
-    return [(label["type"], label["common"], label["count"]) for label in event["labels"]]
-
-
-def _standing(run: Run) -> dict[int, dict[str, Any]]:
-    return {row["observation_id"]: row for row in Run.open(run.folder).observations.to_pylist()}
-
-
 def test_last_word_counts_when_the_clock_went_back(run: Run) -> None:
     """As on a field laptop whose battery was empty."""
-    desk = _desk(run)
+    desk = desk_of(run)
     (one, *_) = desk.columns.table.filter(field("type") == "animal")["observation_id"].to_pylist()
     (early,) = desk.name_some([one], Word("Ana", "human"))
     ahead = early | {
@@ -80,17 +58,17 @@ def test_last_word_counts_when_the_clock_went_back(run: Run) -> None:
         "reviewed_at": early["reviewed_at"] + timedelta(days=400),
     }
     ReviewLog(run.folder, Hold()).append([ahead])
-    assert _standing(run)[one]["type"] == "vehicle"
-    desk = _desk(run)
+    assert standing(run)[one]["type"] == "vehicle"
+    desk = desk_of(run)
     said = [desk.name_some([one], Word("Ana", kind))[0]["review_id"] for kind in ("animal", "human")]
-    assert _standing(run)[one]["type"] == "human"
+    assert standing(run)[one]["type"] == "human"
     desk.undo(said[1:], "Ana")
-    assert _standing(run)[one]["type"] == "animal"
+    assert standing(run)[one]["type"] == "animal"
     assert [it["review_id"] for it in read_reviews(run.folder).to_pylist()][1:4] == ["ahead", *said]
 
 
 def test_events_come_in_order_with_their_frames(run: Run) -> None:
-    events = _events(_desk(run))
+    events = _events(desk_of(run))
     assert [event["deployment"] for event in events] == ["a"] * 5 + ["b"] * 5
     assert [event["start"] for event in events[:3]] == [
         "2024-05-31 12:00:00",
@@ -102,14 +80,14 @@ def test_events_come_in_order_with_their_frames(run: Run) -> None:
     assert [len(frame["observations"]) for frame in first["frames"]] == [1, 1, 1]
     assert first["frames"][0]["observations"][0]["box"] == pytest.approx([0.3125, 0.33333, 0.25, 0.33333], abs=0.01)
     assert first["frames"][2]["observations"][0]["box"] is None
-    assert _names(first) == [("animal", "red fox", 1)]
-    assert {label for label, _, _ in _names(events[5])} == {"human", "animal"}
+    assert names_of(first) == [("animal", "red fox", 1)]
+    assert {label for label, _, _ in names_of(events[5])} == {"human", "animal"}
     assert [taxon["scientific"] for taxon in first["lineage"]][-3:] == ["Canidae", "Vulpes", "Vulpes vulpes"]
     assert "red fox" not in {taxon["common"] for taxon in first["alternatives"]}
 
 
 def test_pages_follow_each_other_and_filters_hold(run: Run) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     first = desk.page(View(), limit=4)
     rest = desk.page(View(), after=first["events"][-1]["place"], limit=100)
     assert (len(first["events"]), len(rest["events"]), rest["left"]) == (4, 6, 10)
@@ -130,63 +108,63 @@ def test_pages_follow_each_other_and_filters_hold(run: Run) -> None:
 
 
 def test_confirmed_event_is_done_and_survives_a_restart(run: Run) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     event = _events(desk)[0]
     said = desk.confirm(int(event["id"]), "Ana", event["version"])
     assert [(row["type"], row.get("scientific")) for row in said] == [
         ("animal", "Vulpes vulpes"),
         ("blank", None),
     ]
-    for again in (desk, _desk(run)):
+    for again in (desk, desk_of(run)):
         assert again.progress() == {"num_events": 10, "num_reviewed": 1}
         assert event["id"] not in {other["id"] for other in _events(again)}
         assert [other["id"] for other in _events(again, state="reviewed")] == [event["id"]]
-    assert {row["reviewed_by"] for row in _standing(run).values()} == {"Ana", None}
+    assert {row["reviewed_by"] for row in standing(run).values()} == {"Ana", None}
     assert desk.confirm(int(event["id"]), "Ana", desk.event(int(event["id"]))["version"]) == []
 
 
 def test_a_name_is_given_to_the_animals_and_people_stay_people(run: Run) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     event = _events(desk)[5]
     said = desk.name_event(int(event["id"]), Word("Ana", "animal", WOLF, 3, "adult", "male"), event["version"])
     assert [row["type"] for row in said] == ["animal", "human", "blank"]
     after = desk.event(int(event["id"]))
-    assert set(_names(after)) == {("animal", "wolf", 3), ("human", "", 1)}
+    assert set(names_of(after)) == {("animal", "wolf", 3), ("human", "", 1)}
     assert after["reviewed"]
-    rows = [row for row in _standing(run).values() if row["event_id"] == int(event["id"])]
+    rows = [row for row in standing(run).values() if row["event_id"] == int(event["id"])]
     wolf = next(row for row in rows if row["scientific"] == "Canis lupus")
     assert (wolf["event_count"], wolf["life_stage"], wolf["sex"], wolf["genus"]) == (3, "adult", "male", "Canis")
 
 
 def test_blank_takes_all_boxes_and_a_blank_event_can_get_an_animal(run: Run) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     event = _events(desk)[0]
     desk.name_event(int(event["id"]), Word("Ana", "blank"), event["version"])
-    assert _names(desk.event(int(event["id"]))) == [("blank", "", 1)]
-    rows = [row for row in _standing(run).values() if row["event_id"] == int(event["id"])]
+    assert names_of(desk.event(int(event["id"]))) == [("blank", "", 1)]
+    rows = [row for row in standing(run).values() if row["event_id"] == int(event["id"])]
     assert [(row["type"], row["detection_id"]) for row in rows] == [("blank", None)] * 3
     desk.name_event(int(event["id"]), Word("Bo", "animal", WOLF), desk.event(int(event["id"]))["version"])
-    assert _names(desk.event(int(event["id"]))) == [("animal", "wolf", 1)]
+    assert names_of(desk.event(int(event["id"]))) == [("animal", "wolf", 1)]
 
 
 def test_some_boxes_of_several_events_are_named_and_all_is_taken_back(run: Run) -> None:
-    desk = _desk(run)
-    before = _standing(run)
+    desk = desk_of(run)
+    before = standing(run)
     events = _events(desk)
     ids = [int(event["frames"][0]["observations"][0]["id"]) for event in (events[0], events[1])]
     said = desk.name_some(ids, Word("Ana", "animal", WOLF))
     for event, other in zip(events, ("red fox", "roe deer"), strict=False):
-        assert {name for _, name, _ in _names(desk.event(int(event["id"])))} == {"wolf", other}
+        assert {name for _, name, _ in names_of(desk.event(int(event["id"])))} == {"wolf", other}
     assert desk.progress()["num_reviewed"] == 0
     assert len(desk.undo([row["review_id"] for row in said], "Bo")) == 2
     assert desk.undo([row["review_id"] for row in said], "Bo") == []
-    assert _standing(run) == before
+    assert standing(run) == before
     with pytest.raises(Refused, match="not in the run"):
         desk.name_some([ids[0], 5], Word("Ana", "blank"))
 
 
 def test_last_animals_of_an_event_complete_it(run: Run) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     event = _events(desk)[0]
     ids = [int(one["id"]) for frame in event["frames"] for one in frame["observations"] if one["box"]]
     desk.name_some(ids, Word("Ana", "animal", WOLF))
@@ -194,7 +172,7 @@ def test_last_animals_of_an_event_complete_it(run: Run) -> None:
 
 
 def test_second_of_two_reviewers_is_told(run: Run) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     event = _events(desk)[0]
     desk.confirm(int(event["id"]), "Ana", event["version"])
     with pytest.raises(Overtaken, match="somebody else"):
@@ -217,7 +195,7 @@ def test_what_the_run_set_aside_is_shown_and_confirmed_as_nothing(run: Run) -> N
     assert events
     one = next(one for frame in events[0]["frames"] for one in frame["observations"] if one["set_aside"])
     desk.name_some([int(one["id"])], Word("Ana", "animal", WOLF))
-    assert "wolf" in {name for _, name, _ in _names(desk.event(int(events[0]["id"])))}
+    assert "wolf" in {name for _, name, _ in names_of(desk.event(int(events[0]["id"])))}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 3), max_size=3)), max_size=10), st.data())
@@ -273,7 +251,7 @@ MORUS = (
 
 
 def test_homonyms_are_labels_examples_and_taxa_of_their_own(run: Run, tmp_path: Path) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     events = _events(desk)[:2]
     for event, taxon in zip(events, MORUS, strict=True):
         names = dict(zip(RANKS, taxon.lineage, strict=True)) | {"rank": "genus", "scientific": "Morus"}
@@ -315,95 +293,10 @@ def test_people_are_not_recognisable_unless_the_run_says_so(run: Run) -> None:
 
 
 def test_examples_are_crops_of_what_people_named(run: Run, tmp_path: Path) -> None:
-    desk = _desk(run)
+    desk = desk_of(run)
     for event in _events(desk)[:3]:
         desk.confirm(int(event["id"]), "Ana", event["version"])
     columns, again = Columns.of(run), Run.open(run.folder)
     num, num_taxa, left_out = write_examples(again, columns, Pictures.of(run, columns), tmp_path / "examples", 2)
     assert (num, num_taxa, left_out) == (4, 2, 0)
     assert {path.parent.name for path in tmp_path.glob("examples/*/*.jpg")} == {"Vulpes vulpes", "Capreolus capreolus"}
-
-
-@pytest.fixture
-def client(run: Run) -> Iterator[TestClient]:
-    desk = _desk(run)
-    pictures = Pictures.of(run, desk.columns, said=desk.said)
-    parts = ReviewParts(desk, pictures, lambda: RunSearch(run, desk.columns.table), About("north", "Ana", len(TREE)))
-    with TestClient(application(parts, "secret", 80), base_url="http://127.0.0.1:80") as client:
-        client.headers.update(HOST)
-        assert client.get("/?token=secret").status_code == 200
-        yield client
-
-
-def test_door_is_shut_without_token_and_for_other_names(client: TestClient) -> None:
-    assert client.get("/api/run").json()["title"] == "north"
-    page = client.get("/")
-    assert "script-src 'self'" in page.headers["content-security-policy"]
-    assert "secret" not in page.text
-    for host in ("evil.example", "127.0.0.1", "127.0.0.1:81", "127.0.0.1.evil.example:80"):
-        assert client.get("/api/run", headers={"host": host}).status_code == 421
-    assert client.get("/api/run", headers={"origin": "http://evil.example"}).status_code == 403
-    assert client.post("/api/undo", content="{}", headers={"content-type": "text/plain"}).status_code == 422
-    client.cookies.clear()
-    for path in ("/", "/api/run", "/?token=", "/?token=wrong", "/review.js", "/?token=sécret"):
-        assert client.get(path).status_code == 403, path
-
-
-def test_an_event_is_reviewed_and_taken_back_over_http(client: TestClient, run: Run) -> None:
-    first = client.get("/api/events?limit=1").json()["events"][0]
-    event = client.get(f"/api/events/{first['id']}").json()
-    key = client.get("/api/taxa?q=wolf").json()[0]["key"]
-    body = {"event": event["id"], "version": event["version"], "type": "animal", "taxon": key, "count": 2, "by": "Bo"}
-    answer = client.post("/api/reviews", json=body).json()
-    assert answer["num_reviewed"] == 1
-    assert client.post("/api/reviews", json=body).status_code == 409
-    assert _names(client.get(f"/api/events/{first['id']}").json()) == [("animal", "wolf", 2)]
-    undone = client.post("/api/undo", json={"reviews": answer["reviews"]}).json()
-    assert undone == {"events": [event["id"]], "num_events": 10, "num_reviewed": 0}
-    observation = event["frames"][0]["observations"][0]["id"]
-    hits = client.get(f"/api/alike/{observation}").json()
-    assert hits[0]["label"]["common"] == "red fox"
-    assert event["id"] not in hits
-    some = [hit["id"] for hit in hits[:3]]
-    assert client.post("/api/reviews", json={"observations": some, "as": observation}).status_code == 200
-    assert {row["reviewed_by"] for row in _standing(run).values() if str(row["observation_id"]) in some} == {"Ana"}
-    for path in (f"/frames/{event['frames'][0]['media']}.jpg?width=240", f"/crops/{observation}.jpg"):
-        assert client.get(path).content.startswith(b"\xff\xd8")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {}, {"event": "1", "type": "animal", "version": "x"}, {"event": 1, "type": "blank"}, {"event": "9" * 30},
-        {"observations": []}, {"observations": ["1"] * 3000, "type": "blank"},
-        {"observations": ["-1"], "type": "blank"},
-        {"observations": ["1"], "type": "beast"}, {"observations": ["1"], "type": "animal", "taxon": "9:9"},
-        {"observations": ["1"], "type": "animal", "count": 0}, {"observations": ["1"], "type": "animal", "sex": "yes"},
-        {"observations": ["1"], "type": "blank", "by": "x" * 300}, {"observations": ["1"], "as": "7"},
-        {"observations": ["1"], "type": "blank", "by": "a\nb"}, {"observations": ["1"], "type": "blank", "by": 3},
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_refused_and_leaves_nothing(client: TestClient, run: Run, body: dict[str, Any]) -> None:
-    answer = client.post("/api/reviews", json=body)
-    assert answer.status_code == 422
-    assert answer.json()["problem"]
-    assert read_reviews(run.folder).num_rows == 0
-
-
-def test_other_requests_that_make_no_sense_are_refused(client: TestClient) -> None:
-    for path in ("/api/events?after=x", "/api/events?limit=0", "/api/events?sure=nan", f"/api/events/{2**70}"):
-        assert client.get(path).status_code == 422, path
-    for path in ("/frames/5.jpg", f"/crops/{2**70}.jpg", "/nothing", "/..%2freview.js"):
-        assert client.get(path).status_code == 404, path
-    big = b'{"observations": ["' + b"1" * (300 << 10) + b'"]}'
-    assert client.post("/api/reviews", content=big, headers={"content-type": "application/json"}).status_code == 422
-    assert client.post("/api/reviews", content=b"[", headers={"content-type": "application/json"}).status_code == 422
-
-
-def test_a_broken_archive_leaves_the_names(client: TestClient, run: Run) -> None:
-    event = client.get("/api/events?limit=1").json()["events"][0]["id"]
-    frame = client.get(f"/api/events/{event}").json()["frames"][0]
-    Path(run.config["archive"], frame["path"]).unlink()
-    answer = client.get(f"/frames/{frame['media']}.jpg")
-    assert answer.status_code == 404
-    assert "cannot be read" in answer.json()["problem"]
