@@ -153,6 +153,7 @@ def test_wrong_clocks_are_told_and_only_what_is_no_time_is_taken_away() -> None:
     times = media["timestamp"].to_pylist()
     assert checked["timestamp"].to_pylist() == [*times[:4], None, *times[5:]]
     assert checked.schema == MEDIA
+    assert check_clocks(checked, Deployments(tuple(table)).table(), NOW) == checked
     turned = check_clocks(media.take(list(range(9, -1, -1))), Deployments(tuple(table)).table(), NOW)
     assert turned["clock"].to_pylist() == reasons[::-1]
     assert check_clocks(MEDIA.empty_table(), DEPLOYMENT.empty_table(), NOW).num_rows == 0

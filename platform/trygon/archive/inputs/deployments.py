@@ -108,6 +108,13 @@ class Deployments:
             folder = folder.rpartition("/")[0]
         return None
 
+    def moved(self, media: pa.Table) -> pa.Table:
+        """MEDIA rows, each in the deployment that the table has for its path, or in the one that it has."""
+        rows = zip(media["path"].to_pylist(), media["deployment"].to_pylist(), strict=True)
+        names = [self._of_table(path) or name for path, name in rows]
+        at = media.schema.get_field_index("deployment")
+        return media.set_column(at, media.schema.field(at), pa.array(names, pa.string()))
+
     def notes(self) -> list[str]:
         """What is to be said of the table when all files have their deployments."""
         idle = [it for it in self.known if it.path and it.path not in self._met]
@@ -139,12 +146,16 @@ def spans_of(table: pa.Table) -> dict[str, Span]:
     return {row["deployment"]: (row["start"], row["end"]) for row in table.to_pylist()}
 
 
-def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--deployments") -> tuple[Deployment, ...]:
+def read_deployments(
+    place: str | Path | None, zone: str = "+00:00", what: str = "--deployments"
+) -> tuple[Deployment, ...]:
     """A CSV (comma, semicolon or tab; plain or gzip) with a column `deployment`, and any of latitude, longitude, path,
-    start and end.
+    start and end; none where no place is given.
 
     `UserError` names the line that is wrong. Times with an offset are moved into the zone.
     """
+    if place is None:
+        return ()
     try:
         with open_delimited(place) as (lines, delimiter):
             reader = csv.DictReader(lines, delimiter=delimiter)
@@ -214,7 +225,7 @@ def _is_pattern(path: str) -> bool:
     return any(letter in path for letter in "*?[")
 
 
-def deployments_of(run: str | Path, table: str | Path | None, zone: str) -> pa.Table:
-    """DEPLOYMENT rows that a run folder has, and before them what a table says that is given now."""
+def deployments_of(run: str | Path, given: tuple[Deployment, ...]) -> pa.Table:
+    """DEPLOYMENT rows that a run folder has, and before them what is given now."""
     known = [Deployment(*row.values()) for row in read_table(join(run, "deployments.parquet")).to_pylist()]
-    return Deployments((*known, *(read_deployments(table, zone) if table else ()))).table()
+    return Deployments((*known, *given)).table()
