@@ -63,7 +63,7 @@ def relabel(config: LabelConfig) -> None:
     taken |= {"deployments": Path(deployments)} if deployments else {}
     config = config.model_copy(update=taken)
     run.zone(config.time_zone)
-    given = read_deployments(table, config.time_zone)
+    given = Deployments(read_deployments(table, config.time_zone))
     bank = LabelBank.load(config.labels, verify=True)
     require_labels(config.from_run, bank)
     require_thresholds(config.from_run, config.thresholds())
@@ -76,9 +76,9 @@ def relabel(config: LabelConfig) -> None:
         require_all(config.from_run, run.media["media_id"].to_numpy(), parts)
         parts.drop_superseded()
         write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
-        known = deployments_of(config.from_run, given)  # that run has its own table in it
+        known = deployments_of(config.from_run, given.known)  # that run has its own table in it
         write_table(join(config.out, "deployments.parquet"), known)
-        media = _media(run, Deployments(given), known) if given else run.media
+        media = _media(run, given, known) if given.known else run.media
         kept = ("num_ignored", "num_removed", "archive", "model", "encoder", "detector")
         about = {name: run.summary[name] for name in kept} | {"num_moved": run.summary.get("num_moved", 0)}
         # Files that were done again are the same ones: the stamp of that run tells of them.

@@ -53,6 +53,8 @@ def test_table_may_be_one_of_a_european_spreadsheet(tmp_path: Path) -> None:
     first, second = read_deployments(path)
     assert first == Deployment("üst", 47.5, -8.25, datetime(2024, 5, 1))
     assert second == Deployment("b")
+    path.write_text("deployment,start\na,2024-05-01\n,\n, ,\n")  # a spreadsheet's empty rows
+    assert read_deployments(path) == (Deployment("a", start=datetime(2024, 5, 1)),)
 
 
 def test_names_of_columns_may_have_line_breaks_and_errors_name_the_line(tmp_path: Path) -> None:
@@ -103,6 +105,13 @@ def test_packed_table_that_is_damaged_is_one_line(tmp_path: Path) -> None:
         (tmp_path / f"{number}.csv.gz").write_bytes(data)
         with pytest.raises(UserError, match=rf"{number}\.csv\.gz is not a CSV file"):
             read_deployments(tmp_path / f"{number}.csv.gz")
+
+
+def test_path_of_two_deployments_is_told_and_not_given_to_the_last() -> None:
+    """As where a camera stayed, and its card was changed."""
+    table = (Deployment("spring", path="cam 1"), Deployment("autumn", path="cam 1/"))
+    with pytest.raises(UserError, match=r"--deployments: the path 'cam 1/' is that of 'spring' and of 'autumn'"):
+        Deployments(table)
 
 
 @pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("a(.)", "no group of that name")])

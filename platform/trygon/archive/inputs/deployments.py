@@ -53,6 +53,13 @@ class Deployments:
     pattern: str = ""
 
     def __post_init__(self) -> None:
+        owners: dict[str, str] = {}
+        for it in self.known:
+            if it.path and (first := owners.setdefault(it.path.strip("/"), it.name)) != it.name:
+                raise UserError(
+                    f"--deployments: the path {it.path!r} is that of {first!r} and of {it.name!r}, and a file belongs "
+                    "to one of them: give each its own folder or pattern"
+                )
         if self.pattern:
             try:
                 groups = re.compile(self.pattern).groupindex
@@ -163,7 +170,8 @@ def read_deployments(
             if not columns.keys() & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
             where = f"{what} {place}, line"
-            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in reader)
+            rows = (row for row in reader if any((row[name] or "").strip() for name in columns.values()))
+            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in rows)
     except NOT_DELIMITED as error:
         raise UserError(f"{what} {place} is not a CSV file in UTF-8: {error}") from error
     except OSError as error:
