@@ -42,6 +42,8 @@ def test_table_is_read_with_places_and_times(tmp_path: Path) -> None:
     path.write_text("deployment,latitude,longitude,start,end,path\na,1.5,-2,2024-05-01,2024-05-31,x\nb,,,,,\n")
     known = read_deployments(path)
     assert known[0] == Deployment("a", 1.5, -2.0, datetime(2024, 5, 1), datetime(2024, 5, 31, 23, 59, 59), "x")
+    path.write_text("deployment_id,start_date,end_date\na,2024-05-01 00:00:00,2024-05-31 00:00:00\n")
+    assert read_deployments(path)[0] == Deployment("a", start=known[0].start, end=known[0].end)  # Wildlife Insights'
     table = Deployments((Deployment("a", 9, 9, datetime(2020, 1, 1)), *known)).table()
     assert places_of(table) == {"a": (1.5, -2.0)}
     assert table["start"].to_pylist() == [datetime(2024, 5, 1), None]

@@ -205,15 +205,16 @@ def _coordinates(latitude: str, longitude: str, where: str) -> tuple[float | Non
 
 
 def _moment(text: str, zone: str, where: str, of_day: time) -> datetime | None:
-    """A date or a time; a date alone means the whole day."""
+    """A date or a time. A date alone means the whole day, and so does midnight: spreadsheets and Wildlife Insights
+    write dates so."""
     found = parse_moment(text)
     if found is None:
         if text:
             raise UserError(f"{where}: {text!r} is no date: write 2024-05-31 or 2024-05-31 18:30:00")
         return None
-    found = local(found, zone)
-    whole_day = len(text) <= len("2024-05-31")
-    return datetime.combine(found.date(), of_day).replace(microsecond=0) if whole_day else found
+    if found.tzinfo is None and found.time() == time.min:
+        return datetime.combine(found.date(), of_day).replace(microsecond=0)
+    return local(found, zone)
 
 
 def parse_moment(text: str) -> datetime | None:
