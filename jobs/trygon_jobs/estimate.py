@@ -4,7 +4,7 @@ as that is known, and once the first parts are done."""
 import sys
 from dataclasses import dataclass
 
-from trygon.archive.run_folder.sessions import Session, cost_per_million, figures
+from trygon.archive.run_folder.sessions import Session, cost_per_million, figures, num_uncommitted
 from trygon_jobs.progress import duration
 
 _PARTS, _SECONDS = 3, 10.0
@@ -15,8 +15,8 @@ def estimate(out: str, price_per_hour: float | None, num_files: int, num_todo: i
     """Say what there is to do and, where earlier sessions tell how fast this goes, how long that takes."""
     known = figures(out)
     said = f"{num_files:,} images, {num_todo:,} to do, {num_bytes / 1e9:.1f} GB to read"
-    if known.get("num_redone"):
-        said += f"; {known['num_redone']:,} of them again"
+    if again := num_uncommitted(out):
+        said += f"; {again:,} of them again"
     if rate := known.get("images_per_s"):
         said += f"; at {rate:.1f} images/s as before some {_rest(num_todo, rate, price_per_hour)}"
     print(said, file=sys.stderr, flush=True)

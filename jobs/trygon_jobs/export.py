@@ -37,7 +37,7 @@ class ExportConfig(JobConfig):
 def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     """Export a labelled archive in another tool's format."""
     from trygon.archive.exports import EXPORTS, ExportOptions
-    from trygon.archive.inputs.deployments import deployments_of
+    from trygon.archive.inputs.deployments import deployments_of, read_deployments
     from trygon.archive.run_folder.run import Run
     from trygon.disk import only_writer, writing_to
     from trygon.mirror import made_here
@@ -49,7 +49,7 @@ def main(config: Annotated[ExportConfig, Parameter(name="*")]) -> None:
     _require_other(config, run)
     zone = run.zone(config.time_zone)
     options = ExportOptions.of(
-        deployments_of(config.run, config.deployments, zone),
+        deployments_of(config.run, read_deployments(config.deployments, zone)),
         zone,
         config.title or Path(run.config["archive"].split("?")[0]).name,
         config.carry_schemas,

@@ -1,7 +1,7 @@
 """`trygon label`: a camera-trap archive to detections, names, events, exports and a page with pictures."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from pydantic import Field, model_validator
@@ -130,29 +130,18 @@ class LabelConfig(JobConfig):
         from trygon.models.folder import absolute_ref
         from trygon.storage import absolute
 
-        detector, deployments = self.detector, self.deployments
-        paths = {
-            "archive": absolute(self.archive),
-            "images": absolute(self.images) if self.images else None,
-            "model": absolute_ref(self.model),
-            "labels": absolute(self.labels),
-            "out": absolute(self.out),
-            "detections": absolute(self.detections) if self.detections else None,
-            "detector": detector if detector in (None, "none") else absolute(detector),
-            "deployments": deployments.absolute() if deployments else None,
-            "examples": tuple(map(absolute, self.examples)),
-            "retry_failed": False,  # of one command, not of the run
-            **{name: absolute(place) for name in ("names", "checklist", "from_run") if (place := getattr(self, name))},
-        }
-        return self.model_copy(update=paths)
+        places = ("archive", "images", "labels", "out", "detections", "names", "checklist", "from_run")
+        kept: dict[str, Any] = {name: absolute(place) for name in places if (place := getattr(self, name))}
+        kept |= {"model": absolute_ref(self.model), "examples": tuple(map(absolute, self.examples))}
+        if self.detector not in (None, "none"):
+            kept["detector"] = absolute(self.detector)
+        if self.deployments:
+            kept["deployments"] = self.deployments.absolute()
+        return self.model_copy(update=kept | {"retry_failed": False})  # which is of one command, not of the run
 
     def thresholds(self) -> dict[str, float]:
         """The least confidences that are given, by category."""
-        given = {
-            "animal": self.animal_threshold,
-            "person": self.person_threshold,
-            "vehicle": self.vehicle_threshold,
-        }
+        given = {it: getattr(self, f"{it}_threshold") for it in ("animal", "person", "vehicle")}
         return {category: least for category, least in given.items() if least is not None}
 
 

@@ -40,7 +40,7 @@ _MOST_OFFSETS = 3
 def label(config: LabelConfig) -> None:
     """Label an archive; what stands in the run folder already is not done again."""
     work, choice = _prepare(config)
-    given = read_deployments(config.deployments, config.time_zone) if config.deployments else ()
+    given = read_deployments(config.deployments, config.time_zone)
     deployments = Deployments((*work.archive.deployments(config.time_zone), *given), config.deployment_pattern)
     with writing_to(config.out), only_writer(config.out) as hold:
         listing = _list(config, work, deployments, hold)

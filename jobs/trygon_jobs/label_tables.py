@@ -1,14 +1,16 @@
 """What follows from the parts of a run: its names, tables, exports and page; also for the parts of another run."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from trygon.archive.exports import EXPORTS, ExportOptions
-from trygon.archive.inputs.deployments import deployments_of
+from trygon.archive.inputs.deployments import Deployments, deployments_of, read_deployments
 from trygon.archive.inputs.listing import Archive
+from trygon.archive.media.clocks import check_clocks
 from trygon.archive.report.pages import write_report
 from trygon.archive.run_folder.labelling import Naming, finish
 from trygon.archive.run_folder.parts import Parts
@@ -57,10 +59,11 @@ def relabel(config: LabelConfig) -> None:
         raise UserError(f"--out {config.out} is the run itself: give the command that made it, or another --out")
     run = Run.open(config.from_run)
     taken = {name: run.config[name] for name in OF_THE_RUN if name not in config.model_fields_set}
-    deployments, given = taken.get("deployments"), config.deployments
+    deployments, table = taken.get("deployments"), config.deployments
     taken |= {"deployments": Path(deployments)} if deployments else {}
     config = config.model_copy(update=taken)
     run.zone(config.time_zone)
+    given = Deployments(read_deployments(table, config.time_zone))
     bank = LabelBank.load(config.labels, verify=True)
     require_labels(config.from_run, bank)
     require_thresholds(config.from_run, config.thresholds())
@@ -73,15 +76,24 @@ def relabel(config: LabelConfig) -> None:
         require_all(config.from_run, run.media["media_id"].to_numpy(), parts)
         parts.drop_superseded()
         write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
-        known = deployments_of(config.from_run, given, config.time_zone)  # that run has its own table in it
+        known = deployments_of(config.from_run, given.known)  # that run has its own table in it
         write_table(join(config.out, "deployments.parquet"), known)
+        media = _media(run, given, known) if given.known else run.media
         kept = ("num_ignored", "num_removed", "archive", "model", "encoder", "detector")
         about = {name: run.summary[name] for name in kept} | {"num_moved": run.summary.get("num_moved", 0)}
         # Files that were done again are the same ones: the stamp of that run tells of them.
-        ids = map(str, run.media["media_id"].to_pylist())
-        state = digest_texts([*ids, str(known.to_pylist()), run.summary.get("stamp", "")])
-        done = write_tables(config, choice, run.media, state, about, hold)
+        files = (str(value) for name in ("media_id", "deployment", "clock") for value in media[name].to_pylist())
+        state = digest_texts([*files, str(known.to_pylist()), run.summary.get("stamp", "")])
+        done = write_tables(config, choice, media, state, about, hold)
     tell(config.out, done)
+
+
+def _media(run: Run, given: Deployments, known: pa.Table) -> pa.Table:
+    """MEDIA of a run in the deployments of a table that is given now; `known` is all that is known of these."""
+    media = given.moved(run.media)
+    for note in given.notes():
+        print(f"note: {note}", file=sys.stderr)
+    return check_clocks(media, known, datetime.now())
 
 
 def write_tables(

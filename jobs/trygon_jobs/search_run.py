@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trygon.archive.exports.csv import write_rows
+from trygon.archive.inputs.zones import local
 from trygon.archive.run_folder.run import Run
 from trygon.archive.run_folder.search import Filters, Hit, RunSearch, rows_of_hits
 from trygon.archive.run_folder.sessions import makers
@@ -36,7 +37,8 @@ def search(config: SearchConfig) -> None:
     run = Run.open(config.run)
     with _showing_index() as tell:
         vectors = RunSearch(run, run.observations, tell)
-    allowed = vectors.allowed(Filters(config.deployment, config.taxon, config.after, config.before))
+    after, before = (time and local(time, run.zone()) for time in (config.after, config.before))
+    allowed = vectors.allowed(Filters(config.deployment, config.taxon, after, before))
     _give(config, run, vectors.nearest(_vector(config, run, vectors), config.num, allowed))
 
 

@@ -126,6 +126,29 @@ def test_events_are_named_with_the_keyboard(run: Run, chrome: webdriver.Chrome) 
     assert rows["Canis lupus"]["family"] == "Canidae"
 
 
+def test_undo_that_is_pressed_too_early_forgets_nothing(run: Run, chrome: webdriver.Chrome) -> None:
+    page = _Page(chrome)
+    with _reviewing(run) as address:
+        chrome.get(address)
+        page.until("where", "12:00:00")
+        page.press(Keys.ENTER)
+        page.until("where", "12:10:03")
+        chrome.execute_script("waiting = true; undo(); waiting = false")  # as while a word is on its way
+        page.press("z")
+        page.until("where", "12:00:00")
+        page.until("progress-text", "0 of 10")
+
+
+def test_frames_that_come_late_do_not_take_the_place_of_the_next_event(run: Run, chrome: webdriver.Chrome) -> None:
+    page = _Page(chrome)
+    with _reviewing(run) as address:
+        chrome.get(address)
+        page.until("where", "12:00:00")
+        late = "const answered = leaf(0); next().then(() => answered).then(() => arguments[0]())"
+        chrome.execute_async_script(late)
+        assert "12:10:03" in page.text("where")
+
+
 def _choose_one_box_and_more_like_it(page: _Page) -> None:
     """A box alone becomes a lynx, by the keyboard; then those of other events that look like it do."""
     box = page.chrome.find_element(By.CSS_SELECTOR, "#boxes .box")

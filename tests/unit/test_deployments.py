@@ -42,6 +42,8 @@ def test_table_is_read_with_places_and_times(tmp_path: Path) -> None:
     path.write_text("deployment,latitude,longitude,start,end,path\na,1.5,-2,2024-05-01,2024-05-31,x\nb,,,,,\n")
     known = read_deployments(path)
     assert known[0] == Deployment("a", 1.5, -2.0, datetime(2024, 5, 1), datetime(2024, 5, 31, 23, 59, 59), "x")
+    path.write_text("deployment_id,start_date,end_date\na,2024-05-01 00:00:00,2024-05-31 00:00:00\n")
+    assert read_deployments(path)[0] == Deployment("a", start=known[0].start, end=known[0].end)  # Wildlife Insights'
     table = Deployments((Deployment("a", 9, 9, datetime(2020, 1, 1)), *known)).table()
     assert places_of(table) == {"a": (1.5, -2.0)}
     assert table["start"].to_pylist() == [datetime(2024, 5, 1), None]
@@ -53,6 +55,8 @@ def test_table_may_be_one_of_a_european_spreadsheet(tmp_path: Path) -> None:
     first, second = read_deployments(path)
     assert first == Deployment("üst", 47.5, -8.25, datetime(2024, 5, 1))
     assert second == Deployment("b")
+    path.write_text("deployment,start\na,2024-05-01\n,\n, ,\n")  # a spreadsheet's empty rows
+    assert read_deployments(path) == (Deployment("a", start=datetime(2024, 5, 1)),)
 
 
 def test_names_of_columns_may_have_line_breaks_and_errors_name_the_line(tmp_path: Path) -> None:
@@ -105,6 +109,13 @@ def test_packed_table_that_is_damaged_is_one_line(tmp_path: Path) -> None:
             read_deployments(tmp_path / f"{number}.csv.gz")
 
 
+def test_path_of_two_deployments_is_told_and_not_given_to_the_last() -> None:
+    """As where a camera stayed, and its card was changed."""
+    table = (Deployment("spring", path="cam 1"), Deployment("autumn", path="cam 1/"))
+    with pytest.raises(UserError, match=r"--deployments: the path 'cam 1/' is that of 'spring' and of 'autumn'"):
+        Deployments(table)
+
+
 @pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("a(.)", "no group of that name")])
 def test_wrong_pattern_is_one_line(pattern: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -153,6 +164,7 @@ def test_wrong_clocks_are_told_and_only_what_is_no_time_is_taken_away() -> None:
     times = media["timestamp"].to_pylist()
     assert checked["timestamp"].to_pylist() == [*times[:4], None, *times[5:]]
     assert checked.schema == MEDIA
+    assert check_clocks(checked, Deployments(tuple(table)).table(), NOW) == checked
     turned = check_clocks(media.take(list(range(9, -1, -1))), Deployments(tuple(table)).table(), NOW)
     assert turned["clock"].to_pylist() == reasons[::-1]
     assert check_clocks(MEDIA.empty_table(), DEPLOYMENT.empty_table(), NOW).num_rows == 0

@@ -17,7 +17,7 @@ from trygon.archive.run_folder import sessions
 from trygon.archive.run_folder.parts import Parts, PartWriter
 from trygon.archive.run_folder.planning import Plan, plan_missing, some_files
 from trygon.archive.run_folder.presence import sort_media
-from trygon.archive.run_folder.sessions import Session, bind, figures, record
+from trygon.archive.run_folder.sessions import Session, bind, figures, num_uncommitted, record
 from trygon.archive.run_folder.tables import read_table
 from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
@@ -244,10 +244,12 @@ def test_sessions_say_what_was_read_and_what_was_done_twice(root: str) -> None:
     assert figures(root) == {}
     with pytest.raises(KeyboardInterrupt):
         _session(root, [100, 200, 300], waiting=1, interrupted=True)
+    assert num_uncommitted(root) == 1
     _session(root, [300], waiting=0, interrupted=False)
     found = figures(root, price_per_hour=3.6)
     assert (found["num_sessions"], found["num_bytes_read"]) == (2, 900)
     assert found["num_redone"] == 1
+    assert num_uncommitted(root) == 0  # by now they are done
     # All came at once: nothing can be said of how fast.
     assert found["images_per_s"] is None
     assert "cost_per_million" not in found

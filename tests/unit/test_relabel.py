@@ -201,6 +201,29 @@ def test_table_of_deployments_that_the_run_took_in_is_not_needed_again(place: Pa
         main(moved.model_copy(update={"deployments": place / "gone.csv"}))
 
 
+def test_another_table_of_deployments_moves_files_and_tells_of_clocks(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the same table does where the archive is labelled: frames were taken at 0, 1, 2 and 3 o'clock."""
+    table = "deployment,start,end,path\na,,2024-05-31 00:30:00,\nb,2024-05-31 02:30:00,,[23].jpg\nc,,,gone\n"
+    (place / "moved.csv").write_text(table)
+    config = _config(from_run=str(place / "run"), out=str(place / "new"), deployments=str(place / "moved.csv"))
+    main(config)
+    media = pq.read_table(place / "new/media.parquet")
+    assert media["deployment"].to_pylist() == ["a", "a", "b", "b"]
+    assert media["clock"].to_pylist() == [None, "outside_deployment", "outside_deployment", None]
+    assert pq.read_table(place / "new/events.parquet")["deployment"].to_pylist() == ["a", "a", "b", "b"]
+    said = capsys.readouterr()
+    assert "no file of the archive lies where 1 of the paths in --deployments lead, such as 'gone'" in said.err
+    assert "2 from a clock that is wrong" in said.out
+    (place / "moved.csv").write_text(table.replace("[23]", "3"))
+    main(config)
+    assert pq.read_table(place / "new/media.parquet")["deployment"].to_pylist() == ["a", "a", "a", "b"]
+    # What is named anew from there has it from the run.
+    main(_config(from_run=str(place / "new"), out=str(place / "next")))
+    assert pq.read_table(place / "next/media.parquet") == pq.read_table(place / "new/media.parquet")
+
+
 def test_boxes_have_to_be_surer_than_the_run_asked_for(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raised = _config(from_run=str(place / "run"), out=str(place / "new"), animal_threshold=0.6, person_threshold=0.1)
     main(raised)

@@ -300,3 +300,24 @@ def test_examples_are_crops_of_what_people_named(run: Run, tmp_path: Path) -> No
     num, num_taxa, left_out = write_examples(again, columns, Pictures.of(run, columns), tmp_path / "examples", 2)
     assert (num, num_taxa, left_out) == (4, 2, 0)
     assert {path.parent.name for path in tmp_path.glob("examples/*/*.jpg")} == {"Vulpes vulpes", "Capreolus capreolus"}
+
+
+def test_examples_written_again_are_those_of_what_is_said_now(run: Run, tmp_path: Path) -> None:
+    desk, out = desk_of(run), tmp_path / "examples"
+    first, second = (desk.confirm(int(it["id"]), "Ana", it["version"]) for it in _events(desk)[:2])
+
+    def written() -> set[str]:
+        columns, again = Columns.of(run), Run.open(run.folder)
+        write_examples(again, columns, Pictures.of(again, columns), out, 9)
+        return {path.relative_to(out).as_posix() for path in out.glob("*/*.jpg")}
+
+    ids = [[one for said in words for one in said["observation_ids"]] for words in (first, second)]
+    (out / "Vulpes vulpes").mkdir(parents=True)
+    (out / "Vulpes vulpes/mine.jpg").write_bytes(b"")
+    before = written()
+    moved = next(path for path in before if path.startswith("Vulpes vulpes/") and path != "Vulpes vulpes/mine.jpg")
+    one = int(Path(moved).stem)
+    desk.name_some([one], desk.word_of(next(it for it in ids[1] if f"Capreolus capreolus/{it}.jpg" in before), "Bo"))
+    assert written() == before - {moved} | {f"Capreolus capreolus/{one}.jpg"}
+    desk.undo([said["review_id"] for said in second], "Ana")
+    assert {Path(path).stem for path in written()} == {Path(path).stem for path in before} - set(map(str, ids[1]))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trygon.archive.naming.counts import count_rows
-from trygon.archive.run_folder import database, rows
+from trygon.archive.run_folder import database
 from trygon.archive.run_folder.database import open_database
 from trygon.archive.run_folder.reviews import ReviewLog, apply, read_reviews
 from trygon.errors import TrygonError
@@ -162,8 +162,7 @@ def test_many_reviewed_events_are_counted_some_at_a_time(tmp_path: Path, monkeyp
     run = write_run(tmp_path, shots)
     ids = run.predictions["observation_id"].to_pylist()
     reviews = pa.Table.from_pylist([_said(1, *ids, **FOX)], REVIEW)
-    for module in (database, rows):
-        monkeypatch.setattr(module, "_BATCH", 100)
+    monkeypatch.setattr(database, "_BATCH", 100)
     tracemalloc.start()
     try:
         told = open_database(tmp_path, reviews, REPOOLED.empty_table())

@@ -1,5 +1,6 @@
 """Search in vectors and in a run: what is found is what comparing all would find, and filters hold."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -17,9 +18,10 @@ from trygon.disk import only_writer
 from trygon.errors import UserError
 from trygon.labelling import search
 from trygon.labelling.search import VectorIndex
-from trygon.storage import copy_file, join, list_files
+from trygon.storage import copy_file, join, list_files, write_json
 from trygon.testing.runs import DIM, write_tiny_run
 from trygon.testing.s3 import s3_server, using
+from trygon_jobs.search import SearchConfig, main
 
 
 def _vectors(num: int, dim: int, seed: int = 0) -> np.ndarray:
@@ -122,6 +124,18 @@ def test_filters_hold(run: Run, filters: Filters, names: set[str | None], camera
     rows = rows_of_hits(run, found.nearest(np.ones(DIM), 100, found.allowed(filters)))
     assert {row["scientific"] for row in rows} == names
     assert {row["deployment"] for row in rows} == cameras
+
+
+def test_time_with_an_offset_is_moved_to_the_cameras_clocks(run: Run, tmp_path: Path) -> None:
+    """Which stand at +02:00 here; the first animals were taken at noon."""
+    folder, out = tmp_path / "run", tmp_path / "found.csv"
+    shutil.copytree(run.folder, folder)
+    write_json(folder / "config.json", run.config | {"time_zone": "+02:00"})
+    some_id = run.observations["detection_id"].drop_null()[0].as_py()
+    for before, found in (("2024-05-31T12:01+02:00", True), ("2024-05-31T12:01+03:00", False)):
+        config = {"run": str(folder), "observation": some_id, "before": before, "out": out}
+        main(SearchConfig.model_validate(config))
+        assert (len(out.read_text().splitlines()) > 1) == found
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,9 @@ def _load_detector(file: DetectorFile) -> Detector | MegaDetector:
 
 
 def _detection(row: Mapping[str, Any], box: Box, vector_D: np.ndarray) -> dict[str, Any]:
-    place = f"{box.x:.4f} {box.y:.4f} {box.width:.4f} {box.height:.4f}"
     frame = () if row["frame_number"] is None else (str(row["frame_number"]),)
     return {
-        "detection_id": stable_id("detection", str(row["media_id"]), str(row["digest"]), box.category, place, *frame),
+        "detection_id": stable_id("detection", str(row["media_id"]), str(row["digest"]), *box.key, *frame),
         "media_id": row["media_id"],
         "frame_number": row["frame_number"],
         "category": box.category,

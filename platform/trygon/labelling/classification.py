@@ -12,6 +12,7 @@ import numpy as np
 
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.few_shot import Prototypes
+from trygon.rows import Rows
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
@@ -25,7 +26,7 @@ _MANY = 5000
 
 
 @dataclass(frozen=True)
-class Names:
+class Names(Rows):
     """What B vectors were found to be, as columns.
 
     `clade_BR` are the clades of the most probable path through the tree, and `probability_BR` their probabilities,
@@ -39,22 +40,6 @@ class Names:
     reason_B: np.ndarray
     top_BK: np.ndarray
     top_probability_BK: np.ndarray
-
-    def take(self, rows_M: np.ndarray) -> "Names":
-        """Some of the rows, or all in another order."""
-        return Names(*(column[rows_M] for column in self._columns))
-
-    @classmethod
-    def concat(cls, parts: Sequence["Names"]) -> "Names":
-        """The rows of all parts."""
-        return cls(*(np.concatenate(columns) for columns in zip(*(part._columns for part in parts), strict=True)))
-
-    @property
-    def _columns(self) -> tuple[np.ndarray, ...]:
-        return (
-            *(self.clade_BR, self.probability_BR, self.rank_B, self.reason_B),
-            *(self.top_BK, self.top_probability_BK),
-        )
 
     def __len__(self) -> int:
         return len(self.rank_B)

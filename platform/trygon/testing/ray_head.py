@@ -30,7 +30,7 @@ class RayHead:
 
 
 @contextmanager
-def ray_head(folder: Path, num_cpus: int = 2) -> Iterator[RayHead]:
+def ray_head(folder: Path) -> Iterator[RayHead]:
     """Start `ray start --head` with a token kept in `folder`; its own processes are ended on leaving."""
     token = secrets.token_hex(32)
     (folder / "token").write_text(token)
@@ -39,7 +39,7 @@ def ray_head(folder: Path, num_cpus: int = 2) -> Iterator[RayHead]:
     session = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     port = _free_port()
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
-    command += [f"--port={_free_port()}", f"--temp-dir={session}", f"--num-cpus={num_cpus}"]
+    command += [f"--port={_free_port()}", f"--temp-dir={session}", "--num-cpus=2"]
     command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--object-store-memory=200000000"]
     command += [f"--ray-client-server-port={_free_port()}", f"--dashboard-agent-listen-port={_free_port()}"]
     with (folder / "ray.log").open("wb") as log:
@@ -85,7 +85,7 @@ def _end(head: subprocess.Popen[bytes]) -> None:
     head.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         head.wait(timeout=15)
-    for process in [*children]:
+    for process in children:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     if head.poll() is None:

@@ -21,15 +21,8 @@ from urllib.parse import urlsplit
 
 from trygon.storage import copy_file, join
 
-_SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"""
-_ACCESS_DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
-_EXPIRED = b"""<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"""
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server", "expect"}
-_UNKNOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>NotImplemented</Code><Message>A header implies functionality that is not implemented.</Message></Error>"""
+_ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Code><Message>{}</Message></Error>'
 _CONDITIONS = {"if-match", "if-none-match"}
 _CHECKSUMS = re.compile("x-amz-(sdk-checksum-algorithm|checksum-(crc|sha).*|trailer)")
 _PIECE_BYTES = 64 << 10
@@ -131,6 +124,16 @@ BREAKS = (Kind.SLOW_DOWN, Kind.DROP_REQUEST, Kind.DROP_ANSWER, Kind.TRUNCATE, Ki
 """What any server does now and then."""
 
 
+_UNKNOWN = 501, "NotImplemented", "A header implies functionality that is not implemented."
+_ERRORS = {
+    Kind.SLOW_DOWN: (503, "SlowDown", "Please reduce your request rate."),
+    Kind.DENY: (403, "AccessDenied", "Access Denied"),
+    Kind.EXPIRE: (400, "ExpiredToken", "The provided token has expired."),
+    Kind.NO_CONDITIONS: _UNKNOWN,
+    Kind.NO_CHECKSUMS: _UNKNOWN,
+}
+
+
 @dataclass(frozen=True)
 class Fault:
     """Each `every`-th request that the fault can be done to meets it: the same number in every run."""
@@ -211,14 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Kind.HOLD:
             self.owner.over.wait()
             return self._reset()
-        if fault is Kind.SLOW_DOWN:
-            return self._answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN, len(_SLOW_DOWN))
-        if fault is Kind.DENY:
-            return self._answer(403, [("Content-Type", "application/xml")], _ACCESS_DENIED, len(_ACCESS_DENIED))
-        if fault is Kind.EXPIRE:
-            return self._answer(400, [("Content-Type", "application/xml")], _EXPIRED, len(_EXPIRED))
-        if fault in (Kind.NO_CONDITIONS, Kind.NO_CHECKSUMS):
-            return self._answer(501, [("Content-Type", "application/xml")], _UNKNOWN, len(_UNKNOWN))
+        if fault and (error := _ERRORS.get(fault)):
+            status, *told = error
+            data = _ERROR.format(*told).encode()
+            return self._answer(status, [("Content-Type", "application/xml")], data, len(data))
         address = urlsplit(self.owner.upstream)
         upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
         try:

@@ -11,7 +11,7 @@ _RATE = 10
 SIZE = (160, 120)
 
 
-def write_video(kind: str = "mp4", seconds: float = 3.0, blank: bool = False, **metadata: str) -> bytes:
+def write_video(kind: str = "mp4", seconds: float = 3.0, **metadata: str) -> bytes:
     """An `mp4` (MPEG-4) or `avi` (MJPEG) of ten pictures a second. In `bushnell` AVIs the first picture has other
     colour planes than those that follow."""
     buffer = io.BytesIO()
@@ -22,7 +22,7 @@ def write_video(kind: str = "mp4", seconds: float = 3.0, blank: bool = False, **
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p" if kind == "mp4" else "yuvj420p"
         for number in range(round(seconds * _RATE)):
-            frame = av.VideoFrame.from_ndarray(_pixels(number, blank), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(_pixels(number), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, _RATE)
             if kind == "bushnell" and number == 0:
                 container.mux(_other_planes(frame, stream))
@@ -32,11 +32,9 @@ def write_video(kind: str = "mp4", seconds: float = 3.0, blank: bool = False, **
     return buffer.getvalue()
 
 
-def _pixels(number: int, blank: bool) -> np.ndarray:
-    pixels_HWC = np.full((SIZE[1], SIZE[0], 3), 16, np.uint8)
-    if not blank:
-        left = 10 + 3 * number % 100
-        pixels_HWC[40:80, left : left + 40] = 240
+def _pixels(number: int) -> np.ndarray:
+    pixels_HWC, left = np.full((SIZE[1], SIZE[0], 3), 16, np.uint8), 10 + 3 * number % 100
+    pixels_HWC[40:80, left : left + 40] = 240
     return pixels_HWC
 
 

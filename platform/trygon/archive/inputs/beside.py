@@ -4,7 +4,7 @@ The list is held as columns, some tens of bytes an entry; the files stream past 
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta, timezone
 from itertools import islice
@@ -60,9 +60,9 @@ class _Listed:
             owners.extend([number] * len(ids))
             rows.append(_row(entry))
             if len(rows) == _BATCH:
-                batches.append(_batch(rows))
+                batches.append(batch_of(rows, _COLUMNS))
                 rows = []
-        self._table = pa.Table.from_batches([*batches, _batch(rows)])
+        self._table = pa.Table.from_batches([*batches, batch_of(rows, _COLUMNS)])
         self._first = np.array(first, np.int64)
         names_M, self._rows = self._unambiguous(np.array(names, np.int64), np.array(owners, np.int64))
         self._names = Ids(names_M)
@@ -101,10 +101,10 @@ def _row(entry: Entry) -> tuple[Any, ...]:
     return entry.names[0], entry.camera, naive, None if offset is None else int(offset.total_seconds()), entry.sequence
 
 
-def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, _COLUMNS.types, strict=True)]
-    return pa.record_batch(arrays, schema=_COLUMNS)
+def batch_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as columns of these types."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.record_batch([pa.array(it, kind) for it, kind in zip(columns, schema.types, strict=True)], schema=schema)
 
 
 def _described(file: MediaFile, said: dict[str, Any]) -> MediaFile:

@@ -53,6 +53,13 @@ class Deployments:
     pattern: str = ""
 
     def __post_init__(self) -> None:
+        owners: dict[str, str] = {}
+        for it in self.known:
+            if it.path and (first := owners.setdefault(it.path.strip("/"), it.name)) != it.name:
+                raise UserError(
+                    f"--deployments: the path {it.path!r} is that of {first!r} and of {it.name!r}, and a file belongs "
+                    "to one of them: give each its own folder or pattern"
+                )
         if self.pattern:
             try:
                 groups = re.compile(self.pattern).groupindex
@@ -108,6 +115,13 @@ class Deployments:
             folder = folder.rpartition("/")[0]
         return None
 
+    def moved(self, media: pa.Table) -> pa.Table:
+        """MEDIA rows, each in the deployment that the table has for its path, or in the one that it has."""
+        rows = zip(media["path"].to_pylist(), media["deployment"].to_pylist(), strict=True)
+        names = [self._of_table(path) or name for path, name in rows]
+        at = media.schema.get_field_index("deployment")
+        return media.set_column(at, media.schema.field(at), pa.array(names, pa.string()))
+
     def notes(self) -> list[str]:
         """What is to be said of the table when all files have their deployments."""
         idle = [it for it in self.known if it.path and it.path not in self._met]
@@ -139,12 +153,16 @@ def spans_of(table: pa.Table) -> dict[str, Span]:
     return {row["deployment"]: (row["start"], row["end"]) for row in table.to_pylist()}
 
 
-def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--deployments") -> tuple[Deployment, ...]:
+def read_deployments(
+    place: str | Path | None, zone: str = "+00:00", what: str = "--deployments"
+) -> tuple[Deployment, ...]:
     """A CSV (comma, semicolon or tab; plain or gzip) with a column `deployment`, and any of latitude, longitude, path,
-    start and end.
+    start and end; none where no place is given.
 
     `UserError` names the line that is wrong. Times with an offset are moved into the zone.
     """
+    if place is None:
+        return ()
     try:
         with open_delimited(place) as (lines, delimiter):
             reader = csv.DictReader(lines, delimiter=delimiter)
@@ -152,7 +170,8 @@ def read_deployments(place: str | Path, zone: str = "+00:00", what: str = "--dep
             if not columns.keys() & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
             where = f"{what} {place}, line"
-            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in reader)
+            rows = (row for row in reader if any((row[name] or "").strip() for name in columns.values()))
+            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in rows)
     except NOT_DELIMITED as error:
         raise UserError(f"{what} {place} is not a CSV file in UTF-8: {error}") from error
     except OSError as error:
@@ -186,15 +205,16 @@ def _coordinates(latitude: str, longitude: str, where: str) -> tuple[float | Non
 
 
 def _moment(text: str, zone: str, where: str, of_day: time) -> datetime | None:
-    """A date or a time; a date alone means the whole day."""
+    """A date or a time. A date alone means the whole day, and so does midnight: spreadsheets and Wildlife Insights
+    write dates so."""
     found = parse_moment(text)
     if found is None:
         if text:
             raise UserError(f"{where}: {text!r} is no date: write 2024-05-31 or 2024-05-31 18:30:00")
         return None
-    found = local(found, zone)
-    whole_day = len(text) <= len("2024-05-31")
-    return datetime.combine(found.date(), of_day).replace(microsecond=0) if whole_day else found
+    if found.tzinfo is None and found.time() == time.min:
+        return datetime.combine(found.date(), of_day).replace(microsecond=0)
+    return local(found, zone)
 
 
 def parse_moment(text: str) -> datetime | None:
@@ -214,7 +234,7 @@ def _is_pattern(path: str) -> bool:
     return any(letter in path for letter in "*?[")
 
 
-def deployments_of(run: str | Path, table: str | Path | None, zone: str) -> pa.Table:
-    """DEPLOYMENT rows that a run folder has, and before them what a table says that is given now."""
+def deployments_of(run: str | Path, given: tuple[Deployment, ...]) -> pa.Table:
+    """DEPLOYMENT rows that a run folder has, and before them what is given now."""
     known = [Deployment(*row.values()) for row in read_table(join(run, "deployments.parquet")).to_pylist()]
-    return Deployments((*known, *(read_deployments(table, zone) if table else ()))).table()
+    return Deployments((*known, *given)).table()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trygon import s3
-from trygon.archive.inputs.beside import put_beside
+from trygon.archive.inputs.beside import batch_of, put_beside
 from trygon.archive.inputs.deployments import Deployment, Deployments
 from trygon.archive.inputs.folder import RunFolders, walk
 from trygon.archive.inputs.lists import LISTS, Times, folder_of, list_kind
@@ -195,20 +195,15 @@ def _batches(
             continue
         rows.append(row_of(file))
         if len(rows) == _BATCH:
-            yield _batch(rows)
+            yield batch_of(rows, LISTED)
             rows.clear()
-    yield _batch(rows)
+    yield batch_of(rows, LISTED)
 
 
 def _row(file: MediaFile, deployments: Deployments, zone: str) -> tuple[object, ...]:
     time = file.timestamp and local(file.timestamp, zone)
     facts = (file.mark, file.member, file.failure, time, file.sequence)
     return (file.media_id, file.path, deployments.name_of(file), file.bytes, *facts)
-
-
-def _batch(rows: list[tuple[object, ...]]) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True)) or [()] * len(LISTED)
-    return pa.record_batch([pa.array(it, kind) for it, kind in zip(columns, LISTED.types, strict=True)], schema=LISTED)
 
 
 def _repeated(listed: pq.ParquetFile) -> np.ndarray:

@@ -35,20 +35,21 @@ def check_clocks(media: pa.Table, deployments: pa.Table, now: datetime) -> pa.Ta
     """The MEDIA rows, in any order, with `clock`: the first that holds of before_2001, future, outside_deployment,
     backward; null where nothing is wrong, and where there is no time.
 
-    A time before 2001 is taken away: it is no time. The other times stay as they are. `backward` marks the files of a
-    folder whose clock stands earlier than that of a file before them by the numbers in their names, where these are in
-    the order of time elsewhere.
+    A time before 2001 is taken away, for it is no time; rows that were checked before have lost it. The other times
+    stay as they are. `backward` marks the files of a folder whose clock stands earlier than that of a file before them
+    by the numbers in their names, where these are in the order of time elsewhere.
     """
     time = media["timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).combine_chunks()
     has_time = time.is_valid().to_numpy(zero_copy_only=False)
     seconds = time.fill_null(0).to_numpy()
     early = has_time & (seconds < _seconds(FIRST))
     future = has_time & (seconds > _seconds(now + _AHEAD))
+    was_early = pc.equal(media["clock"], "before_2001").fill_null(False).to_numpy()
     reason = np.full(len(seconds), None, object)
     reason[_backward(media, seconds, has_time & ~early & ~future)] = "backward"
     reason[has_time & _outside(media, seconds, deployments)] = "outside_deployment"
     reason[future] = "future"
-    reason[early] = "before_2001"
+    reason[early | was_early] = "before_2001"
     kept = pa.array(seconds, pa.int64(), mask=~has_time | early).cast(pa.timestamp("s"))
     media = media.set_column(MEDIA.get_field_index("timestamp"), MEDIA.field("timestamp"), kept)
     return media.set_column(MEDIA.get_field_index("clock"), MEDIA.field("clock"), pa.array(reason, pa.string()))

@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 from trygon.archive.detection.detector import Thresholds
 from trygon.archive.naming.events import Events
 from trygon.labelling.decisions import CATEGORIES, UNKNOWN
+from trygon.rows import Rows
 
 
 @dataclass(frozen=True)
-class Boxes:
+class Boxes(Rows):
     """Detections in frames that count: `frame_M` points into `Events`, `picture_M` is the number of the picture in a
     video and -1 in a still one, `corner_M4` are left, top, right and bottom, `category_M` a type of
     `decisions.CATEGORIES`."""
@@ -39,20 +40,6 @@ class Boxes:
             np.stack([x, y, x + width, y + height], axis=1),
         )
         return boxes, rows
-
-    @classmethod
-    def concat(cls, parts: "list[Boxes]") -> "Boxes":
-        """The boxes of all parts."""
-        return cls(*(np.concatenate(columns) for columns in zip(*(part._columns for part in parts), strict=True)))
-
-    def take(self, rows: np.ndarray) -> "Boxes":
-        """Some of the boxes, or all in another order."""
-        return Boxes(*(column[rows] for column in self._columns))
-
-    @property
-    def _columns(self) -> tuple[np.ndarray, ...]:
-        places = self.frame_M, self.picture_M
-        return self.detection_M, *places, self.category_M, self.confidence_M, self.corner_M4
 
     @property
     def moment_M(self) -> np.ndarray:

@@ -3,7 +3,6 @@
 Shapes: M boxes, D the width of vectors, F of features, N taxa.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from trygon.archive.naming.boxes import Boxes
 from trygon.labelling.classification import Classifier, Names
 from trygon.labelling.decisions import Kinds, decide
+from trygon.rows import Rows
 
 _SCORES, _LEAST = 4_000_000, 32
 """Probabilities held at once: vectors are named in chunks of this many divided by the number of taxa, which a cache
@@ -20,7 +20,7 @@ holds; but never of so few that reading the labels' vectors is what takes the ti
 
 
 @dataclass(frozen=True)
-class Named:
+class Named(Rows):
     """Boxes, what each is, and its features, in which scores are linear. `type_M` and `decided_M` point into
     `decisions.TYPES` and `DECIDED_BY`."""
 
@@ -29,26 +29,6 @@ class Named:
     type_M: np.ndarray
     decided_M: np.ndarray
     feature_MF: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "Named":
-        """Some of the boxes, or all in another order."""
-        return Named(
-            *(self.boxes.take(rows), self.names.take(rows)),
-            *(self.type_M[rows], self.decided_M[rows], self.feature_MF[rows]),
-        )
-
-    @classmethod
-    def concat(cls, parts: "Sequence[Named]") -> "Named":
-        """The boxes of all parts."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            Boxes.concat([part.boxes for part in parts]),
-            Names.concat([part.names for part in parts]),
-            np.concatenate([part.type_M for part in parts]),
-            np.concatenate([part.decided_M for part in parts]),
-            np.concatenate([part.feature_MF for part in parts]),
-        )
 
 
 @dataclass(frozen=True)

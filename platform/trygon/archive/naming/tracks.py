@@ -12,6 +12,7 @@ import numpy as np
 
 from trygon.archive.detection.detector import iou
 from trygon.labelling.classification import Names
+from trygon.rows import Rows
 from trygon.taxonomy.taxon import Rank
 
 STILL = 0.5
@@ -68,7 +69,7 @@ class _Looks:
 
 
 @dataclass(frozen=True)
-class _Animals:
+class _Animals(Rows):
     """Animals of events that go on, by their events, then in the order in which they came: their first and their
     latest boxes, and the deepest name that each has had."""
 
@@ -76,19 +77,6 @@ class _Animals:
     first_A: np.ndarray
     last_A: np.ndarray
     known_AR: np.ndarray
-
-    def take(self, places: np.ndarray) -> "_Animals":
-        """Some of them, or all in another order."""
-        return _Animals(*(column[places] for column in self._columns))
-
-    def joined(self, other: "_Animals") -> "_Animals":
-        """All of both."""
-        both = _Animals(*map(np.concatenate, zip(self._columns, other._columns, strict=True)))
-        return both.take(np.argsort(both.event_A, kind="stable"))
-
-    @property
-    def _columns(self) -> tuple[np.ndarray, ...]:
-        return self.event_A, self.first_A, self.last_A, self.known_AR
 
 
 def _link(looks: _Looks, frame_M: np.ndarray) -> np.ndarray:
@@ -104,7 +92,8 @@ def _link(looks: _Looks, frame_M: np.ndarray) -> np.ndarray:
         known_PR = looks.known_MR[row_P]
         animals.known_AR[animal_P] = np.where(known_PR < 0, animals.known_AR[animal_P], known_PR)
         fresh = np.setdiff1d(rows, row_P)
-        animals = animals.joined(_Animals(looks.event_M[fresh], fresh, fresh, looks.known_MR[fresh]))
+        animals = _Animals.concat([animals, _Animals(looks.event_M[fresh], fresh, fresh, looks.known_MR[fresh])])
+        animals = animals.take(np.argsort(animals.event_A, kind="stable"))
     return track_M
 
 

@@ -23,7 +23,7 @@ from trygon.schemas import FAILURES
 from trygon.taxonomy.taxon import RANKS
 
 PAGES = "taxa"
-NUM_FRAMES = 24
+NUM_FRAMES, NUM_CLOCKS = 24, 12
 MAX_ROWS = 1000
 """Of taxa and of cameras that are listed; the tables have all."""
 
@@ -51,11 +51,11 @@ def write_report(
     shown = write_pictures(run, archive, [*empty, *(one for ids in chosen.values() for one in ids)], folder)
     pages = _environment()
     about = {"version": __version__, "summary": run.summary, "config": run.config}
+    clocks = {row["key"]: clock(statistics.hours_of.get(row["key"], [])) for row in taxa}
     for row in taxa:
         page = pages.get_template("report_taxon.html.jinja").render(
             **about,
-            **{"taxon": row, "clock": clock(statistics.hours_of.get(row["key"], [])), "root": "../"},
-            hours=statistics.hours_of.get(row["key"], []),
+            **{"taxon": row, "clock": clocks[row["key"]], "root": "../"},
             cameras=statistics.cameras_of(row["key"]),
             frames=[shown[media_id] for media_id in chosen.get(row["key"], [])],
         )
@@ -63,15 +63,12 @@ def write_report(
     page = pages.get_template("report.html.jinja").render(
         **about,
         **{"taxa": taxa, "num_taxa": len(statistics.taxa), "root": "", "ranks": _rank_bars(run.summary)},
-        **{"hours": statistics.hours, "clock": clock(statistics.hours)},
-        clocks=[(row, clock(statistics.hours_of[row["key"]])) for row in taxa if row["key"] in statistics.hours_of][
-            :12
-        ],
+        clock=clock(statistics.hours),
+        clocks=[(row, clocks[row["key"]]) for row in taxa if clocks[row["key"]]][:NUM_CLOCKS],
         cameras=statistics.cameras[:MAX_ROWS],
         num_cameras=len(statistics.cameras),
         map=plot(statistics.cameras, places),
         frames=[shown[media_id] for media_id in _in_turn(chosen)[:NUM_FRAMES]],
-        num_pictures=len(shown),
         blanks=[shown[media_id] for media_id in empty],
         failures=[row | {"why": FAILURES.get(row["reason"], "")} for row in statistics.failures],
     )

@@ -18,7 +18,6 @@ from pyarrow.dataset import field
 from trygon.archive.naming.counts import count_rows
 from trygon.archive.naming.repooling import under_standing_names
 from trygon.archive.run_folder.reviews import apply, standing
-from trygon.archive.run_folder.rows import rows_of
 from trygon.schemas import EVENT_TAXON, OBSERVATION, REVIEWED
 from trygon.taxonomy.taxon import RANKS
 
@@ -109,9 +108,11 @@ def _keep(database: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> No
 
 def _counted(observations: pa.Table) -> pa.Table:
     """What the events held of which a person said something: their pooled taxa do not know of it. What nobody named
-    counts as what its event calls it. Rows become Python's some at a time: these take far more memory than a table."""
+    counts as what its event calls it. Rows become Python's some at a time: they take far more memory than a table, and
+    meanwhile no other thread runs, such as the one that renews the lease."""
     order = [("event_id", "ascending"), ("observation_id", "ascending")]
-    rows = rows_of(observations.filter(field("set_aside").is_null()).sort_by(order))
+    ordered = observations.filter(field("set_aside").is_null()).sort_by(order)
+    rows = (row for batch in ordered.to_batches(max_chunksize=_BATCH) for row in batch.to_pylist())
     counted = (
         taxon | {"event_id": event_id, "number": number}
         for event_id, group in groupby(rows, key=lambda row: row["event_id"])

@@ -5,7 +5,7 @@ EXAMPLE; a picture that was embedded before is not embedded again. Knows nothing
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -163,27 +163,33 @@ def _choose(reviews: pa.Table) -> dict[int, dict[str, Any]]:
     for row in reviews.to_pylist():
         for observation_id in row["observation_ids"]:
             named[observation_id] = row  # the last word counts
-    turns: Counter[tuple[Any, ...]] = Counter()
-    order = []
-    for observation_id, row in named.items():
-        if row["type"] == "animal" and row["scientific"]:
-            key = (*_taxon(row), row["event_id"] or 0)
-            turns[key] += 1
-            order.append((turns[key], observation_id))
-    counts: Counter[tuple[str, ...]] = Counter()
-    chosen = {}
-    for _, observation_id in sorted(order):
-        row = named[observation_id]
-        counts[_taxon(row)] += 1
-        if counts[_taxon(row)] <= _MOST:
-            lineage = {rank: row[rank] or "" for rank in RANKS}
-            chosen[observation_id] = {"name": row["scientific"], "group": row["event_id"] or 0, **lineage}
-    return chosen
+    animals = {one: row for one, row in named.items() if row["type"] == "animal" and row["scientific"]}
+    chosen = spread(((taxon_of(row), row["event_id"] or 0, one) for one, row in animals.items()), _MOST)
+    return {
+        one: {"name": row["scientific"], "group": row["event_id"] or 0, **{rank: row[rank] or "" for rank in RANKS}}
+        for one, row in animals.items()
+        if one in chosen
+    }
 
 
-def _taxon(row: dict[str, Any]) -> tuple[str, ...]:
-    """What tells a taxon apart: names repeat."""
+def taxon_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells a taxon apart: its scientific name and lineage, as names repeat."""
     return tuple(row[name] or "" for name in ("scientific", *RANKS))
+
+
+def spread(named: Iterable[tuple[tuple[str, ...], int, int]], most: int) -> set[int]:
+    """Of observations, each with its taxon and event, at most so many of a taxon: one of each event in turn."""
+    turns, counts = Counter[Any](), Counter[tuple[str, ...]]()
+    order = []
+    for taxon, event_id, observation_id in named:
+        turns[taxon, event_id] += 1
+        order.append((turns[taxon, event_id], observation_id, taxon))
+    chosen = set[int]()
+    for _, observation_id, taxon in sorted(order):
+        counts[taxon] += 1
+        if counts[taxon] <= most:
+            chosen.add(observation_id)
+    return chosen
 
 
 def mean_crop(parts: Parts, dim: int) -> np.ndarray:

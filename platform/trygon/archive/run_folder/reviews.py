@@ -51,7 +51,7 @@ class ReviewLog:
                 write_bytes(self._place, b"".join([*self._lines, data]))
             else:
                 _append(Path(self._place), data)
-            self._lines.append(data if is_remote(self._folder) else b"")  # on disk only their number counts
+            self._lines.append(data)
 
 
 def _append(path: Path, data: bytes) -> None:

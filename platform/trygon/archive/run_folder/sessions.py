@@ -116,7 +116,7 @@ def record(folder: str | Path, hold: Hold) -> Iterator[Session]:
 def figures(folder: str | Path, price_per_hour: float | None = None) -> dict[str, Any]:
     """Over all sessions of a run: seconds with start-ups, images per second after them, bytes read, how many images
     sessions that ended early had done and not committed, and with a price what a million images cost."""
-    entries = [read_json(file.place) for file in list_folder(join(folder, _FOLDER), suffix=".json")]
+    entries = _entries(folder)
     if not entries:
         return {}
     totals = {name: sum(entry[name] for entry in entries) for name in entries[0]}
@@ -131,6 +131,15 @@ def figures(folder: str | Path, price_per_hour: float | None = None) -> dict[str
         "num_redone": totals["num_waiting"],
     }
     return found | ({"cost_per_million": cost_per_million(price_per_hour, rate)} if price_per_hour and rate else {})
+
+
+def num_uncommitted(folder: str | Path) -> int:
+    """How many images the last session had done when it ended, and not committed."""
+    return sum(entry["num_waiting"] for entry in _entries(folder)[-1:])
+
+
+def _entries(folder: str | Path) -> list[dict[str, Any]]:
+    return [read_json(file.place) for file in list_folder(join(folder, _FOLDER), suffix=".json")]
 
 
 def cost_per_million(price_per_hour: float, images_per_s: float) -> float:

@@ -236,8 +236,11 @@ function markFrame() {
 }
 
 async function leaf(first) {
+  const mine = ++asked;
   try {
-    now = await ask(`/api/events/${now.id}?first=${first}`);
+    const event = await ask(`/api/events/${now.id}?first=${first}`);
+    if (mine !== asked) return;
+    now = event;
     frame = 0;
     draw();
   } catch (error) { complain(error); }
@@ -303,8 +306,9 @@ function confirm() {
 }
 
 async function undo() {
+  if (waiting) return;
   const last = undoable.pop();
-  if (!last || waiting) return announce("There is nothing to undo.");
+  if (!last) return announce("There is nothing to undo.");
   waiting = true;
   try {
     progress(await ask("/api/undo", { reviews: last.reviews, by: byId("by").value.trim() }));
