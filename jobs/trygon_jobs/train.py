@@ -72,8 +72,9 @@ class TrainConfig(RunSettings, _Places):
     replay: Place | None = None
     """A folder of Parquet files of general pictures, each with a text, as img2dataset writes them (`key`, `jpg`,
     `caption`). Some of them in each step keep the model from forgetting the rest of the world, as in BioCLIP 2."""
-    trackers: tuple[Tracker, ...] = ("tensorboard",)
-    """Where the figures of each step go beside `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`."""
+    trackers: Annotated[tuple[Tracker, ...], Parameter(negative="--empty-trackers")] = ("tensorboard",)
+    """Where the figures of each step go beside `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`; --empty-trackers for
+    none."""
 
     @model_validator(mode="after")
     def _for_each_worker(self) -> "TrainConfig":
