@@ -13,7 +13,6 @@ from trygon_jobs.config import JobConfig, Ref
 from trygon_jobs.progress import bars, stage
 
 if TYPE_CHECKING:
-
     from trygon.lease import Hold
     from trygon.training.initial import SentenceStart
     from trygon_jobs.train import TrainConfig
