@@ -31,7 +31,7 @@ class BuildLabelsConfig(JobConfig):
     """A Parquet or CSV table with the seven ranks and common; without it, the taxonomy of trygon sample."""
     include: Place | None = None
     """A table of taxa that are always in."""
-    clade: tuple[str, ...] = ()
+    clade: Annotated[tuple[str, ...], Parameter(negative="--empty-clade")] = ()
     """Take species of these clades, the first named first (repeat it). By default all of --taxa; mammals and birds of
     the sample's taxonomy."""
     limit: int | None = Field(None, ge=1)

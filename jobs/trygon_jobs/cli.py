@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from typing import Annotated, Any
 
 import cyclopts
@@ -15,6 +16,7 @@ from trygon_jobs.config import first_problem
 from trygon_jobs.recipe import Source, extended, parse, read_config
 
 JOBS = {
+    "demo": "Run the whole chain here, from sample data to an answering endpoint.",
     "sample": "Fetch the sample data: real photos, taxonomies, a detector and small pretrained towers.",
     "curate": "Turn photos with their labels into shards.",
     "synthesize": "Make a synthetic tree of life, of any size, in the formats of the real sources.",
@@ -33,25 +35,37 @@ JOBS = {
     "models": "Say which versions of models the online classifier serves, and with which share.",
     "keys": "Say who may ask the online classifier.",
     "submit": "Run a job on a Ray cluster.",
-    "demo": "Run the whole chain here, from sample data to an answering endpoint.",
 }
-"""What each job does. Its module is imported when it is called, so that `trygon --help` is instant."""
+"""What each job does, in the order of help. Its module is imported when it is called: `trygon --help` is instant."""
 
 _USAGE = {
     "label": "Usage: trygon label ARCHIVE --model MODEL --labels LABELS --out OUT [OPTIONS]\n"
-    "       trygon label --from RUN --out OUT [OPTIONS]"
+    "       trygon label --from RUN --out OUT [OPTIONS]",
+    "submit": "Usage: trygon submit [--address URL] [--no-wait] JOB [OPTIONS OF THE JOB]",
 }
 """Of jobs whose first words may be missing: cyclopts would name the first one that may not be."""
 _HERE_ALONE = ("sample", "review", "serve", "models", "keys", "submit", "demo")
 """What serves, asks or prepares the machine on which it is called."""
 
+
+def _told_default(value: Any) -> str | None:
+    """A default as a user would type it; nothing for one that says nothing."""
+    if value is None or value in ("", (), {}):
+        return None
+    words = value if isinstance(value, tuple) else (value,)
+    return " ".join(cyclopts.default_name_transform(it.name) if isinstance(it, Enum) else str(it) for it in words)
+
+
 app = App(
     name="trygon",
-    help="Vision models of the tree of life: train them, label archives, serve them.",
+    help="Vision models of the tree of life: train them, label archives, serve them. "
+    "`trygon JOB --help` has the settings of a job.",
     version=trygon.__version__,
+    default_parameter=Parameter(show_default=_told_default, negative_iterable=()),
 )
-for _job, _help in JOBS.items():
-    app.command(f"trygon_jobs.{_job.replace('-', '_')}:main", name=_job, help=_help, usage=_USAGE.get(_job))
+for _number, (_job, _help) in enumerate(JOBS.items()):
+    _module = f"trygon_jobs.{_job.replace('-', '_')}:main"
+    app.command(_module, name=_job, help=_help, usage=_USAGE.get(_job), sort_key=_number)
 
 
 @contextmanager
@@ -110,10 +124,13 @@ def check_command(command: Sequence[str]) -> tuple[list[str], str | None]:
     return tokens, read.text if read else None
 
 
+_CONFIG = "A YAML file of settings, or the name of a recipe (train, curate); --config=- reads YAML from stdin."
+
+
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[str | None, Parameter(help="A YAML file or the name of a recipe; =- reads YAML.")] = None,
+    config: Annotated[str | None, Parameter(help=_CONFIG)] = None,
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.", negative="")] = False,
 ) -> None:
     if tokens[:1] == ("submit",):
@@ -148,16 +165,24 @@ def _help_of(error: cyclopts.CycloptsError) -> str:
 
 
 def _command_problem(error: cyclopts.CycloptsError) -> str:
-    if isinstance(error, cyclopts.UnknownCommandError):
-        # Its own text imports all jobs.
-        return f"{' '.join(error.unused_tokens or ())}: no such job (jobs: {', '.join(JOBS)})"
+    if isinstance(error, cyclopts.MissingArgumentError) and not error.keyword:  # no words but the job's
+        arguments = app[next(iter(error.command_chain or ()))].assemble_argument_collection()
+        missing = [argument.name for argument in arguments if argument.required and argument.name != "*"]
+        return f"give {' and '.join(f'{name} …' for name in missing)}; see {_help_of(error)}"
     error.verbose = False
     return f"{error} See {_help_of(error)}"
+
+
+def _require_job(words: list[str]) -> None:
+    """`UserError` where the first word is no job: cyclopts imports all jobs to say so, and with --help does not."""
+    if words and not words[0].startswith("-") and words[0] not in JOBS:
+        raise UserError(f"{words[0]}: no such job (jobs: {', '.join(JOBS)})")
 
 
 def main() -> None:
     """Entry point of `trygon` and of `python -m trygon_jobs`."""
     try:
+        _require_job(sys.argv[1:2])
         app.meta(exit_on_error=False, print_error=False)
     except KeyboardInterrupt:
         sys.exit(130)

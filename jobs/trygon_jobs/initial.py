@@ -10,11 +10,9 @@ from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, absolute_ref, folder
 from trygon.storage import absolute, digest_file, exists, is_remote, join, read_json
 from trygon.training.checkpoints import unfinished_run
 from trygon_jobs.config import JobConfig, Ref
-from trygon_jobs.progress import bars
+from trygon_jobs.progress import bars, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trygon.lease import Hold
     from trygon.training.initial import SentenceStart
     from trygon_jobs.train import TrainConfig
@@ -109,15 +107,11 @@ def initial_model(config: "TrainConfig", hold: "Hold", console: Any) -> str:
         with bars(console) as progress, made_here(made, CONFIG_NAME, hold) as folder:
             cosine = write_initial(
                 folder, initial.architecture, weights, initial.image_head_from_classes, start, config.seed,
-                lambda title, total: _advance(progress, progress.add_task(title, total=total)), initial.pretrained,
+                lambda title, total: stage(progress, title, total), initial.pretrained,
             )  # fmt: skip
         if cosine is not None:
             console.print(f"the text tower gives the sentence model's vectors with a mean cosine of {cosine:.3f}")
     return made
-
-
-def _advance(progress: Any, task: Any) -> "Callable[[int], None]":
-    return lambda number: progress.advance(task, number)
 
 
 def _sentence_start(config: "TrainConfig") -> "SentenceStart | None":

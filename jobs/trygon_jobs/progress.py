@@ -86,3 +86,16 @@ def bars(console: Any) -> Any:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     # A step of training can take minutes.
     return Progress(TextColumn("{task.description}"), *columns, console=console, speed_estimate_period=900)
+
+
+def stage(progress: Any, title: str, total: int) -> Callable[[int], None]:
+    """A stage among such bars; call what it gives with how many more are done. Where no bar shows, a line a minute."""
+    task, is_due = progress.add_task(title, total=total), once_a_minute(progress.console)
+
+    def advance(more: int) -> None:
+        progress.advance(task, more)
+        if is_due():
+            state = next(it for it in progress.tasks if it.id == task)
+            print(f"{title}: {state.completed:,.0f} of {total:,}{left(state)}", file=sys.stderr, flush=True)
+
+    return advance

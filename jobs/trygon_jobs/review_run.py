@@ -96,9 +96,8 @@ def _serve(config: ReviewConfig, parts: ReviewParts) -> None:
         with suppress(KeyboardInterrupt):  # uvicorn ends in order, and raises it once more
             server.run(sockets=[listening])
     done = parts.desk.progress()
-    print(
-        f"{done['num_reviewed']} of {done['num_events']} events are reviewed; `trygon export {config.run}` has it all"
-    )
+    reviewed = f"{done['num_reviewed']} of {done['num_events']} events are reviewed"
+    print(f"{reviewed}; `trygon export {config.run} --out FOLDER` takes that along")
 
 
 def _open(address: str) -> None:

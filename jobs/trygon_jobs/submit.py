@@ -12,6 +12,8 @@ from trygon_jobs.config import JobConfig
 # Settings of the shell that a job on the cluster shares; what names places on this machine does not travel.
 _STAYS_HERE = ("TRYGON_SUBMIT_", "TRYGON_CACHE", "TRYGON_CONFIG", "TRYGON_DEBUG")
 
+_COMMAND = "The job and its words, as they would stand after trygon on this machine."
+
 
 class SubmitConfig(JobConfig):
     """Where to run a job."""
@@ -23,7 +25,7 @@ class SubmitConfig(JobConfig):
 
 
 def main(
-    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True, help=_COMMAND)],
     config: Annotated[SubmitConfig, Parameter(name="*")] = SubmitConfig(),
 ) -> None:
     """Run a job on a Ray cluster: trygon submit --address URL JOB ARGS..."""

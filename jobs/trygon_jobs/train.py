@@ -25,7 +25,7 @@ from trygon.training.settings import MachineSettings, RunSettings
 from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
 from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
-from trygon_jobs.progress import bars, left, once_a_minute
+from trygon_jobs.progress import bars, left, once_a_minute, stage
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
@@ -72,8 +72,9 @@ class TrainConfig(RunSettings, _Places):
     replay: Place | None = None
     """A folder of Parquet files of general pictures, each with a text, as img2dataset writes them (`key`, `jpg`,
     `caption`). Some of them in each step keep the model from forgetting the rest of the world, as in BioCLIP 2."""
-    trackers: tuple[Tracker, ...] = ("tensorboard",)
-    """Where the figures of each step go beside `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`."""
+    trackers: Annotated[tuple[Tracker, ...], Parameter(negative="--empty-trackers")] = ("tensorboard",)
+    """Where the figures of each step go beside `metrics.jsonl`: `tensorboard`, `mlflow`, `wandb`; --empty-trackers for
+    none."""
 
     @model_validator(mode="after")
     def _for_each_worker(self) -> "TrainConfig":
@@ -226,12 +227,9 @@ def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: 
     if not config.freeze_image_trunk:
         return shards
     with bars(console) as progress:
-        task = progress.add_task("image features", total=sum(group.num_rows for group in list_row_groups(shards)))
+        advance = stage(progress, "image features", sum(group.num_rows for group in list_row_groups(shards)))
         out = join(absolute(config.out), "features")
-        return write_features(
-            shards, initial, out, config.workers, config.readers, use_gpu, config.precision,
-            lambda rows: progress.advance(task, rows),
-        )  # fmt: skip
+        return write_features(shards, initial, out, config.workers, config.readers, use_gpu, config.precision, advance)
 
 
 def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSettings":

@@ -98,8 +98,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _with_code(text: str) -> Markup:
-    """Text in which words between backticks stand as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # what came in is escaped
+    """Text in which words between backticks stand as code, and lines end where paragraphs do."""
+    paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(paragraphs))))  # what came in is escaped
 
 
 _PAGES.filters["with_code"] = _with_code

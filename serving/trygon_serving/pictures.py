@@ -124,7 +124,7 @@ def _check(data: bytes) -> None:
         raise BadImage("empty")
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     if not (is_webp or data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))):
-        raise BadImage("not_an_image", "JPEG, PNG and WebP are")
+        raise BadImage("not_an_image", "send JPEG, PNG or WebP")
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > _MAX_SCANS:
         raise BadImage("undecodable", f"more than {_MAX_SCANS} scans")
     if data.startswith(b"\xff\xd8") and any(islice(_segments(data), _MAX_SEGMENTS, None)):

@@ -238,7 +238,7 @@ def test_a_run_of_another_model_is_not_searched(args: AppArgs, photo: bytes, tmp
 @pytest.mark.parametrize(
     ("request_", "status", "said"),
     [
-        ({"content": b"not a picture", "headers": JPEG}, 415, "not an image"),
+        ({"content": b"not a picture", "headers": JPEG}, 415, "not an image: send JPEG, PNG or WebP"),
         ({"content": b"", "headers": JPEG}, 422, "empty"),
         ({"json": {}}, 422, "images"),
         ({"json": {"images": ["%%%"]}}, 422, "images[0] is not base64"),

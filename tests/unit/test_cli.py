@@ -74,6 +74,20 @@ def test_usage_of_label_begins_with_the_archive(tmp_path: Path) -> None:
     assert _trygon("label", "--help", cwd=tmp_path).stdout.startswith("Usage: trygon label ARCHIVE --model MODEL")
 
 
+def test_help_lists_the_demo_first_and_then_the_journey(tmp_path: Path) -> None:
+    lines = told("--help", cwd=tmp_path).stdout.splitlines()
+    words = [line.split()[1] for line in lines if line.startswith("│")]
+    assert [word for word in words if word in JOBS] == list(JOBS)
+    assert next(iter(JOBS)) == "demo"
+
+
+def test_help_says_no_default_that_says_nothing(tmp_path: Path) -> None:
+    text = " ".join(told("label", "--help", cwd=tmp_path).stdout.replace("│", " ").split())
+    assert "[default: Animalia]" in text
+    assert not any(noise in text for noise in ('""', "()", "--empty-examples"))
+    assert "--empty-clade for all" in text
+
+
 def test_version(tmp_path: Path) -> None:
     assert _trygon("--version", cwd=tmp_path).stdout == f"{trygon.__version__}\n"
 
@@ -81,7 +95,9 @@ def test_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["lable"], "lable: no such job (jobs: sample, curate"),
+        (["lable"], "lable: no such job (jobs: demo, sample, curate"),
+        (["lable", "--help"], "lable: no such job"),
+        (["train"], "error: give --shards … and --out …; see trygon train --help"),
         (["demo", "--prot", "3"], "Unknown option: --prot. Did you mean --port?"),
         (["demo", "--port", "many"], "port: Input should be a valid integer"),
         (["demo", "--port"], "--port requires an argument"),

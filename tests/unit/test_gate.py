@@ -74,6 +74,7 @@ def test_the_manual_tells_every_path_parameter_and_answer_and_loads_nothing(args
     page, document = api.get("/docs"), api.get("/openapi.json").json()
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "://" not in page.text
+    assert "observations of a labelling run, or pictures of a gallery." in page.text  # two lines of the code
     for path, methods in document["paths"].items():
         assert path in page.text
         for about in methods.values():

@@ -1,8 +1,10 @@
 """The lines that tell of a long job where no terminal shows a bar."""
 
+import io
 import re
 
 import pytest
+from rich.console import Console
 
 from trygon_jobs import progress
 
@@ -19,3 +21,15 @@ def test_lines_begin_before_there_is_a_speed(
     first, *_, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("label: ")]
     assert first == "label: 3 of 5, starting"
     assert re.fullmatch(r"label: 5 of 5, [\d.]+ images/s, [\d.]+(, .* left)?", last)
+
+
+def test_a_stage_among_bars_has_such_lines_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_S", 0.0)
+    with progress.bars(Console(file=io.StringIO())) as bars:
+        progress.stage(bars, "first", 2)(2)
+        progress.stage(bars, "captions", 3000)(1000)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "first: 2 of 2"
+    assert second.startswith("captions: 1,000 of 3,000")

@@ -81,10 +81,13 @@ def test_photos_that_are_there_are_kept_without_apt(tools: Path, tmp_path: Path)
     assert drawn_parts(tmp_path) == {}
 
 
-def test_a_folder_with_stand_ins_is_complete_without_apt_and_made_anew_with_it(tools: Path, tmp_path: Path) -> None:
+def test_a_folder_with_stand_ins_is_complete_without_apt_and_made_anew_with_it(
+    tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "sample"
     _finish_what_pip_brings(out)
     assert build_sample(out)
+    assert capsys.readouterr().err.startswith("unpack photos\nunpack backgrounds\n")  # no terminal shows the bar
     assert all(is_drawn(row["path"]) for name in BOTH for row in _labels(out / name))
     assert read_json(out / "photos/part.json")["drawn"].startswith("drawn 1: ")
     assert not build_sample(out)

@@ -10,6 +10,8 @@ from pathlib import Path
 import ray
 from ray._private import ray_constants
 
+from trygon.errors import TrygonError
+
 _STORE_BYTES = 1_000_000_000
 """Shared memory of the local Ray, where what is read waits for its use. Ray's default is a third of the machine; what
 does not fit here spills to disk."""
@@ -53,7 +55,7 @@ def start_ray(num_cpus: int | None = None) -> bool:
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
     else:
         _provide_token()
-        with _kept_to_loopback():
+        with _kept_to_loopback(), _lateness_told():
             ray.init(
                 address="local",
                 num_cpus=num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
@@ -69,6 +71,8 @@ def start_ray(num_cpus: int | None = None) -> bool:
 def _quieten() -> None:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # A job that has imported Ray Data before it starts Ray has a logger that read none of that.
+    logging.getLogger("ray.data").setLevel(os.environ["RAY_DATA_LOG_LEVEL"])
 
 
 def _provide_token() -> None:
@@ -92,6 +96,18 @@ def _kept_to_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _lateness_told() -> Iterator[None]:
+    """Ray waits half a minute for its own node, which a busy machine can take longer to start."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        told = "Ray did not start within its half a minute, as where the machine is busy or short of memory"
+        raise TrygonError(f"{told}: the same command, given again, goes on") from error
 
 
 def _settle_data() -> None:

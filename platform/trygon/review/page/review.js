@@ -390,8 +390,8 @@ async function alike() {
     byId("alike-text").textContent = hits.length ? "Animals of other events, the most alike first. Choose those that are the same." : "No other event holds anything.";
     byId("alike-grid").replaceChildren(...hits.map(hit => make("label", {},
       make("img", { src: `/crops/${hit.id}.jpg`, alt: "", loading: "lazy" }),
-      make("span", {}, checkbox(hit),
-        `${nameOf(hit.label)}${hit.reviewed_by ? ` (by ${hit.reviewed_by})` : ""}, ${hit.deployment}, ${hit.cosine.toFixed(2)}`))));
+      make("span", {}, checkbox(hit), make("div", { className: "told", title: hit.deployment },
+        `${nameOf(hit.label)}${hit.reviewed_by ? ` (by ${hit.reviewed_by})` : ""}, ${hit.cosine.toFixed(2)}, ${hit.deployment}`)))));
     countAlike();
   } catch (error) { byId("alike-text").textContent = error.message; }
 }
