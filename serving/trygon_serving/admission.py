@@ -56,12 +56,12 @@ class Admission:
         return num_requests * images_each / self.most_images
 
     @contextmanager
-    def body(self, declared_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    def body(self, declared_bytes: int) -> Iterator[Callable[[int], None]]:
         """Room for a body, which grows as it is told of the parts that come: who is slow holds no room for the rest.
         `Problem` 503, at once where the declared size has no room now."""
         if self.images >= self.most_images:
             raise _full()
-        self._require_room(min(declared_bytes or 0, self._limits.body_bytes))
+        self._require_room(min(declared_bytes, self._limits.body_bytes))
         held = 0
 
         def take(num_bytes: int) -> None:

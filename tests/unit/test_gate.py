@@ -132,7 +132,7 @@ def test_requests_have_names(args: AppArgs) -> None:
 
 def test_bodies_that_have_no_room_are_not_read(args: AppArgs) -> None:
     service = Service(args)
-    with service.admission.body(None) as take, TestClient(make_api(service)) as api:
+    with service.admission.body(0) as take, TestClient(make_api(service)) as api:
         take(60_000)
         response = api.post("/v1/classify", content=b"x" * 50_000, headers={"Content-Type": "image/jpeg"})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
