@@ -56,12 +56,12 @@ class Admission:
         return num_requests * images_each / self.most_images
 
     @contextmanager
-    def body(self, declared_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    def body(self, declared_bytes: int) -> Iterator[Callable[[int], None]]:
         """Room for a body, which grows as it is told of the parts that come: who is slow holds no room for the rest.
         `Problem` 503, at once where the declared size has no room now."""
         if self.images >= self.most_images:
-            raise _full()
-        self._require_room(min(declared_bytes or 0, self._limits.body_bytes))
+            raise _refusal(is_full=True)
+        self._require_room(min(declared_bytes, self._limits.body_bytes))
         held = 0
 
         def take(num_bytes: int) -> None:
@@ -79,7 +79,7 @@ class Admission:
     def work(self, num_images: int) -> Iterator[Work]:
         """Room for the images of a request, where nothing else is in work for any. `Problem` 503."""
         if self.images and self.images + num_images > self.most_images:
-            raise _full() if self.images >= self.most_images else _busy()
+            raise _refusal(is_full=self.images >= self.most_images)
         self.requests += 1
         self.images += num_images
         work = Work(num_images, time.perf_counter())
@@ -98,7 +98,7 @@ class Admission:
 
     def _require_room(self, num_bytes: int) -> None:
         if self.bytes + num_bytes > self._limits.held_bytes:
-            raise _busy()
+            raise _refusal(is_full=False)
 
     def _ended(self, work: Work) -> None:
         image_s = (time.perf_counter() - max(self._last_s, work.start_s + work.apart_s)) / work.num_images
@@ -106,11 +106,6 @@ class Admission:
             self._image_s += (image_s - self._image_s) * min(1.0, work.num_images / _REMEMBERED)
 
 
-def _full() -> Problem:
-    """Nobody gets in before an image has ended."""
-    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S, is_full=True)
-
-
-def _busy() -> Problem:
-    """There may be room for a smaller request."""
-    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S)
+def _refusal(is_full: bool) -> Problem:
+    """Where it is full, nobody gets in before an image has ended; else there may be room for a smaller request."""
+    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S, is_full=is_full)

@@ -17,7 +17,7 @@ from trygon.taxonomy.taxon import Rank
 from trygon_serving import manual, taxa, wire
 from trygon_serving.admission import Work
 from trygon_serving.body import FIELD, Body, read_body
-from trygon_serving.gate import Gate
+from trygon_serving.gate import Gate, declared_bytes
 from trygon_serving.metrics import CONTENT_TYPE
 from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
 from trygon_serving.service import Service
@@ -92,8 +92,7 @@ def _all_of(options: Chosen, body: Body) -> Chosen:
 @asynccontextmanager
 async def _work_of(request: Request, service: Service) -> AsyncIterator[tuple[Body, Work]]:
     """The images of a request while they are worked on, within all limits."""
-    declared = request.headers.get("content-length", "")
-    with service.admission.body(int(declared) if declared.isdigit() else None) as take:
+    with service.admission.body(declared_bytes(request.scope)) as take:
         body = await read_body(request, service.limits, take)
         with service.admission.work(len(body.images)) as work:
             yield body, work

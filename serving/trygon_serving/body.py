@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from trygon.limits import Limits
+from trygon_serving.gate import declared_bytes
 from trygon_serving.problem import Problem, too_large
 from trygon_serving.wire import MAX_CLADES, MAX_NAMES
 
@@ -48,8 +49,7 @@ async def read_body(request: Request, limits: Limits, take: Callable[[int], None
 
     Raises `Problem` 408, 413, 415 or 422.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limits.body_bytes:
+    if declared_bytes(request.scope) > limits.body_bytes:
         raise too_large(limits)
     try:
         async with asyncio.timeout(limits.body_s):

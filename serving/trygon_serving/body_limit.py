@@ -4,7 +4,7 @@ replica reads it or not, before a key is asked for."""
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trygon.limits import Limits
-from trygon_serving.gate import header, send_problem
+from trygon_serving.gate import declared_bytes, send_problem
 from trygon_serving.problem import too_large
 from trygon_serving.refusals import Refusals
 from trygon_serving.serve_answers import names_in
@@ -18,8 +18,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        declared = header(scope, b"content-length")
-        if declared.isdigit() and int(declared) > self._limits.body_bytes:
+        if declared_bytes(scope) > self._limits.body_bytes:
             await self._refusals.refuse(too_large(self._limits), scope, send)
             return
         body = _Body(self._limits, scope, receive, send)

@@ -43,10 +43,10 @@ class Front:
     """ASGI middleware around the proxy, which is several, one behind the other."""
 
     def __init__(self, app: ASGIApp, most: int | None = None, limits: Limits | None = None) -> None:
-        self._refusals = Refusals()
+        refusals = Refusals()
         self._proxy = app
-        answered = ServeAnswers(Room(app, most, self._refusals))
-        self._first = OwnFigures(BodyLimit(answered, limits or Limits(), self._refusals), self._refusals)
+        answered = ServeAnswers(Room(app, most, refusals))
+        self._first = OwnFigures(BodyLimit(answered, limits or Limits(), refusals), refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,10 +55,6 @@ class Front:
             return
         scope["headers"] = _without_orders(scope["headers"])
         await self._first(scope, receive, send)
-
-    def figures(self) -> bytes:
-        """What Prometheus is told beside the replica's figures."""
-        return self._refusals.figures()
 
 
 def middlewares() -> list[Middleware]:

@@ -146,6 +146,12 @@ def header(scope: Scope, wanted: bytes) -> bytes:
     return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
+def declared_bytes(scope: Scope) -> int:
+    """How large a body is said to be; 0 where nothing is said."""
+    said = header(scope, b"content-length")
+    return int(said) if said.isdigit() else 0
+
+
 async def send_problem(problem: Problem, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
     """A problem as a whole response, with `more` headers."""
     headers = {"content-type": PROBLEM_TYPE, "content-length": str(len(problem.body))} | problem.headers

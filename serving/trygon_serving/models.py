@@ -68,11 +68,15 @@ class Models:
         return [self._card(place) for place in dict.fromkeys([*wanted, *self._supply.versions])]
 
     def label_sets(self) -> wire.LabelSetList:
-        """The label sets of each model, in the version with the largest share, and the checklists."""
+        """The label sets of each model, in the version with the largest share that has them, and the checklists."""
         sets: list[wire.ServedLabelSet] = []
         for model in self._supply.catalogue:
-            if any(it.model == model and it.is_held for it in self._supply.versions.values()):
-                sets += self.choose(model, None, steady=True).sets.cards(model)
+            held = [it for it in self._supply.versions.values() if it.model == model and it.is_held]
+            named: dict[str, wire.ServedLabelSet] = {}
+            for version in sorted(held, key=self._share, reverse=True):
+                for card in version.sets.cards(model):
+                    named.setdefault(card.name, card)
+            sets += named.values()
         return wire.LabelSetList(label_sets=sets, checklists=list(self._checklists))
 
     def _model_with(self, labels: str | None) -> str:

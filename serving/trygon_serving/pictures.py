@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,6 +24,10 @@ _MAX_SCANS = 100
 
 _MAX_SEGMENTS = 1000
 """A JPEG has a few before its first scan, and some hundreds with a large colour profile. Pillow keeps each of them."""
+
+_MAX_CHUNKS, _MAX_PROFILES = 10_000, 10
+"""A PNG of 20 MB has some 2,500 chunks, as they hold 8 KB by custom, and one colour profile. Pillow takes some ten
+microseconds for each chunk, keeps those that it does not know, and unpacks a megabyte of each profile."""
 
 _START_OF_SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff([\x01-\xfe])")
@@ -117,9 +122,17 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         place += int.from_bytes(segment[:2])
 
 
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """The kinds of a PNG's chunks."""
+    place = 8
+    while kind := data[place + 4 : place + 8]:
+        yield kind
+        place += 12 + int.from_bytes(data[place : place + 4])
+
+
 def _check(data: bytes) -> None:
-    """`BadImage` for what is no JPEG, PNG or WebP from its first byte, and for a JPEG that is made to cost time, or
-    memory."""
+    """`BadImage` for what is no JPEG, PNG or WebP from its first byte, and for a JPEG or PNG that is made to cost
+    time, or memory."""
     if not data:
         raise BadImage("empty")
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
@@ -129,3 +142,9 @@ def _check(data: bytes) -> None:
         raise BadImage("undecodable", f"more than {_MAX_SCANS} scans")
     if data.startswith(b"\xff\xd8") and any(islice(_segments(data), _MAX_SEGMENTS, None)):
         raise BadImage("undecodable", f"more than {_MAX_SEGMENTS} segments before the first scan")
+    if data.startswith(b"\x89PNG"):
+        kinds = Counter(islice(_chunks(data), _MAX_CHUNKS + 1))
+        if kinds.total() > _MAX_CHUNKS:
+            raise BadImage("undecodable", f"more than {_MAX_CHUNKS} chunks")
+        if kinds[b"iCCP"] > _MAX_PROFILES:
+            raise BadImage("undecodable", f"more than {_MAX_PROFILES} colour profiles")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from trygon.errors import TrygonError, UserError
@@ -21,7 +20,7 @@ from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import write_repository
 from trygon.storage import write_text
 from trygon_serving.catalogue import Weights, encoder_key
-from trygon_serving.triton import CHANNEL, LOAD_S, is_expired, text_name, tower_of
+from trygon_serving.triton import LOAD_S, Connected, is_expired, text_name, tower_of
 
 _ASK_S = 5.0
 _NOTES, _NOTED_S = ".in-use", 60.0
@@ -48,28 +47,22 @@ class Held:
         return encoder_key(model_key(self.tower), self.runs)
 
 
-class Repository:
-    """The image encoders of a Triton. For one event loop."""
+class Repository(Connected):
+    """The image encoders of a Triton."""
 
     def __init__(self, address: str, folder: str = "") -> None:
         """`folder` is its model repository, where that is ours to write; Triton then takes orders to load."""
-        self.address, self._folder = address, Path(folder) if folder else None
+        super().__init__(address)
+        self._folder = Path(folder) if folder else None
         self._note = f"{uuid.uuid4().hex}.json"
         self._turn = asyncio.Lock()
         """Models that start side by side make each other stand still, and Triton may give them up."""
         self._python_path: tuple[Path, ...] = ()
-        self._opened: triton.InferenceServerClient | None = None
 
     @property
     def is_ours(self) -> bool:
         """Whether models can be loaded and unloaded."""
         return self._folder is not None
-
-    @property
-    def _client(self) -> triton.InferenceServerClient:
-        if self._opened is None:
-            self._opened = triton.InferenceServerClient(self.address, channel_args=CHANNEL)
-        return self._opened
 
     async def held(self) -> Mapping[str, Held]:
         """What is loaded, by `Weights.key`. Raises `TritonUnavailableError`."""
@@ -117,9 +110,7 @@ class Repository:
         """Close the channel, and need nothing any more."""
         if self._folder:
             (self._folder / _NOTES / self._note).unlink(missing_ok=True)
-        if self._opened is not None:
-            await self._opened.close()
-            self._opened = None
+        await super().close()
 
     async def _load(self, weights: Weights, folder: Path) -> None:
         name = ENCODER + weights.suffix

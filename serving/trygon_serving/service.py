@@ -67,12 +67,14 @@ class Service:
             with watch.stage("names"):
                 choice = await self._choice(version, version.sets.get(options.labels), options)
             vectors = await self._vectors(images, version, watch)
-            found = [it for it in vectors if not isinstance(it, Problem)]
+            found_BD = _usable(vectors)
             with watch.stage("classify"):
-                answers = await asyncio.to_thread(choice.answers, np.stack(found), options)
+                answers = await asyncio.to_thread(choice.answers, found_BD, options)
             if options.examples:
                 with watch.stage("examples"):
-                    answers = await asyncio.to_thread(self._with_examples, answers, found, version, options.examples)
+                    answers = await asyncio.to_thread(
+                        self._with_examples, answers, found_BD, version, options.examples
+                    )
         named = iter(answers)
         reply = wire.Classification(
             answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(named) for it in vectors],
@@ -119,15 +121,14 @@ class Service:
             raise Problem(503, f"The {searched.kind} does not fit the model", detail, retry_after_s=30)
         async with self._using(version):
             vectors = await self._vectors(images, version, watch)
-            found = np.stack([it for it in vectors if not isinstance(it, Problem)])
             with watch.stage("search"):
-                similar = iter(await asyncio.to_thread(searched.nearest, found, options))
+                similar = iter(await asyncio.to_thread(searched.nearest, _usable(vectors), options))
         answers = [wire.Similar(problem=it.document) if isinstance(it, Problem) else next(similar) for it in vectors]
         reply = wire.SimilarReply(answers=answers, model=version.card, timings_ms=watch.timings_ms)
         return reply.model_copy(update={searched.kind: searched.name})
 
     def _with_examples(
-        self, answers: Sequence[wire.Answer], vectors: Sequence[np.ndarray], version: Version, k: int
+        self, answers: Sequence[wire.Answer], vector_BD: np.ndarray, version: Version, k: int
     ) -> list[wire.Answer]:
         """Answers with the pictures of what is shown, of galleries that the same weights made."""
         key = model_key(version.weights)
@@ -135,7 +136,7 @@ class Service:
             answer.model_copy(update={"examples": self.galleries.examples(key, vector_D, answer.shown.scientific, k)})
             if answer.shown and answer.shown.scientific
             else answer
-            for answer, vector_D in zip(answers, vectors, strict=True)
+            for answer, vector_D in zip(answers, vector_BD, strict=True)
         ]
 
     def _searched(self, options: wire.SimilarOptions) -> SearchedRun | ServedGallery:
@@ -175,11 +176,9 @@ class Service:
         """The vector (D,) of each image, or why there is none; the first of these problems where no image has one."""
         with watch.stage("decode"):
             pictures = await self._pictures.decode(images, version.tower)
-        usable = [it for it in pictures if not isinstance(it, Problem)]
-        if not usable:
-            raise next(it for it in pictures if isinstance(it, Problem))
+        image_BCHW = _usable(pictures)
         with watch.stage("encode"):
-            vectors = iter(await version.encoder.encode(np.stack(usable), self.limits.answer_s))
+            vectors = iter(await version.encoder.encode(image_BCHW, self.limits.answer_s))
         return [it if isinstance(it, Problem) else next(vectors) for it in pictures]
 
     async def _choice(self, version: Version, labels: LabelSet, options: wire.Options) -> LabelChoice | NameChoice:
@@ -191,3 +190,11 @@ class Service:
         names = list(dict.fromkeys(options.names))
         vector_ND = await version.vocabulary.vectors(names, self.limits.answer_s)
         return await asyncio.to_thread(labels.named, names, vector_ND)
+
+
+def _usable(found: Sequence[np.ndarray | Problem]) -> np.ndarray:
+    """What there is of some images, as one array (B, …); the first of their problems where no image has any."""
+    usable = [it for it in found if not isinstance(it, Problem)]
+    if not usable:
+        raise next(it for it in found if isinstance(it, Problem))
+    return np.stack(usable)

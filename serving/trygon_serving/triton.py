@@ -13,7 +13,7 @@ from trygon.models.folder import ImageTower
 from trygon.models.triton_config import ENCODER, INPUT, OUTPUT, TEXT_ENCODER, TEXT_INPUT, text_array
 from trygon_serving.problem import Problem
 
-CHANNEL = [
+_CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # A server that comes back is to be found within a second, not after gRPC's two minutes.
@@ -30,20 +30,33 @@ _LOAD_WAIT_S = 10
 _EXPIRED = "Deadline Exceeded"
 
 
-class TritonEncoder:
-    """A client of one model in a Triton, which gives vectors of width `dim`. Its channel belongs to the event loop
-    that first uses it."""
+class Connected:
+    """A client of a Triton. Its channel belongs to the event loop that first uses it."""
 
-    def __init__(self, address: str, dim: int, name: str = ENCODER) -> None:
-        self.address, self.dim, self.name = address, dim, name
+    def __init__(self, address: str) -> None:
+        self.address = address
         self._opened: triton.InferenceServerClient | None = None
-        self._loading: asyncio.Task[None] | None = None
 
     @property
     def _client(self) -> triton.InferenceServerClient:
         if self._opened is None:
-            self._opened = triton.InferenceServerClient(self.address, channel_args=CHANNEL)
+            self._opened = triton.InferenceServerClient(self.address, channel_args=_CHANNEL)
         return self._opened
+
+    async def close(self) -> None:
+        """Close the channel."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+
+class TritonEncoder(Connected):
+    """A client of one model, which gives vectors of width `dim`."""
+
+    def __init__(self, address: str, dim: int, name: str = ENCODER) -> None:
+        super().__init__(address)
+        self.dim, self.name = dim, name
+        self._loading: asyncio.Task[None] | None = None
 
     async def is_ready(self) -> bool:
         """Whether an image would be encoded now."""
@@ -66,9 +79,7 @@ class TritonEncoder:
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
-        if self._opened is not None:
-            await self._opened.close()
-            self._opened = None
+        await super().close()
 
     async def _require_texts(self) -> None:
         """Have the text encoder loaded, which our own Triton leaves out when it starts. `Problem` 503 meanwhile."""

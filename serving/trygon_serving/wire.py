@@ -298,7 +298,8 @@ class ServedLabelSet(BaseModel):
 
 
 class LabelSetList(BaseModel):
-    """What `labels` and `checklist` of a request can name. The first label set of a model is taken by default."""
+    """What `labels` and `checklist` of a request can name. A label set that several versions of a model have is told
+    as it is in the one with the largest share. The first label set of a model is taken by default."""
 
     label_sets: list[ServedLabelSet]
     checklists: list[str]

@@ -319,6 +319,21 @@ def test_what_is_served_is_told(api: TestClient, tiny: Served) -> None:
     assert api.get("/healthz").json() == {"status": "live"}
 
 
+def test_label_sets_of_all_versions_are_told_each_as_most_requests_meet_it(args: AppArgs) -> None:
+    assert isinstance(args.models, dict)
+    v1 = args.models["tiny"]["v1"]
+    all_taxa, dogs = v1.labels["all"], v1.labels["dogs"]
+    rarely = v1.model_copy(update={"share": 0.1, "labels": {"new": dogs, "names": dogs}})
+    never = v1.model_copy(update={"share": 0, "labels": {"next": all_taxa, "new": all_taxa}})
+    mostly = v1.model_copy(update={"share": 0.9, "labels": {"names": all_taxa}})
+    models = {"tiny": {"v0": never, "v1": rarely, "v2": mostly}}
+    with TestClient(make_api(Service(args.model_copy(update={"models": models})))) as api:
+        sets = api.get("/v1/label-sets").raise_for_status().json()["label_sets"]
+        pages = [api.get("/v1/taxa", params={"labels": it["name"]}).raise_for_status().json() for it in sets]
+    assert [(it["name"], it["num_taxa"]) for it in sets] == [("names", 4), ("new", 2), ("next", 4)]
+    assert [page["labels"] for page in pages] == ["names", "new", "next"]
+
+
 def _with_labels(args: AppArgs, tiny: Served, **labels: Path) -> AppArgs:
     """The same with other label sets."""
     sets = {name: str(folder) for name, folder in labels.items()}

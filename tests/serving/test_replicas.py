@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc as triton_client
 import yaml
 
+from trygon.models.triton_config import ENCODER
+from trygon.models.triton_repository import write_repository
 from trygon.testing.commands import command
-from trygon.testing.processes import family, kill_family, quiet_environment
+from trygon.testing.processes import family, quiet_environment
 from trygon.testing.served import Served
+from trygon.testing.servers import free_port, replicas, started
+from trygon.testing.tiny import write_tiny_model
 from trygon_serving.embedded import Embedded
 from trygon_serving.encoder_queue import EncoderQueue
 from trygon_serving.keys import add_key
@@ -53,6 +58,12 @@ from ray.serve.scripts import cli
 cli()
 """
 """Ray's own command `serve`, on a Ray that is kept to this machine."""
+
+_SLOWLY = """
+import time
+_execute = TritonPythonModel.execute
+TritonPythonModel.execute = lambda self, requests: time.sleep(1) or _execute(self, requests)
+"""
 
 
 class Watch:
@@ -98,41 +109,6 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def _num_replicas(process: "subprocess.Popen[Any]") -> int:
-    return sum("".join(_words(it)[:1]).startswith("ray::ServeReplica") for it in family(process.pid))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def _started(words: list[str], log: Path, port: int, environment: dict[str, str]) -> "Iterator[subprocess.Popen[Any]]":
-    """A server in a process of its own, once it answers."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(words, env=environment, stdout=out, stderr=out, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 300
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            while not _is_ready(client):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.3)
-        yield process
-    finally:
-        if process.poll() is None:
-            kill_family(process)
-
-
-def _is_ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def _environment() -> dict[str, str]:
     """With a token that the server and who watches it know."""
     return quiet_environment() | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -167,7 +143,7 @@ def _slowly(content: bytes, end: threading.Event) -> Iterator[bytes]:
 def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load_goes(
     tiny: Served, photo: bytes, tmp_path: Path
 ) -> None:
-    port, environment = _free_port(), _environment()
+    port, environment = free_port(), _environment()
     folders = ["--model", tiny.model_folder, "--labels", tiny.labels_folder]
     # Serve averages over 30 s. Earlier than that it would see the load again once the younger replica counts no more.
     scaling = ["--replicas", "1..2", "--scale-up-s", 1, "--scale-down-s", 25]
@@ -182,7 +158,7 @@ def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load
         return client.post("/v1/classify?floor=0", content=_slowly(photo, end), headers=JPEG)
 
     with (
-        _started(words, tmp_path / "log", port, environment) as process,
+        started(words, tmp_path / "log", port, environment) as process,
         client,
         _watching(process, environment) as watch,
         concurrent.futures.ThreadPoolExecutor(48) as pool,
@@ -200,11 +176,11 @@ def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load
             slow = [pool.submit(ask_slowly, uploads) for _ in range(8)]
             watch.until(DRAINING)
             time.sleep(3)  # without a request it would have ended by then
-            assert (watch.states, _num_replicas(process)) == (DRAINING, 2)
+            assert (watch.states, len(replicas(process))) == (DRAINING, 2)
             uploads.set()
             answered = [it.result() for it in slow]
             watch.until(ONE)
-            assert _num_replicas(process) == 1
+            assert len(replicas(process)) == 1
         finally:
             for event in (load, trickle, uploads):
                 event.set()
@@ -218,9 +194,9 @@ def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load
         assert answer["taxon"]["scientific"] == wanted[0]["taxon"]["scientific"]
 
 
-async def _flood(address: str, done: threading.Event) -> None:
+async def _flood(address: str, done: threading.Event, model: str = ENCODER) -> None:
     """Keep a Triton busy, past the server."""
-    image_BCHW, client = np.zeros((32, 3, 32, 32), np.uint8), TritonEncoder(address, 16)
+    image_BCHW, client = np.zeros((32, 3, 32, 32), np.uint8), TritonEncoder(address, 16, model)
 
     async def ask() -> None:
         while not done.is_set():
@@ -252,42 +228,31 @@ def test_triton_says_how_many_wait_and_nobody_else_does(triton: Embedded) -> Non
             assert asyncio.run(EncoderQueue(f"http://127.0.0.1:{port}/metrics").pending()) is None
 
 
-class _Figures(ThreadingHTTPServer):
-    """Says of a Triton how many requests wait in it."""
-
-    pending = 0
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/metrics"
-
-
-class _Answer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, _Figures)
-        self.send_response(200)
-        self.end_headers()
-        figure = f'nv_inference_pending_request_count{{model="image_encoder",version="1"}} {self.server.pending}\n'
-        self.wfile.write(figure.encode())
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def figures() -> Iterator[_Figures]:
-    with _Figures(("127.0.0.1", 0), _Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+@contextmanager
+def _busy(triton: Embedded, other: Path) -> Iterator[None]:
+    """A queue in a Triton that is long for a reason that takes no CPU from a replica that starts: another model, which
+    does nothing for a second before it encodes."""
+    write_repository(triton.repository, str(other), suffix="-slow")
+    names, done = ("image_encoder-slow", "text_encoder-slow"), threading.Event()
+    program = triton.repository / names[0] / "1" / "model.py"
+    program.write_text(program.read_text() + _SLOWLY)
+    with triton_client.InferenceServerClient(triton.grpc) as client, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        try:
+            client.load_model(names[0])
+            flooding = pool.submit(asyncio.run, _flood(triton.grpc, done, names[0]))
+            yield
+            done.set()
+            flooding.result()
+        finally:
+            done.set()
+            client.unload_model(names[0])
+            for name in names:
+                shutil.rmtree(triton.repository / name)
 
 
-def test_a_replica_comes_when_pictures_wait_in_triton_alone(
-    tiny: Served, triton: Embedded, figures: _Figures, tmp_path: Path
-) -> None:
-    """With the manifest's own application, which nobody asks here: the Triton of its replica has other clients. The
-    figure is made up: what keeps a real queue long would take the CPUs from the replica that is to start."""
-    port, environment = _free_port(), _environment()
+def test_a_replica_comes_when_pictures_wait_in_triton_alone(tiny: Served, triton: Embedded, tmp_path: Path) -> None:
+    """With the manifest's own application, which nobody asks here: the Triton of its replica has other clients."""
+    port, environment = free_port(), _environment()
     config = yaml.safe_load(yaml.safe_load(RAYSERVICE.read_text())["spec"]["serveConfigV2"])
     (application,) = config["applications"]
     (classifier,) = application["deployments"]
@@ -295,15 +260,16 @@ def test_a_replica_comes_when_pictures_wait_in_triton_alone(
     config["http_options"] |= {"host": "127.0.0.1", "port": port}
     version = {"model": str(tiny.model_folder), "labels": {"names": str(tiny.labels_folder)}}
     application["args"] |= {"keys": str(tmp_path / "keys.json"), "models": {"tiny": {"v1": version}}}
-    application["args"] |= {"triton": triton.grpc, "triton_metrics": figures.address}
+    application["args"] |= {"triton": triton.grpc, "triton_metrics": triton.metrics}
     classifier["max_replicas_per_node"] = 2
     classifier["autoscaling_config"] |= {"min_replicas": 1, "max_replicas": 2, "upscale_delay_s": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     words = [sys.executable, "-c", _SERVE_RUN, "run", str(tmp_path / "config.yaml")]
     with (
-        _started(words, tmp_path / "log", port, environment) as process,
+        started(words, tmp_path / "log", port, environment) as process,
         _watching(process, environment) as watch,
     ):
         watch.until(ONE)
-        figures.pending = 9  # of the 64 pictures that a replica takes: more than an eighth
-        watch.until(TWO)
+        # Some twenty, of the 64 pictures that a replica takes: more than an eighth.
+        with _busy(triton, write_tiny_model(tmp_path / "other", seed=1)):
+            watch.until(TWO)

@@ -1,7 +1,6 @@
 """`trygon serve` as a user runs it: a real process with the real Triton and the real Ray Serve on loopback."""
 
 import concurrent.futures
-import io
 import ipaddress
 import os
 import re
@@ -21,7 +20,6 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from trygon.data.images import preprocess
 from trygon.errors import UserError
@@ -33,6 +31,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.commands import command, trygon
 from trygon.testing.processes import family, living, quiet_environment
 from trygon.testing.served import SETTINGS, TAXA, Served
+from trygon.testing.servers import free_port, proxies, replicas, tritons, wait_ready
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.rollout import add_version, set_share
@@ -42,25 +41,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 JPEG = {"Content-Type": "image/jpeg"}
 Reply = TypeVar("Reply")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_ready(client: httpx.Client, process: subprocess.Popen[str], timeout_s: float = 300) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.3)
-    raise AssertionError("not ready in time")
 
 
 @dataclass(frozen=True)
@@ -92,7 +72,7 @@ def _write_certificate(certificate: Path, key: Path) -> None:
 
 @pytest.fixture(scope="module")
 def running(tiny: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    port = _free_port()
+    port = free_port()
     file = tmp_path_factory.mktemp("models") / "models.json"
     _models(file, "--add", "tiny/v1", "--model", str(tiny.model_folder), "--labels", str(tiny.labels_folder))
     certificate, key = file.with_name("cert.pem"), file.with_name("key.pem")
@@ -110,7 +90,7 @@ def running(tiny: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     try:
         with httpx.Client(base_url=f"https://127.0.0.1:{port}", timeout=30, verify=trust) as client:
-            _wait_ready(client, process)
+            wait_ready(client, process)
             yield Running(process, client, tiny, port, file, trust, _announced(process))
     finally:
         if process.poll() is None:
@@ -129,10 +109,6 @@ def _announced(process: subprocess.Popen[str]) -> str:
             break
     patience.cancel()
     return "".join(lines)
-
-
-def _tritons(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [it for it in family(process.pid) if _title(it).endswith("/tritonserver")]
 
 
 def test_figures_say_of_which_replica_they_are(running: Running) -> None:
@@ -312,22 +288,6 @@ def test_a_canary_and_its_way_back_lose_no_request(running: Running, photo: byte
         assert (reply["model"]["digest"], reply["labels"]["digest"]) == pairs[reply["model"]["version"]]
 
 
-def _replicas(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [it for it in family(process.pid) if _title(it).startswith("ray::ServeReplica")]
-
-
-def _proxies(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [it for it in family(process.pid) if "ProxyActor" in _title(it)]
-
-
-def _title(process: psutil.Process) -> str:
-    """Blank where it has ended."""
-    try:
-        return "".join(process.cmdline()[:1])
-    except psutil.NoSuchProcess:
-        return ""
-
-
 def test_a_proxy_that_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
     running: Running, photo: bytes
 ) -> None:
@@ -344,10 +304,10 @@ def test_a_proxy_that_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_an
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         asking = [pool.submit(_ask_until, done, ask) for _ in range(2)]
         try:
-            (victim,) = _proxies(running.process)
+            (victim,) = proxies(running.process)
             victim.kill()
             victim.wait(30)
-            _wait_ready(running.client, running.process, 90)
+            wait_ready(running.client, running.process, within_s=90)
         finally:
             done.set()
     responses = [response for it in asking for response in it.result()]
@@ -361,7 +321,7 @@ def test_a_proxy_that_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_an
     assert told[-1].status_code == 200
 
 
-@pytest.mark.parametrize("victims", [_tritons, _replicas])
+@pytest.mark.parametrize("victims", [tritons, replicas])
 def test_what_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
     running: Running, photo: bytes, victims: Callable[[subprocess.Popen[str]], list[psutil.Process]]
 ) -> None:
@@ -381,7 +341,7 @@ def test_what_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
             while not set(victims(running.process)) - set(killed):  # its successor
                 assert time.monotonic() < deadline
                 time.sleep(0.3)
-            _wait_ready(running.client, running.process, 90)
+            wait_ready(running.client, running.process, within_s=90)
         finally:
             done.set()
     responses = [response for it in asking for response in it.result()]
@@ -397,66 +357,11 @@ def test_what_is_killed_under_load_comes_back_and_nobody_gets_a_wrong_answer(
         assert answer["taxon"]["probability"] == pytest.approx(wanted["taxon"]["probability"], abs=1e-4)
 
 
-def test_memory_does_not_grow_with_requests(running: Running) -> None:
-    """The short form of `tests/benchmarks/serving.py --soak`. What kept every picture would grow by half as much again
-    as it may."""
-    rng, num_asked = np.random.default_rng(0), 400
-    pictures = [_jpeg(rng.integers(0, 255, (400, 400, 3), np.uint8)) for _ in range(8)]
-    expected = [_classified(running, it).json()["answers"] for it in pictures]
-
-    def parts() -> dict[str, list[psutil.Process]]:
-        (triton,) = _tritons(running.process)
-        return {
-            "proxy": _proxies(running.process),
-            "replica": _replicas(running.process),
-            "Triton": [triton, *triton.children()],
-        }
-
-    deadline = time.monotonic() + 300
-
-    def ask(number: int) -> None:
-        picture, wanted = pictures[number % len(pictures)], expected[number % len(pictures)]
-        while (reply := _classified(running, picture)).status_code == 503:
-            assert reply.headers["retry-after"]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        for answer, expected_answer in zip(reply.raise_for_status().json()["answers"], wanted, strict=True):
-            assert [it["scientific"] for it in answer["top"]] == [it["scientific"] for it in expected_answer["top"]]
-            found = [it["probability"] for it in answer["top"]]
-            assert found == pytest.approx([it["probability"] for it in expected_answer["top"]], abs=1e-4)
-
-    def ask_all(num: int) -> None:
-        with concurrent.futures.ThreadPoolExecutor(6) as pool:
-            list(pool.map(ask, range(num)))
-
-    def memory_mb() -> dict[str, float]:
-        return {name: sum(it.memory_info().rss for it in some) / 1e6 for name, some in parts().items()}
-
-    ask_all(60)  # threads, arenas and caches come with the first requests
-    before = memory_mb()
-    assert {name: len(some) for name, some in parts().items()} == {"proxy": 1, "replica": 1, "Triton": 2}
-    ask_all(num_asked)
-    # What a third of each picture would be, and what allocators take.
-    most_mb = 24 + num_asked * len(pictures[0]) / 3e6
-    grown = {name: value - before[name] for name, value in memory_mb().items()}
-    assert max(grown.values()) < most_mb, (grown, most_mb)
-
-
-def _jpeg(image_HWC: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image_HWC).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
-
-
-def _classified(running: Running, photo: bytes) -> httpx.Response:
-    return running.client.post("/v1/classify", content=photo, headers=JPEG)
-
-
 def test_one_signal_stops_everything(running: Running) -> None:
     """Last in this file: it ends the server of the others."""
     processes = family(running.process.pid)
-    assert _tritons(running.process)
-    folders = [Path(word) for word in _tritons(running.process)[0].cmdline() if word.endswith("/repository")]
+    assert tritons(running.process)
+    folders = [Path(word) for word in tritons(running.process)[0].cmdline() if word.endswith("/repository")]
     start = time.monotonic()
     # To the whole group, as a terminal sends Ctrl-C.
     os.killpg(running.process.pid, signal.SIGINT)

@@ -84,7 +84,7 @@ def test_a_body_holds_what_has_come_of_it_and_nothing_once_it_is_gone() -> None:
     """Forty phones that upload slowly, without saying how much, keep nobody out."""
     admission = Admission(Limits(body_bytes=100, held_bytes=1000))
     with ExitStack() as inside:
-        slow = [inside.enter_context(admission.body(None)) for _ in range(40)]
+        slow = [inside.enter_context(admission.body(0)) for _ in range(40)]
         slow += [inside.enter_context(admission.body(100)) for _ in range(40)]
         for take in (*slow, *slow[:15]):
             take(10)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ def _picture(kind: str, side: int, **options: object) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), "olive").save(buffer, kind, **options)  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
+
+
+def _chunk(kind: bytes, data: bytes = b"") -> bytes:
+    """Of a PNG."""
+    return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
 
 def _in_scans(side: int) -> bytes:
@@ -138,6 +144,33 @@ def test_a_jpeg_of_very_many_segments_is_refused_before_they_are_read(tmp_path: 
         422,
         "undecodable: more than 1000 segments before the first scan",
     )
+
+
+@pytest.mark.parametrize(
+    ("chunk", "most", "detail"),
+    [
+        (_chunk(b"teSt"), 9_997, "undecodable: more than 10000 chunks"),
+        (_chunk(b"IDAT"), 9_997, "undecodable: more than 10000 chunks"),
+        (_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100))), 10, "undecodable: more than 10 colour profiles"),
+    ],
+    ids=["unknown", "empty", "profiles"],
+)
+def test_a_png_of_very_many_chunks_is_refused_before_they_are_read(
+    chunk: bytes, most: int, detail: str, tmp_path: Path
+) -> None:
+    """Those of 20 MB would cost Pillow twenty seconds, and two minutes as packed profiles."""
+    tower = describe(str(write_tiny_model(tmp_path)))
+    png = _picture("PNG", 64)
+    assert png.count(b"IDAT") == 1
+
+    def decoded(num_chunks: int) -> np.ndarray | Problem:
+        data = png[:33] + chunk * num_chunks + png[33:]
+        return asyncio.run(Pictures(400 * 400).decode([data], tower))[0]
+
+    assert isinstance(decoded(most), np.ndarray)
+    refused = decoded(most + 1)
+    assert isinstance(refused, Problem)
+    assert (refused.status, refused.document.detail) == (422, detail)
 
 
 def test_a_webp_takes_twice_the_room_and_never_more_than_there_is(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
-from trygon.testing.tiny import write_tiny_model
+from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 
 TAXA = [
     Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "Vulpes", "vulpes"), "Red Fox"),
@@ -40,8 +40,8 @@ class Served:
     model: Model
 
 
-def write_served(folder: Path) -> Served:
+def write_served(folder: Path, side: int = TINY_SIDE) -> Served:
     """Write the model and its labels."""
-    model = load_model(write_tiny_model(folder / "model"), "cpu")
+    model = load_model(write_tiny_model(folder / "model", side=side), "cpu")
     LabelBank.build(TaxonTree.from_taxa(TAXA), model, TextType.TAXON).save(folder / "labels")
     return Served(folder / "model", folder / "labels", model)

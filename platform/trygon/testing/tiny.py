@@ -19,15 +19,18 @@ TINY_CONFIG: dict[str, Any] = {
 }
 
 
-def write_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Write a model folder: two-layer towers of random weights, 32 pixels, 16 dimensions. The folder itself."""
+def write_tiny_model(folder: Path, seed: int = 0, side: int = TINY_SIDE) -> Path:
+    """Write a model folder: two-layer towers of random weights, 16 patches, 16 dimensions. The folder itself."""
     import torch
     from open_clip.model import CustomTextCLIP
 
     from trygon.models.model import save_model
 
+    model_cfg: dict[str, Any] = TINY_CONFIG["model_cfg"]
+    sizes = {"image_size": side, "patch_size": side // 4}
+    config = TINY_CONFIG | {"model_cfg": model_cfg | {"vision_cfg": model_cfg["vision_cfg"] | sizes}}
     torch.manual_seed(seed)
-    save_model(folder, CustomTextCLIP(**TINY_CONFIG["model_cfg"]), TINY_CONFIG, tokenizer=None)  # open_clip's own
+    save_model(folder, CustomTextCLIP(**config["model_cfg"]), config, tokenizer=None)  # open_clip's own
     return folder
 
 

@@ -1,0 +1,79 @@
+"""Servers in processes of their own: where they listen, when they are ready, which processes the classifier is."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from trygon.testing.processes import family, kill_family
+
+_READY_WITHIN_S = 300
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def started(words: list[str], log: Path, port: int, environment: dict[str, str]) -> "Iterator[subprocess.Popen[Any]]":
+    """A server in a process of its own, once it answers."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(words, env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            wait_ready(client, process, log)
+        yield process
+    finally:
+        if process.poll() is None:
+            kill_family(process)
+
+
+def wait_ready(
+    client: httpx.Client, process: "subprocess.Popen[Any]", log: Path | None = None, within_s: float = _READY_WITHIN_S
+) -> None:
+    """Block until `/readyz` is 200. `AssertionError` with what is in the log where the process ends, or it takes too
+    long."""
+    deadline = time.monotonic() + within_s
+    while not _is_ready(client):
+        assert process.poll() is None, log.read_text() if log else process.communicate()
+        assert time.monotonic() < deadline, log.read_text() if log else "not ready in time"
+        time.sleep(0.3)
+
+
+def tritons(process: "subprocess.Popen[Any]") -> list[psutil.Process]:
+    """The servers below a process, without those of their models."""
+    return [it for it in family(process.pid) if _title(it).endswith("/tritonserver")]
+
+
+def replicas(process: "subprocess.Popen[Any]") -> list[psutil.Process]:
+    """Ray Serve's."""
+    return [it for it in family(process.pid) if _title(it).startswith("ray::ServeReplica")]
+
+
+def proxies(process: "subprocess.Popen[Any]") -> list[psutil.Process]:
+    """Ray Serve's."""
+    return [it for it in family(process.pid) if "ProxyActor" in _title(it)]
+
+
+def _title(process: psutil.Process) -> str:
+    """Blank where it has ended."""
+    try:
+        return "".join(process.cmdline()[:1])
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
