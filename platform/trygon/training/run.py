@@ -41,7 +41,7 @@ from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
 from trygon.training.measurements import Measurements, Told
 from trygon.training.reading import plan_of
-from trygon.training.settings import TrainSettings
+from trygon.training.settings import FIRST_STEP_S, TrainSettings
 from trygon.training.validation import validate
 
 _POLL_S = 0.5
@@ -142,7 +142,7 @@ def _attempt(settings: TrainSettings, storage: str, team: Team, watcher: Watcher
         _train,
         endurance=Endurance(join(storage, RUN), interruptions, num_failures, settings.wait_for_room_s),
         train_loop_config=settings.as_dict(),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=max(FIRST_STEP_S, round(settings.collective_timeout_s))),
         validation_config=_validation(settings),
         scaling_config=ray.train.ScalingConfig(
             num_workers=team.most if team.is_fixed else (team.least, team.most),

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 
 Precision = Literal["fp32", "bf16", "fp16"]
+FIRST_STEP_S = 600
+"""That long workers wait for each other at least, until they have taken a step: they read the model, compile it and
+find their first samples at unlike speeds."""
 
 
 class _Settings(BaseModel):
@@ -113,7 +116,8 @@ class MachineSettings(_Settings):
     resize_s: float = Field(default=600.0, gt=0)
     """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
     collective_timeout_s: float = Field(default=600.0, gt=0)
-    """Workers that wait for each other longer than this have lost one: training goes on from the last checkpoint."""
+    """Workers that wait for each other longer than this have lost one, once they have taken a step: training goes on
+    from the last checkpoint."""
 
 
 class RunSettings(MachineSettings, LearningSettings):
