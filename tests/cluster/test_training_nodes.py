@@ -168,7 +168,7 @@ def test_a_run_that_loses_a_worker_a_node_and_its_driver_ends_where_an_undisturb
     process = _train(cluster, disturbed, *_WORDS)
     assert process.wait(800) == 0, (disturbed / "told").read_text()
     told = (disturbed / "told").read_text()
-    assert f"{latest.parent} is not whole; training goes on from the one before" in told
+    assert f"{latest.parent} is not whole; training goes on from {run}/leg-" in told
     assert not half.parent.exists()
     assert [line["step"] for line in _lines(disturbed)] == list(range(1, 49))
     losses, expected = ([line["loss"] for line in _lines(folder)] for folder in (disturbed, undisturbed))

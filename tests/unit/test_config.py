@@ -75,8 +75,6 @@ def test_an_address_that_leads_nowhere_is_refused_with_its_fields_name(value: st
         ({"batch_size": 30, "workers": 32, "min_workers": 8}, r"at least the number of workers \(32\)"),
         ({"batch_size": 100, "replay_batch_size": 2, "workers": 3}, r"at least the number of workers \(3\)"),
         ({"batch_size": 100, "workers": 2, "min_workers": 4}, r"min_workers \(4\) is above workers"),
-        ({"sharded": True, "ema_decay": 0.9}, "sharded keeps no moving average"),
-        ({"sharded": True, "precision": "fp16"}, "sharded does not scale losses"),
         ({"sources": {"eol": 0}}, "greater than 0"),
     ],
 )

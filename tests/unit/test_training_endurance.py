@@ -1,7 +1,6 @@
 """What ends training and what is tried again, checkpoints that are passed over, room for workers, and samples for a
 step: without Ray."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +22,8 @@ from trygon.testing.s3 import s3_server, using
 from trygon.testing.shards import ROWS, write_tiny_shards
 from trygon.training.checkpoint import Position, save_state
 from trygon.training.checkpoints import (
-    forget_latest,
     found_checkpoints,
+    is_listed,
     latest_checkpoint,
     list_alone,
     remove_orphans,
@@ -129,33 +128,38 @@ def test_a_folder_at_an_address_with_options_is_found(tmp_path: Path) -> None:
 
 
 def test_training_goes_back_behind_a_broken_checkpoint(tmp_path: Path) -> None:
+    told: list[str] = []
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (None, 0)
     write_listed(tmp_path, 8, 12)
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (str(tmp_path / "leg-000012"), 12)
-    assert forget_latest(str(tmp_path))
+    with pytest.raises(PermanentError, match="there is no whole checkpoint"):
+        mend_list(str(tmp_path), told.append)
+    save_state(tmp_path / "leg-000008", {"weights": {}, "average": {}} | asdict(Position(8, 8)))
+    assert mend_list(str(tmp_path), told.append)
+    assert told == [
+        f"the checkpoint in {tmp_path / 'leg-000012'} is not whole; training goes on from {tmp_path / 'leg-000008'}"
+    ]
     assert (latest_checkpoint(str(tmp_path)), saved_step(str(tmp_path))) == (str(tmp_path / "leg-000008"), 8)
     remove_orphans(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["leg-000008"]
-    snapshot = json.loads((tmp_path / "checkpoint_manager_snapshot.json").read_text())
-    assert "leg-000012" not in json.dumps(snapshot)
-    assert (snapshot["pending_training_results"], snapshot["pending_validation_specs"]) == ([], [])
-    assert not forget_latest(str(tmp_path))  # there is none before it
-    assert saved_step(str(tmp_path)) == 8
+    assert not mend_list(str(tmp_path), told.append)  # it was not the checkpoint
+    assert len(told) == 1
 
 
 def test_half_a_list_is_made_anew_of_the_last_whole_checkpoint(tmp_path: Path) -> None:
     told: list[str] = []
     mend_list(str(tmp_path), told.append)
-    write_listed(tmp_path, 4, 8, 12)
-    mend_list(str(tmp_path), told.append)
     assert told == []
+    write_listed(tmp_path, 4, 8, 12)
+    assert is_listed(str(tmp_path))
     listed = tmp_path / "checkpoint_manager_snapshot.json"
     listed.write_bytes(listed.read_bytes()[:200])
+    assert not is_listed(str(tmp_path))
     with pytest.raises(PermanentError, match="there is no whole checkpoint"):
         mend_list(str(tmp_path), told.append)
     for step in (4, 8):
         save_state(tmp_path / f"leg-{step:06d}", {"weights": {}, "average": {}} | asdict(Position(step, step)))
-    mend_list(str(tmp_path), told.append)
+    assert mend_list(str(tmp_path), told.append)
     assert told == [f"the list of checkpoints was not whole; training goes on from {tmp_path / 'leg-000008'}"]
     assert saved_step(str(tmp_path)) == 8
     remove_orphans(str(tmp_path))

@@ -7,15 +7,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+import torch.distributed as dist
 
 from trygon.data.ingest import PAIR
 from trygon.data.plan import Leg, Plan, RowGroup
 from trygon.data.row_groups import keep_row_groups
 from trygon.errors import PermanentError, UserError
-from trygon.training.learner import DivergedError
+from trygon.models.model import load_model
+from trygon.testing.tiny import TINY_SIDE, write_tiny_model
+from trygon.training.learner import DivergedError, Learner
+from trygon.training.metrics import Figures
 from trygon.training.reading import replay_plan
+from trygon.training.reports import Gauges
 from trygon.training.settings import TrainSettings
-from trygon.training.worker import Tally, best_loss, check_stand_ins
+from trygon.training.worker import Tally, best_loss, check_stand_ins, steps_of
 
 
 def _settings(**changes: Any) -> TrainSettings:
@@ -76,3 +82,25 @@ def test_files_without_a_picture_cannot_be_replayed(tmp_path: Path) -> None:
     settings = _settings(replay=(empty,), replay_row_groups=kept, replay_batch_size=4, batch_size=4)
     with pytest.raises(UserError, match="--replay: its files hold no pictures"):
         replay_plan(Plan.of([RowGroup("train.parquet", 0, 8)], 1, 2, 4, 0), settings)
+
+
+def test_workers_wait_for_each_other_as_long_as_told_once_they_have_taken_a_step(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        initial = str(write_tiny_model(tmp_path / "tiny"))
+        settings = _settings(initial=initial, objective="clip", batch_size=4, collective_timeout_s=7.5)
+        learner = Learner(load_model(initial, "cpu"), settings)
+        image = torch.randint(0, 255, (4, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8)
+        batches = iter([{"image": image, "tokens": learner.model.tokenizer(["a lion"] * 4)}])
+        figures, plan = Figures(torch.device("cpu"), 4, "fp32"), Plan.of([RowGroup("a", 0, 8)], 1, 1, 4, 0)
+        steps = steps_of(Leg(0, 0, 1), plan, learner, batches, figures, None, Gauges())
+        assert _patience_s() > 7.5
+        next(steps)
+        assert _patience_s() == 7.5
+    finally:
+        dist.destroy_process_group()
+
+
+def _patience_s() -> float:
+    group: Any = dist.group.WORLD
+    return group._get_backend(torch.device("cpu")).options._timeout.total_seconds()

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
 
 from trygon.errors import TrygonError
 from trygon.storage import copy_file, is_remote, join
@@ -34,7 +40,7 @@ def state_of(learner: Learner, position: Position) -> dict[str, Any]:
     """All that training needs to go on, on the CPU and in one piece, apart from what learns on; every worker has to
     ask."""
     weights, optimiser = get_state_dict(learner.towers, learner.optimiser, options=_WHOLE)
-    average = learner.average and {name: _cpu(tensor) for name, tensor in learner.average.state_dict().items()}
+    average = learner.average and get_model_state_dict(learner.average, options=_WHOLE)
     state = {
         "weights": weights, "optimiser": optimiser, "scaler": learner.scaler.state_dict(), "average": average or {},
         **asdict(position),
@@ -84,7 +90,7 @@ def load_state(folder: Path, learner: Learner) -> Position:
     _lay_out(learner.optimiser)
     learner.scaler.load_state_dict(state["scaler"])
     if learner.average:
-        learner.average.load_state_dict(state["average"])
+        set_model_state_dict(learner.average, state["average"], options=_WHOLE)
     return _position(state)
 
 
@@ -129,7 +135,3 @@ def blend(trained: dict[str, Tensor], initial: dict[str, Tensor], share: float) 
         name: torch.lerp(tensor, initial[name], share) if tensor.is_floating_point() and name in initial else tensor
         for name, tensor in trained.items()
     }
-
-
-def _cpu(tensor: Any) -> Tensor:
-    return getattr(tensor, "full_tensor", lambda: tensor)().detach().cpu()

@@ -132,23 +132,3 @@ def remove_orphans(place: str) -> None:
     """Remove checkpoints that are on no list: a killed run was about to bring them there."""
     for folder in set(found_checkpoints(place)) - set(listed_checkpoints(place)):
         remove_tree(folder)
-
-
-def forget_latest(place: str) -> bool:
-    """Strike the latest checkpoint from the list while nothing trains, so that training goes on from the one before
-    it; False where there is none before it, and then nothing is changed."""
-    snapshot = _snapshot(place)
-    if not snapshot or len(snapshot["checkpoint_results"]) < 2:
-        return False
-    name = snapshot["latest_checkpoint_result"]["checkpoint_dir_name"]
-    for key, beside in (("checkpoint_results", "checkpoint_report_indices"),
-                        ("pending_training_results", "pending_validation_specs")):  # fmt: skip
-        pairs = zip(snapshot[key], snapshot[beside], strict=True)
-        kept = [(result, other) for result, other in pairs if result["checkpoint_dir_name"] != name]
-        snapshot[key], snapshot[beside] = [result for result, _ in kept], [other for _, other in kept]
-    for key in [key for key in snapshot if key.endswith("_checkpoint_dir_names")]:
-        snapshot[key] = [other for other in snapshot[key] if other != name]
-    order = dict(zip(snapshot["checkpoint_report_indices"], snapshot["checkpoint_results"], strict=True))
-    snapshot["latest_checkpoint_result"] = order[max(order)]
-    write_text(join(place, _SNAPSHOT), json.dumps(snapshot))
-    return True

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trygon.data.plan import shares
 from trygon.errors import TrygonError, UserError
@@ -21,7 +20,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.training.division import Division
 from trygon.training.objective import CLASSIFIED, OBJECTIVES, Encoded, gather
 from trygon.training.optimiser import freeze, optimiser_of, set_learning_rate
-from trygon.training.parallel import batch_norms, in_parallel, mean, sync_off, whole
+from trygon.training.parallel import averaged, batch_norms, in_parallel, mean, sync_off, whole
 from trygon.training.precision import computing_in
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import RankHeads, Towers, trunk_of, with_bias
@@ -63,15 +62,11 @@ class Learner:
         self._divisions = {False: Division.of(settings.batch_size, settings, in_pieces)}
         if settings.replay:
             self._divisions[True] = Division.of(settings.replay_batch_size, settings, in_pieces)
+        self.average = averaged(self.towers, settings)  # before: what lies in shards cannot be copied
         self._parallel: Any = in_parallel(self.towers, settings)
         self.optimiser = optimiser_of(self.towers, settings)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=settings.precision == "fp16")
         self._passed_over = 0
-        self.average = (
-            AveragedModel(self.towers, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
-            if settings.ema_decay
-            else None
-        )
 
     def step(self, batch: Mapping[str, Tensor], step: int, num_steps: int) -> dict[str, float]:
         """Forward, backward, update. Loss, logit scale, gradient norm and learning rate, the same on all workers.

@@ -41,7 +41,8 @@ def optimiser_of(towers: Towers, settings: TrainSettings) -> torch.optim.AdamW:
     if settings.layer_decay < 1:
         _check_blocks(towers, depths)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in towers.named_parameters():
+    # A scaler of losses asks the first gradient how all of them lie in shards; numbers do not.
+    for name, parameter in sorted(towers.named_parameters(), key=lambda named: named[1].ndim == 0):
         if parameter.requires_grad:
             peak = settings.text_learning_rate if ".text." in f".{name}" else settings.image_learning_rate
             decay = settings.weight_decay if parameter.ndim >= 2 else 0.0

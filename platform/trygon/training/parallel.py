@@ -1,6 +1,6 @@
 """Towers in parallel with those of other workers: copies whose gradients are averaged, or one set in shards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trygon.training.settings import TrainSettings
 from trygon.training.towers import Towers
@@ -30,7 +31,23 @@ def in_parallel(towers: Towers, settings: TrainSettings) -> nn.Module:
     return wrapped
 
 
-def _shard(towers: Towers) -> None:
+def averaged(towers: Towers, settings: TrainSettings) -> AveragedModel | None:
+    """A moving average of towers that are not in parallel yet, if one is kept; in shards as they will be, of which
+    each worker averages its own."""
+    if not settings.ema_decay:
+        return None
+    average = get_ema_multi_avg_fn(settings.ema_decay)
+
+    def average_mine(means: Sequence[Tensor], values: Sequence[Tensor], num_averaged: Tensor | int) -> None:
+        average([_mine(it) for it in means], [_mine(it) for it in values], num_averaged)
+
+    model = AveragedModel(towers, multi_avg_fn=average_mine, use_buffers=True)
+    if dist.is_initialized() and settings.sharded:
+        _shard(model.module)
+    return model
+
+
+def _shard(towers: nn.Module) -> None:
     """FSDP2: weights, gradients and optimiser state lie in shards; what has no dimensions stays whole."""
     net: Any = towers.net
     for parameter in towers.parameters():
@@ -86,6 +103,10 @@ def mean(value: Tensor) -> Tensor:
         dist.all_reduce(value)
         value /= dist.get_world_size()
     return value.detach()
+
+
+def _mine(value: Tensor) -> Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def whole(value: Tensor) -> Tensor:

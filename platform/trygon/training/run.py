@@ -27,7 +27,6 @@ from trygon.storage import is_remote, join, open_input
 from trygon.training.checkpoints import (
     RUN,
     BrokenError,
-    forget_latest,
     found_checkpoints,
     has_list,
     is_listed,
@@ -41,7 +40,7 @@ from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
 from trygon.training.measurements import Measurements, Told
 from trygon.training.reading import plan_of
-from trygon.training.settings import TrainSettings
+from trygon.training.settings import FIRST_STEP_S, TrainSettings
 from trygon.training.validation import validate
 
 _POLL_S = 0.5
@@ -105,7 +104,8 @@ def fit(settings: TrainSettings, out: str, team: Team, watcher: Watcher, hold: H
     os.environ[COLLECTIVE_TIMEOUT_S_ENV_VAR] = str(settings.collective_timeout_s)
     storage = join(out, "checkpoints")
     place = join(storage, RUN)
-    mend_list(place, watcher.tell)
+    if not is_listed(place):  # a kill left half of it, or a copy of the run came without
+        mend_list(place, watcher.tell)
     while True:
         remove_orphans(place)
         try:
@@ -113,7 +113,7 @@ def fit(settings: TrainSettings, out: str, team: Team, watcher: Watcher, hold: H
             break
         except ray.train.TrainingFailedError as error:
             cause = _failure(error, storage)
-            if not isinstance(cause, BrokenError) or not _forget_broken(place, watcher.tell):
+            if not isinstance(cause, BrokenError) or not mend_list(place, watcher.tell):
                 raise cause from error
     remove_orphans(place)
     if result.return_value:
@@ -142,7 +142,7 @@ def _attempt(settings: TrainSettings, storage: str, team: Team, watcher: Watcher
         _train,
         endurance=Endurance(join(storage, RUN), interruptions, num_failures, settings.wait_for_room_s),
         train_loop_config=settings.as_dict(),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=round(settings.collective_timeout_s)),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=max(FIRST_STEP_S, round(settings.collective_timeout_s))),
         validation_config=_validation(settings),
         scaling_config=ray.train.ScalingConfig(
             num_workers=team.most if team.is_fixed else (team.least, team.most),
@@ -192,34 +192,23 @@ def _train(config: dict[str, Any]) -> str:
     return train_worker(config)
 
 
-def mend_list(place: str, tell: Callable[[str], None]) -> None:
-    """Where a kill left half of Ray Train's list, or a copy of the run came without, put the last whole checkpoint on
-    a new one."""
-    if is_listed(place):
-        return
+def mend_list(place: str, tell: Callable[[str], None]) -> bool:
+    """Put the last whole checkpoint on a new list of Ray Train's, alone; False where that changes nothing.
+    `PermanentError` where none is whole."""
     whole = next(filter(is_whole, found_checkpoints(place)), None)
     if whole is None and not has_list(place):  # before the first one was whole
-        return
+        return False
     if whole is None:
         raise PermanentError(f"there is no whole checkpoint in {place}: remove it to train from the beginning")
+    latest = latest_checkpoint(place) if is_listed(place) else None
+    if whole == latest:
+        return False
     from trygon.training.checkpoint import load_weights
 
     _, position = load_weights(local_folder(whole))
     list_alone(whole, place, position.leg, position.step)
-    tell(f"the list of checkpoints was not whole; training goes on from {whole}")
-
-
-def _forget_broken(place: str, tell: Callable[[str], None]) -> bool:
-    """Go back behind a checkpoint that is not whole. `PermanentError` where none before it is there."""
-    latest = latest_checkpoint(place)
-    if latest is None or is_whole(latest):
-        return False
-    if not forget_latest(place):
-        raise PermanentError(
-            f"the checkpoint in {latest} is not whole, and there is none before it: remove {place} to train from the "
-            "beginning"
-        )
-    tell(f"the checkpoint in {latest} is not whole; training goes on from the one before it")
+    broken = f"the checkpoint in {latest} is" if latest else "the list of checkpoints was"
+    tell(f"{broken} not whole; training goes on from {whole}")
     return True
 
 

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trygon.taxonomy.captions import MIXED, PUBLISHED, TextType, check_template
 
 Precision = Literal["fp32", "bf16", "fp16"]
+FIRST_STEP_S = 600
+"""That long workers wait for each other at least, until they have taken a step: they read the model, compile it and
+find their first samples at unlike speeds."""
 
 
 class _Settings(BaseModel):
@@ -95,7 +98,7 @@ class MachineSettings(_Settings):
     gradient_checkpointing: bool = False
     """Compute the activations of each block again on the way back, instead of keeping them."""
     sharded: bool = False
-    """Keep weights, gradients and optimiser state in shards over the workers (FSDP2)."""
+    """Keep weights, their average, gradients and optimiser state in shards over the workers (FSDP2)."""
     compile: bool = False
     """Compile the image tower with torch.compile; the text tower sees captions of too many lengths."""
     checkpoint_minutes: float = Field(default=10.0, ge=0)
@@ -113,19 +116,12 @@ class MachineSettings(_Settings):
     resize_s: float = Field(default=600.0, gt=0)
     """Least time between two changes of the number of workers; each goes back to the last checkpoint."""
     collective_timeout_s: float = Field(default=600.0, gt=0)
-    """Workers that wait for each other longer than this have lost one: training goes on from the last checkpoint."""
+    """Workers that wait for each other longer than this have lost one, once they have taken a step: training goes on
+    from the last checkpoint."""
 
 
 class RunSettings(MachineSettings, LearningSettings):
     """Both: as the user gives them, and as workers know them. Pydantic lists the fields of the last base first."""
-
-    @model_validator(mode="after")
-    def _shards_fit(self) -> "RunSettings":
-        if self.sharded and self.ema_decay:
-            raise ValueError("sharded keeps no moving average: leave out ema_decay, or sharded")
-        if self.sharded and self.precision == "fp16":
-            raise ValueError("sharded does not scale losses: give precision bf16, or leave out sharded")
-        return self
 
 
 class TrainSettings(RunSettings):

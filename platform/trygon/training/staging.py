@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from trygon.data.mixing import ahead
+from trygon.training.settings import FIRST_STEP_S
 
 Batch = dict[str, Tensor]
 
-_START_S = 120.0
-"""Readers may take that long to start, beside much else."""
 _RESTART_S = 30.0
-"""And that long where they start anew, every few thousand row groups."""
+"""Readers may take that long to start anew, every few thousand row groups."""
 _PATIENCE = 0.8
 """Share of the time that workers wait for each other: who has no samples says so before the others give up on it."""
 _GPU_DEPTH = 1
@@ -31,7 +30,7 @@ def patience_for(collective_timeout_s: float) -> float:
 def staged(batches: Iterable[Batch], device: torch.device, patience_s: float) -> Iterator[Batch]:
     """The batches, the next ones made meanwhile; on a GPU's device all columns lie there. `TrygonError` where none
     comes for `patience_s`, or longer for the first one."""
-    first_s = max(_START_S, patience_s)
+    first_s = max(patience_for(FIRST_STEP_S), patience_s)
     if device.type != "cuda":
         return ahead(batches, patience_s, first_patience_s=first_s)
     return _received(ahead(_sent(batches, device), patience_s, _GPU_DEPTH, first_s), device)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +187,16 @@ def steps_of(
         figures.begin()
         batch = next(batches)
         figures.read()
-        if figures.flops_per_sample is None:
+        is_first = figures.flops_per_sample is None
+        if is_first:
             figures.flops_per_sample = flops_per_sample(learner, batch)
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
         counts = gather(_counts(batch, settings, blank_L, learner.model.device), figures.num_workers)
         broken, cut, replay_cut = counts.sum(0).tolist()
         learned = learner.step(batch, step, plan.num_steps)
+        if is_first and dist.is_initialized():  # till here they had more time
+            dist.set_timeout(timedelta(seconds=settings.collective_timeout_s))
         if log:
             line = learned | figures.end() | {
                 "broken": broken, "cut_captions": cut + replay_cut, "workers": figures.num_workers,
