@@ -13,11 +13,12 @@ import numpy as np
 from trygon.data.images import BadImage, preprocess
 from trygon.data.shards import distinct_taxa, sample_rows
 from trygon.evaluation.metrics import Prediction, rank_metrics
-from trygon.evaluation.ranking import Clades, rank_clades
+from trygon.evaluation.ranking import rank_clades
 from trygon.evaluation.species import distinct, joined, joint_lineages
 from trygon.models.model import Model
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.taxon import Lineage, Taxon
+from trygon.taxonomy.tree import TaxonTree
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,14 @@ def name_by_captions(
     metrics: dict[str, float] = {}
     shown: dict[str, list[Prediction]] = {}
     for task in tasks:
-        clades = Clades(task.candidates)
+        candidates = TaxonTree.from_taxa(task.candidates)
         for text_type in text_types:
-            text_ND = model.encode_texts([caption(taxon, text_type) for taxon in clades.candidates])
-            ranking = rank_clades(vectors[task.name], text_ND, task.truths, clades)
+            text_ND = model.encode_texts([caption(taxon, text_type) for taxon in candidates.taxa])
+            ranking = rank_clades(vectors[task.name], text_ND, task.truths, candidates)
             if task.name not in shown:
-                answers = (clades.candidates[number] for number in ranking.best_B)
+                answers = (candidates.taxa[position] for position in ranking.best_B)
                 shown[task.name] = [Prediction(*pair) for pair in zip(task.truths, answers, strict=True)]
-            figures = rank_metrics(task.truths, ranking, clades)
+            figures = rank_metrics(task.truths, ranking, candidates)
             metrics |= {f"zero_shot/{task.name}/{text_type}/{name}": value for name, value in figures.items()}
     return metrics, shown
 
