@@ -20,6 +20,11 @@ from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.taxon import Lineage, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
+Progress = Callable[[int], None]
+"""Is told how many more pictures are encoded."""
+
+_CHUNK = 64
+
 
 @dataclass(frozen=True)
 class Task:
@@ -86,18 +91,13 @@ def task_of(name: str, shards: str | Path, split: str, limit: int) -> Task:
 
 
 def evaluate(
-    model: Model,
-    tasks: Sequence[Task],
-    progress: Callable[[int], None] = lambda num_done: None,
-    text_types: Sequence[TextType] = MIXED,
+    model: Model, tasks: Sequence[Task], text_types: Sequence[TextType] = MIXED
 ) -> tuple[dict[str, float], dict[str, list[Prediction]]]:
     """Encode the pictures of the tasks and name them by captions: see `name_by_captions`."""
-    return name_by_captions(model, tasks, encode_tasks(model, tasks, progress), text_types)
+    return name_by_captions(model, tasks, encode_tasks(model, tasks), text_types)
 
 
-def encode_tasks(
-    model: Model, tasks: Sequence[Task], progress: Callable[[int], None] = lambda num_done: None
-) -> dict[str, np.ndarray]:
+def encode_tasks(model: Model, tasks: Sequence[Task], progress: Progress = lambda num: None) -> dict[str, np.ndarray]:
     """Unit vectors (B, D) of the pictures of each task, by its name; the same pictures are encoded once."""
     vectors: dict[tuple[bytes, ...], np.ndarray] = {}
     for task in tasks:
@@ -129,11 +129,11 @@ def name_by_captions(
     return metrics, shown
 
 
-def encode(model: Model, images: Sequence[bytes], progress: Callable[[int], None], chunk: int = 64) -> np.ndarray:
+def encode(model: Model, images: Sequence[bytes], progress: Progress = lambda num: None) -> np.ndarray:
     """Encoded pictures to unit vectors (B, D). A broken picture is black: it counts, and what it is named is wrong."""
     parts = []
-    for start in range(0, len(images), chunk):
-        some = images[start : start + chunk]
+    for start in range(0, len(images), _CHUNK):
+        some = images[start : start + _CHUNK]
         image_BCHW = np.zeros((len(some), 3, model.side, model.side), np.uint8)
         for row, data in enumerate(some):
             with suppress(BadImage):
