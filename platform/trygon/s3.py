@@ -4,6 +4,7 @@ Knows the S3 API and nothing of what the objects hold. How a server is reached i
 """
 
 import errno
+import os
 import random
 import re
 import time
@@ -11,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
-
-import pyarrow.fs
 
 from trygon import s3_clients
 from trygon.errors import TrygonError, UnavailableError, UserError
@@ -64,7 +63,7 @@ class Address:
 
     @property
     def path(self) -> str:
-        """Bucket and key, as pyarrow names an object."""
+        """Bucket and key."""
         return f"{self.bucket}/{self.key}".rstrip("/")
 
     @property
@@ -95,28 +94,21 @@ def client(address: Address, patient: bool = True) -> Any:
     return s3_clients.client(address.query, patient)
 
 
-def filesystem(address: Address) -> pyarrow.fs.S3FileSystem:
-    """pyarrow's filesystem for an address, made once a process so that connections are used again."""
-    return s3_clients.filesystem(address.query, address.bucket)
-
-
 def persist(address: Address, operation: Callable[[], Result], attempts: int = 0) -> Result:
     """What the operation gives; it is done again, whole, after what may pass.
 
-    The SDKs do a request again, but not always: pyarrow gives up where a throttled answer is longer than the object or
-    a multipart upload is throttled, boto3 where a streamed body breaks, both where too many requests fail. What
-    remains is an error of one line; a missing object is a FileNotFoundError.
+    boto3 does a request again, but not where a streamed body breaks, nor where too many requests fail. What remains is
+    an error of one line; a missing object is a FileNotFoundError.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
 
     attempts = attempts or ATTEMPTS
     looked = False
     for turn in range(attempts):
         try:
             return operation()
-        except (ClientError, BotoCoreError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-                raise  # of this machine's disk
+        except (ClientError, BotoCoreError, HTTPError) as error:  # the last where a body breaks off within TLS
             code, status = _code_of(error)
             if not looked and turn + 1 < attempts and _is_denied(code, status) and s3_clients.look_again():
                 looked = True
@@ -129,13 +121,21 @@ def persist(address: Address, operation: Callable[[], Result], attempts: int = 0
 
 def _may_pass(error: Exception, code: str, status: int) -> bool:
     """Whether the same again may work: everything that is no clear refusal."""
-    from botocore.exceptions import BotoCoreError, ConnectionError, CredentialRetrievalError, HTTPClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ConnectionError,
+        CredentialRetrievalError,
+        FlexibleChecksumError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
 
-    if isinstance(error, FileNotFoundError) or code in _MISSING | _NO_BUCKET | _DENIED | _WRONG_KEYS:
+    if code in _MISSING | _NO_BUCKET | _DENIED | _WRONG_KEYS:
         return False
     if isinstance(error, BotoCoreError):
-        # The last: keys that expire were to be renewed, and who gives them did not answer in time.
-        return isinstance(error, HTTPClientError | ConnectionError | CredentialRetrievalError)
+        broken = HTTPClientError | ConnectionError | IncompleteReadError | FlexibleChecksumError
+        # The other: keys that expire were to be renewed, and who gives them did not answer in time.
+        return isinstance(error, broken | CredentialRetrievalError)
     return status >= 500 or status in (0, 408, 429) or code in _BUSY
 
 
@@ -144,16 +144,18 @@ def _is_denied(code: str, status: int) -> bool:
 
 
 def _explained(error: Exception, code: str, status: int, address: Address) -> Exception:
-    if isinstance(error, FileNotFoundError) or code in _MISSING:
+    if code in _MISSING:
         code = "NoSuchBucket" if _bucket_is_missing(address) else "NoSuchKey"
     if code in _NO_BUCKET:
         return UserError(f"{address}: no bucket {address.bucket} (NO_SUCH_BUCKET); create it or mend the name")
     if code == "NoSuchKey":
         return FileNotFoundError(errno.ENOENT, "does not exist", str(address))
-    if code in _BARE or status == 400:
+    if status == 416:
+        return _ended(address)
+    if code == "403" or status == 400:
         code = _refusal_of_keys(address) or code
     text = " ".join(str(error).split())
-    if code in _WRONG_KEYS or "Unable to locate credentials" in text:
+    if code in _WRONG_KEYS:
         return KeysError(f"{address}: the server does not take the keys ({code}); set {_KEYS}")
     if _is_denied(code, status):
         if s3_clients.is_anonymous():
@@ -191,41 +193,27 @@ def _refusal_of_keys(address: Address) -> str:
     return ""
 
 
-# What boto3 and pyarrow call the same.
-_MISSING = {"NoSuchKey", "NO_SUCH_KEY", "NotFound", "404", "RESOURCE_NOT_FOUND"}
-_NO_BUCKET = {"NoSuchBucket", "NO_SUCH_BUCKET"}
-_DENIED = {"AccessDenied", "ACCESS_DENIED", "AllAccessDisabled", "Forbidden", "403"}
-_BARE = {"ACCESS_DENIED", "403"}
-"""What pyarrow and boto3 call a 403 without a body, pyarrow also some with one."""
+_MISSING = {"NoSuchKey", "NotFound", "404"}
+_NO_BUCKET = {"NoSuchBucket"}
+_DENIED = {"AccessDenied", "AllAccessDisabled", "Forbidden", "403"}
 _WRONG_KEYS = {
-    *("InvalidAccessKeyId", "INVALID_ACCESS_KEY_ID", "SignatureDoesNotMatch", "SIGNATURE_DOES_NOT_MATCH"),
-    *("InvalidToken", "INVALID_CLIENT_TOKEN_ID", "ExpiredToken", "NoCredentialsError", "PartialCredentialsError"),
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
+    *("NoCredentialsError", "PartialCredentialsError"),
 }
-_BUSY = {
-    "ConditionalRequestConflict",
-    "SlowDown",
-    "SLOW_DOWN",
-    "RequestTimeout",
-    "REQUEST_TIMEOUT",
-    "INTERNAL_FAILURE",
-    "NETWORK_CONNECTION",
-}
+_BUSY = {"ConditionalRequestConflict", "SlowDown", "RequestTimeout"}
 _UNREACHABLE = {
-    *("NETWORK_CONNECTION", "EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"),
+    *("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"),
     *("ReadTimeoutError", "ProxyConnectionError", "SSLError"),
 }
 
 
 def _code_of(error: Exception) -> tuple[str, int]:
-    """What S3, boto3 or pyarrow calls the refusal, and the HTTP status; blank and 0 where there is none."""
+    """What S3 or boto3 calls the refusal, and the HTTP status, 0 where there is none."""
     response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return str(response.get("Error", {}).get("Code", "")), int(status)
-    if not isinstance(error, OSError):
+    if not isinstance(response, dict):
         return type(error).__name__, 0
-    found = re.search(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))?", str(error))
-    return (found[1], int(found[2] or 0)) if found else ("", 0)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return str(response.get("Error", {}).get("Code", "")), int(status)
 
 
 def list_pages(
@@ -255,14 +243,32 @@ def list_objects(address: Address, limit: int | None = None, begin: str = "", de
     return objects[:limit]
 
 
-def read(address: Address) -> bytes:
-    """The whole object, by the name that it has: pyarrow takes `..` and `//` in a key for folders. Raises
-    FileNotFoundError."""
+def read(address: Address, most: int | None = None) -> bytes:
+    """The whole object. Raises FileNotFoundError, and an OSError with EFBIG where it has more than `most` bytes."""
 
     def get() -> bytes:
-        return client(address).get_object(Bucket=address.bucket, Key=address.key)["Body"].read()
+        answer = client(address).get_object(Bucket=address.bucket, Key=address.key)
+        if most is not None and answer["ContentLength"] > most:
+            answer["Body"].close()
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(address))
+        return answer["Body"].read()
 
     return persist(address, get)
+
+
+def read_range(address: Address, first: int, count: int) -> bytes:
+    """Exactly so many bytes of an object. Raises FileNotFoundError, and another OSError where it ends before them."""
+    if not count:
+        return b""
+    wanted = {"Bucket": address.bucket, "Key": address.key, "Range": f"bytes={first}-{first + count - 1}"}
+    data = persist(address, lambda: client(address).get_object(**wanted)["Body"].read())
+    if len(data) != count:
+        raise _ended(address)
+    return data
+
+
+def _ended(address: Address) -> OSError:
+    return OSError(errno.EINVAL, "ends before the bytes that were asked for", str(address))
 
 
 def answers(address: Address) -> bool:

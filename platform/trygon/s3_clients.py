@@ -1,4 +1,4 @@
-"""Clients of S3 servers, boto3's own and pyarrow's, which find endpoint, region and keys as boto3 does.
+"""boto3's clients of S3 servers, one a process and endpoint; keys that were slow to come are looked for again.
 
 Knows how a server is reached, and nothing of the objects there.
 """
@@ -7,13 +7,9 @@ import os
 import re
 import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
-
-import pyarrow.fs
+from urllib.parse import parse_qsl
 
 from trygon.errors import UserError
 
@@ -71,25 +67,9 @@ class _Account:
         return next((credentials for credentials in found if credentials), None)
 
 
-@dataclass(frozen=True)
-class _Login:
-    """How to reach a server. Its repr would show keys: it is never printed."""
-
-    endpoint: str
-    region: str
-    keys: tuple[str, str, str | None] | None
-    ca_bundle: str
-
-
 def client(query: str, patient: bool) -> Any:
     """The boto3 client for an address with these options (`?scheme=http&…`)."""
     return _client(_environment(), query, patient, not is_anonymous())
-
-
-def filesystem(query: str, bucket: str) -> pyarrow.fs.S3FileSystem:
-    """pyarrow's filesystem for a bucket."""
-    login = _login(query)
-    return _filesystem(login, bucket if _AWS.fullmatch(login.endpoint) else "")
 
 
 def is_anonymous() -> bool:
@@ -162,39 +142,6 @@ def _checksums(account: _Account) -> dict[str, Any]:
     as a wrong signature. What the user set stays."""
     given = account.settings.get_scoped_config()
     return {it: "when_required" for it in _CHECKSUMS if f"AWS_{it.upper()}" not in os.environ and it not in given}
-
-
-def _login(query: str) -> _Login:
-    """The settings at this time: keys that expire are new ones now and then."""
-    made = client(query, patient=True)
-    credentials = _account().credentials()
-    frozen = credentials.get_frozen_credentials() if credentials else None
-    keys = (frozen.access_key, frozen.secret_key, frozen.token) if frozen else None
-    return _Login(made.meta.endpoint_url, made.meta.region_name, keys, os.environ.get("AWS_CA_BUNDLE", ""))
-
-
-@lru_cache(maxsize=16)
-def _filesystem(login: _Login, bucket: str) -> pyarrow.fs.S3FileSystem:
-    """`bucket` is blank for servers other than Amazon's, where it may lie in another region than the user's."""
-    options: dict[str, Any] = {"region": login.region}
-    if bucket:
-        with suppress(OSError):  # the next call says what is wrong
-            options["region"] = pyarrow.fs.resolve_s3_region(bucket)
-    else:
-        parts = urlsplit(login.endpoint)
-        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc + parts.path.rstrip("/")}
-    if login.keys:
-        access, secret, token = login.keys
-        options |= {"access_key": access, "secret_key": secret, "session_token": token}
-    if login.ca_bundle:
-        options["tls_ca_file_path"] = login.ca_bundle
-    return pyarrow.fs.S3FileSystem(
-        anonymous=login.keys is None,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        request_timeout=READ_TIMEOUT_S,
-        retry_strategy=pyarrow.fs.AwsDefaultS3RetryStrategy(max_attempts=_sdk_attempts()),
-        **options,
-    )
 
 
 def _sdk_attempts() -> int:

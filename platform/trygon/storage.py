@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.fs
-
 from trygon import s3
 from trygon.errors import UserError
 
@@ -81,27 +78,30 @@ def open_input(place: str | Path) -> io.BufferedReader:
 
 
 def read_ranges(place: str | Path, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Stretches of a file, each from its first byte to before its last, and no byte more. Raises `OSError`."""
+    """Stretches of a file, each from its first byte to before its last. Raises `OSError`."""
     address = address_of(place)
-    with _Ranges(address) if address else Path(place).open("rb", buffering=0) as file:
-        return [_read_range(file, first, last) for first, last in ranges]
+    if address is not None:
+        return [s3.read_range(address, first, last - first) for first, last in ranges]
+    with Path(place).open("rb") as file:
+        return [_read_range(file, first, last - first) for first, last in ranges]
 
 
-def _read_range(file: io.RawIOBase, first: int, last: int) -> bytes:
+def _read_range(file: io.BufferedReader, first: int, count: int) -> bytes:
     file.seek(first)
-    stretch = bytearray(last - first)
-    done = 0
-    while done < len(stretch):
-        count = file.readinto(memoryview(stretch)[done:])
-        if not count:
-            raise OSError(f"the file ends {len(stretch) - done} bytes before {last}")
-        done += count
-    return bytes(stretch)
+    data = file.read(count)
+    if len(data) != count:
+        raise OSError(f"the file ends {count - len(data)} bytes before {first + count}")
+    return data
 
 
-def read_bytes(place: str | Path) -> bytes:
-    """A file's content. Raises `OSError` where there is none."""
-    with open_input(place) as file:
+def read_bytes(place: str | Path, most: int | None = None) -> bytes:
+    """A file's content. Raises `OSError` where there is none, with EFBIG where it has more than `most` bytes."""
+    address = address_of(place)
+    if address is not None:
+        return s3.read(address, most)
+    with Path(place).open("rb") as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(place))
         return file.read()
 
 
@@ -345,19 +345,7 @@ class _Ranges(io.RawIOBase):
 
     def __init__(self, address: s3.Address) -> None:
         self._address, self._at = address, 0
-        self._filesystem: pyarrow.fs.FileSystem | None = None
-        self._size = s3.persist(address, lambda: self._source().size())
-
-    def _source(self) -> pyarrow.NativeFile:
-        """The object, opened with the keys of this time: those that it was first opened with may have expired."""
-        filesystem = s3.filesystem(self._address)
-        if filesystem is not self._filesystem:
-            try:
-                self._file = filesystem.open_input_file(self._address.path)
-            except pyarrow.ArrowInvalid as error:  # such as a key with two slashes in a row
-                raise OSError(errno.EINVAL, str(error), str(self._address)) from error
-            self._filesystem = filesystem
-        return self._file
+        self._size = s3.stat(address).bytes
 
     def readable(self) -> bool:
         return True
@@ -377,15 +365,9 @@ class _Ranges(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._size - self._at, _MOST_BYTES))
         if count:
-            view[:count] = s3.persist(self._address, lambda: self._read(count))
+            view[:count] = s3.read_range(self._address, self._at, count)
             self._at += count
         return count
-
-    def _read(self, count: int) -> bytes:
-        data = self._source().read_at(count, self._at)
-        if len(data) != count:
-            raise OSError(f"{self._address} ended after {len(data)} of {count} bytes")
-        return data
 
     def readall(self) -> bytes:
         rest = bytearray(max(0, self._size - self._at))

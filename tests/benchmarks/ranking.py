@@ -12,8 +12,9 @@ import time
 import numpy as np
 
 from trygon.evaluation.metrics import rank_metrics
-from trygon.evaluation.ranking import Clades, rank_clades
+from trygon.evaluation.ranking import rank_clades
 from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
 
 _PIECE = 83
 
@@ -40,14 +41,14 @@ def main() -> None:
     text_ND = rng.standard_normal((len(taxa), arguments.width), dtype=np.float32)
     image_BD = rng.standard_normal((len(truths), arguments.width), dtype=np.float32)
     started = time.perf_counter()
-    clades = Clades(taxa)
-    print(f"clades of {len(taxa):,} candidates: {time.perf_counter() - started:.1f} s")
+    tree = TaxonTree.from_taxa(taxa)
+    print(f"the tree of {len(taxa):,} candidates: {time.perf_counter() - started:.1f} s")
     before, started = peak_megabytes(), time.perf_counter()
     for start in range(0, len(image_BD), _PIECE):
         _ = image_BD[start : start + _PIECE] @ text_ND.T
     print(f"the product alone: {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
-    rank_metrics(truths, rank_clades(image_BD, text_ND, truths, clades), clades)
+    rank_metrics(truths, rank_clades(image_BD, text_ND, truths, tree), tree)
     print(f"{len(truths):,} pictures: {time.perf_counter() - started:.1f} s, {peak_megabytes() - before:.0f} MB more")
 
 

@@ -23,13 +23,14 @@ from torch.nn.functional import cross_entropy, normalize
 from trygon.cache import sample_folder
 from trygon.data.images import preprocess
 from trygon.evaluation.metrics import rank_metrics, wilson
-from trygon.evaluation.ranking import Clades, rank_clades
+from trygon.evaluation.ranking import rank_clades
 from trygon.evaluation.zero_shot import Task, evaluate, tasks_of
 from trygon.models.classifier_start import imagenet_names
 from trygon.models.model import Model, load_model
 from trygon.models.sentence_tower import load_sentence_model, sentence_vectors
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.taxon import Taxon
+from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.commands import command
 
 TEXT_TYPES = (TextType.TAXON, TextType.SCI, TextType.COM, TextType.TAXON_COM)
@@ -126,11 +127,11 @@ def linear_reference(folder: Path, tasks: list[Task], sentences: Sentences) -> d
     with torch.inference_mode():
         for task in tasks:
             image_BD = normalize(image((task_features(trunk, task) - mean_F) / std_F), dim=1)
-            clades = Clades(task.candidates)
+            candidates = TaxonTree.from_taxa(task.candidates)
             for kind in TEXT_TYPES:
-                text_ND = normalize(text(sentences([caption(it, kind) for it in clades.candidates])), dim=1)
-                ranking = rank_clades(image_BD.numpy(), text_ND.numpy(), task.truths, clades)
-                measured = rank_metrics(task.truths, ranking, clades)
+                text_ND = normalize(text(sentences([caption(it, kind) for it in candidates.taxa])), dim=1)
+                ranking = rank_clades(image_BD.numpy(), text_ND.numpy(), task.truths, candidates)
+                measured = rank_metrics(task.truths, ranking, candidates)
                 figures |= {f"{task.name}/{kind}/{name}": value for name, value in measured.items()}
     return figures
 

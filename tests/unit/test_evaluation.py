@@ -13,11 +13,12 @@ from trygon.data.shards import shard_path, write_shard
 from trygon.evaluation.few_shot import few_shot_metrics
 from trygon.evaluation.metrics import rank_metrics, wilson
 from trygon.evaluation.page import render
-from trygon.evaluation.ranking import Clades, rank_clades
+from trygon.evaluation.ranking import rank_clades
 from trygon.evaluation.species import joined, joint_lineages
 from trygon.evaluation.zero_shot import evaluate, seen_task, tasks_of
 from trygon.models.model import load_model
 from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.tiny import write_tiny_model
 
 CAT_FAMILY = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
@@ -29,11 +30,11 @@ ROBIN = Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae", 
 
 def _ranked(samples: Sequence[tuple[Taxon, Sequence[Taxon]]]) -> dict[str, float]:
     """The metrics of samples, each with the candidates in the order of their scores."""
-    clades = Clades(samples[0][1])
-    score_BN = [[-ranking.index(taxon) for taxon in clades.candidates] for _, ranking in samples]
+    tree = TaxonTree.from_taxa(samples[0][1])
+    score_BN = [[-ranking.index(taxon) for taxon in tree.taxa] for _, ranking in samples]
     truths = [truth for truth, _ in samples]
-    ranking = rank_clades(np.asarray(score_BN, np.float32), np.eye(len(clades.candidates)), truths, clades)
-    return rank_metrics(truths, ranking, clades)
+    ranking = rank_clades(np.asarray(score_BN, np.float32), np.eye(len(tree)), truths, tree)
+    return rank_metrics(truths, ranking, tree)
 
 
 def test_wilson_interval_is_the_published_one() -> None:

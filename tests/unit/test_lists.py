@@ -137,6 +137,12 @@ def _named(allowed: list[str], **probabilities: float) -> tuple[str, str]:
     return answer.taxon.scientific if answer.taxon else "", REASONS[names.reason_B[0]]
 
 
+def test_a_quotation_mark_that_nothing_closes_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "park.csv").write_text('scientific\nPanthera leo\n"Lynx lynx\n' + "Vulpes vulpes\n" * 10_000)
+    with pytest.raises(UserError, match=r"--names .*park\.csv is no CSV .* quotation mark"):
+        read_names(tmp_path / "park.csv", "--names")
+
+
 def test_name_outside_the_checklist_moves_up_to_what_it_allows() -> None:
     assert _named(["leo"], leo=0.9, onca=0.1) == ("Panthera leo", "classifier")
     assert _named(["leo"], onca=0.9, leo=0.1) == ("Panthera", "geofence")

@@ -14,9 +14,9 @@ from trygon.data.splits import (
     assign_splits,
     depths,
     held_out,
+    lineage_ids,
     may_show,
     of_clade,
-    prefix_ids,
     share_of,
     subset,
 )
@@ -47,12 +47,11 @@ def _many(number: int = 2000, species: int = 100) -> pa.Table:
 
 
 @given(lineage_lists)
-def test_prefix_ids_are_equal_where_the_lineages_are(rows: list[tuple[str, ...]]) -> None:
-    ids = prefix_ids(_pictures(rows))
-    for rank in Rank:
-        for a, first in enumerate(rows):
-            for b, second in enumerate(rows):
-                assert (ids[rank, a] == ids[rank, b]) == (first[: rank + 1] == second[: rank + 1])
+def test_ids_are_equal_where_the_lineages_are(rows: list[tuple[str, ...]]) -> None:
+    ids = lineage_ids(_pictures(rows))
+    for a, first in enumerate(rows):
+        for b, second in enumerate(rows):
+            assert (ids[a] == ids[b]) == (first == second)
 
 
 @given(lineage_lists)

@@ -1,25 +1,22 @@
-"""Places on S3: through faults nothing is lost or doubled, refusals are one line, of two writers one is refused."""
+"""Places on S3: through faults nothing is lost or doubled, and refusals are one line."""
 
+import errno
 import io
 import json
 import os
-import pickle
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import FlexibleChecksumError, IncompleteReadError
+from urllib3.exceptions import SSLError
 
 from trygon import s3, s3_clients
 from trygon.disk import only_writer
 from trygon.errors import TrygonError, UserError
-from trygon.lease import HeldError
 from trygon.storage import (
     copy_file,
     digest_file,
@@ -29,6 +26,7 @@ from trygon.storage import (
     open_input,
     read_bytes,
     read_json,
+    read_ranges,
     remove_tree,
     write_bytes,
     write_json,
@@ -37,8 +35,6 @@ from trygon.storage import (
 from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
 
 pytestmark = pytest.mark.slow
-
-TTL_S = 1.5
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +71,8 @@ def test_through_faults_all_is_there_once_byte_for_byte(server: str, kind: Kind)
 
 
 def test_a_server_that_falls_silent_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes("s3://shards/silent", b"x" * 100_000)  # with a client that other tests use
     monkeypatch.setattr(s3_clients, "READ_TIMEOUT_S", 1.0)
-    write_bytes("s3://shards/silent", b"x" * 100_000)
     with FaultyS3(server, [Fault(Kind.STALL, 2, ("GET",))]) as faulty, using(faulty.address):
         for _ in range(3):
             assert read_bytes("s3://shards/silent") == b"x" * 100_000
@@ -99,12 +95,45 @@ def test_ranges_are_read_through_faults(server: str) -> None:
     assert faulty.met[Kind.TRUNCATE] > 1
 
 
+def test_stretches_are_read_by_one_request_each(server: str) -> None:
+    write_bytes("s3://shards/stretches", b"0123456789")
+    # Whoever asked for the size first would be refused.
+    with FaultyS3(server, [Fault(Kind.DENY, 1, ("HEAD",))]) as faulty, using(faulty.address):
+        assert read_ranges("s3://shards/stretches", [(2, 5), (0, 0), (9, 10)]) == [b"234", b"", b"9"]
+        for past in ((8, 12), (10, 11)):
+            with pytest.raises(OSError, match="ends before the bytes"):
+                read_ranges("s3://shards/stretches", [past])
+        assert read_bytes("s3://shards/stretches", 10) == b"0123456789"
+        with pytest.raises(OSError, match="too large") as caught:
+            read_bytes("s3://shards/stretches", 9)
+    assert caught.value.errno == errno.EFBIG
+
+
+_BROKEN = (
+    IncompleteReadError(actual_bytes=1, expected_bytes=2),
+    FlexibleChecksumError(error_msg="of another body"),
+    SSLError("bad record mac"),
+)
+
+
+@pytest.mark.parametrize("error", _BROKEN, ids=lambda error: type(error).__name__)
+def test_what_breaks_off_or_arrives_damaged_is_asked_for_again(error: Exception) -> None:
+    turns = iter([error])
+
+    def read() -> bytes:
+        for error in turns:
+            raise error
+        return b"whole"
+
+    assert s3.persist(s3.Address.parse("s3://shards/broken"), read) == b"whole"
+
+
 def test_a_server_that_knows_no_checksums_gets_none(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with FaultyS3(server, [Fault(Kind.NO_CHECKSUMS, 1)]) as faulty, using(faulty.address):
         for size in (10, 10_000_000):  # one request, and several parts
             write_bytes("s3://shards/plain", bytes(size))
             assert read_bytes("s3://shards/plain") == bytes(size)
-        with only_writer("s3://shards/plain-run", TTL_S) as hold:
+        with only_writer("s3://shards/plain-run") as hold:
             hold.check()
         assert not faulty.met
         monkeypatch.setattr(s3, "ATTEMPTS", 1)
@@ -114,11 +143,14 @@ def test_a_server_that_knows_no_checksums_gets_none(server: str, monkeypatch: py
 
 
 def test_keys_stand_as_they_are(tmp_path: Path) -> None:
-    names = ["a b/Ünï #2.jpg", "100%25.json", "what?.txt", "a+b=c&d.txt"]
+    names = ["a b/Ünï #2.jpg", "100%25.json", "what?.txt", "a+b=c&d.txt", "two//slashes.txt"]
     for name in names:
         write_text(join("s3://shards/keys", name), name)
     assert list_files("s3://shards/keys") == sorted(f"s3://shards/keys/{name}" for name in names)
     assert [read_bytes(f"s3://shards/keys/{name}").decode() for name in names] == names
+    write_text("s3://shards/keys/a/../b.txt", "here")  # not listed: a part of it begins with a dot
+    assert read_bytes("s3://shards/keys/a/../b.txt") == b"here"
+    assert [open_input(f"s3://shards/keys/{name}").read().decode() for name in names] == names
     assert list_files("s3://shards/keys", ".json") == ["s3://shards/keys/100%25.json"]
 
 
@@ -174,19 +206,10 @@ def test_endpoint_and_keys_come_from_a_profile(server: str, tmp_path: Path, monk
     monkeypatch.setenv("AWS_PROFILE", "lab")
     write_text("s3://shards/profile", "there")
     assert read_bytes("s3://shards/profile") == b"there"
-    assert s3.filesystem(s3.Address.parse("s3://shards")).region == "eu-north-1"
+    assert s3.client(s3.Address.parse("s3://shards")).meta.region_name == "eu-north-1"
     monkeypatch.setenv("AWS_PROFILE", "none")
     with pytest.raises(UserError, match="none"):
         read_bytes("s3://shards/profile")
-
-
-def test_one_filesystem_a_process_that_travels() -> None:
-    first, again = (s3.filesystem(s3.Address.parse(f"s3://shards/{name}")) for name in "ab")
-    assert again is first
-    assert s3.Address.parse("s3://shards/a").path == "shards/a"
-    write_bytes("s3://shards/travels", b"1")
-    with pickle.loads(pickle.dumps(first)).open_input_stream("shards/travels") as file:
-        assert file.read() == b"1"
 
 
 @pytest.fixture
@@ -280,100 +303,3 @@ def test_what_is_no_address_is_refused(place: str) -> None:
     with pytest.raises(UserError) as caught:
         read_bytes(place)
     assert "very-secret" not in str(caught.value)
-
-
-_WRITER = """
-import sys, time
-from trygon.disk import only_writer
-with only_writer(sys.argv[1], float(sys.argv[2])):
-    print("holds", flush=True)
-    sys.stdin.read()
-"""
-
-
-def _writer(folder: str) -> subprocess.Popen[str]:
-    """Another process that holds the folder until its standard input ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, folder, str(TTL_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "holds\n"
-    return process
-
-
-def test_two_processes_do_not_write_to_one_folder() -> None:
-    other = _writer("s3://shards/held")
-    try:
-        with (
-            pytest.raises(HeldError, match="another process is writing to s3://shards/held"),
-            only_writer("s3://shards/held", TTL_S),
-        ):
-            pass
-        assert list_files("s3://shards/held") == []  # no part of the data
-    finally:
-        other.communicate("")
-    assert not exists("s3://shards/held/.lock")
-    start = time.monotonic()
-    with only_writer("s3://shards/held", TTL_S) as hold:
-        hold.check()
-    assert time.monotonic() - start < TTL_S  # nothing to wait for
-
-
-def test_a_killed_process_is_followed_by_the_next() -> None:
-    other = _writer("s3://shards/killed")
-    other.kill()
-    other.communicate()
-    assert exists("s3://shards/killed/.lock")
-    with only_writer("s3://shards/killed", TTL_S) as hold:
-        time.sleep(2 * TTL_S)  # it is renewed meanwhile
-        hold.check()
-        with pytest.raises(UserError, match="another process"), only_writer("s3://shards/killed", TTL_S):
-            pass
-    assert not exists("s3://shards/killed/.lock")
-
-
-def test_a_run_that_was_taken_over_stops() -> None:
-    """Stopped like a machine that sleeps, it is taken over, and told so when it goes on."""
-    script = _WRITER.replace(":\n", " as hold:\n", 1).replace("sys.stdin.read()", "sys.stdin.readline(); hold.check()")
-    command = [sys.executable, "-c", script, "s3://shards/slept", str(TTL_S)]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    assert other.stdout.readline() == "holds\n"
-    other.send_signal(signal.SIGSTOP)
-    try:
-        with only_writer("s3://shards/slept", TTL_S) as hold:
-            other.send_signal(signal.SIGCONT)
-            _, said = other.communicate("go on\n", timeout=30)
-            assert "another one has taken its place" in said
-            hold.check()
-            assert exists("s3://shards/slept/.lock")  # theirs, which the other one left alone
-    finally:
-        other.kill()
-
-
-def test_a_lease_holds_through_faults(server: str) -> None:
-    # Tries that fail one after another take some seconds of what a lease has: in production that is 15.
-    faults = [Fault(Kind.LOSE_ANSWER, 3, ("PUT",)), Fault(Kind.SLOW_DOWN, 4), Fault(Kind.TRUNCATE, 2)]
-    with (
-        FaultyS3(server, faults) as faulty,
-        using(faulty.address),
-        only_writer("s3://shards/shaken", 4 * TTL_S) as hold,
-    ):
-        for _ in range(8):
-            time.sleep(0.5)
-            hold.check()
-        with pytest.raises(UserError), only_writer("s3://shards/shaken", 4 * TTL_S):
-            pass
-    assert faulty.met[Kind.LOSE_ANSWER]
-    assert not exists("s3://shards/shaken/.lock")
-
-
-@pytest.mark.parametrize("kind", [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS])
-def test_a_server_without_conditional_writes_is_told_apart(server: str, kind: Kind) -> None:
-    with (
-        FaultyS3(server, [Fault(kind, 1, ("PUT",))]) as faulty,
-        using(faulty.address),
-        pytest.raises(UserError, match="does not support conditional writes"),
-        only_writer(f"s3://shards/{kind}", TTL_S),
-    ):
-        pass

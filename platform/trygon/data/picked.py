@@ -36,12 +36,12 @@ class Picked:
                 continue
 
 
-def pick_pictures(folder: str | None, most: int = _MOST) -> Picked:
-    """At most so many pictures of a folder and of those within; without one, of the sample photos."""
+def pick_pictures(folder: str | None) -> Picked:
+    """Pictures of a folder and of those within, `_MOST` at most; without one, of the sample photos."""
     place = folder or str(sample_folder() / "photos")
     paths = [path for path in list_files(place) if is_picture(path)]
     if not paths:
         hint = f"--pictures {folder}: no pictures lie there" if folder else "there are no sample photos"
         raise UserError(f"{hint}; give --pictures FOLDER, or run `trygon sample`")
     random.Random(0).shuffle(paths)
-    return Picked(tuple(read_bytes(path) for path in paths[:most]))
+    return Picked(tuple(read_bytes(path) for path in paths[:_MOST]))

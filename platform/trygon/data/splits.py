@@ -36,15 +36,13 @@ def share_of(seed: int, *parts: str) -> float:
     return stable_id(str(seed), *parts) / 2**63
 
 
-def prefix_ids(lineages: pa.Table) -> np.ndarray:
-    """For each rank, a number for the lineage down to it: (7, N). Homonyms differ: their lineages do."""
-    ids = np.zeros((len(RANKS), lineages.num_rows), np.int64)
-    above = np.zeros(lineages.num_rows, np.int64)
-    for rank, name in enumerate(RANKS):
-        codes = lineages[name].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        _, above = np.unique(above * (codes.max(initial=0) + 1) + codes, return_inverse=True)
-        ids[rank] = above
-    return ids
+def lineage_ids(lineages: pa.Table) -> np.ndarray:
+    """A number for each distinct lineage: (N,) int64. Homonyms differ: their lineages do."""
+    ids_N = np.zeros(lineages.num_rows, np.int64)
+    for name in RANKS:
+        codes_N = lineages[name].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        _, ids_N = np.unique(ids_N * (codes_N.max(initial=0) + 1) + codes_N, return_inverse=True)
+    return ids_N
 
 
 def depths(lineages: pa.Table) -> np.ndarray:
@@ -120,7 +118,7 @@ def assign_splits(pictures: pa.Table, held_N: np.ndarray, rule: SplitRule) -> np
 
 def _stratified(pictures: pa.Table, shares_N: np.ndarray, val: float) -> np.ndarray:
     """The share `val` of each species, at least one picture of those with two; only pictures named to the species."""
-    species_N = prefix_ids(pictures)[Rank.SPECIES]
+    species_N = lineage_ids(pictures)
     order = np.lexsort((shares_N, species_N))
     _, starts, counts = np.unique(species_N[order], return_index=True, return_counts=True)
     place_N = np.empty(len(order), np.int64)

@@ -7,8 +7,9 @@ from math import sqrt
 
 import numpy as np
 
-from trygon.evaluation.ranking import NONE, Clades, Ranking
+from trygon.evaluation.ranking import Ranking
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
+from trygon.taxonomy.tree import TaxonTree
 
 _Z95 = 1.959964
 _MAX_ORDERS = 4000
@@ -34,7 +35,7 @@ class Prediction:
     answer: Taxon
 
 
-def rank_metrics(truths: Sequence[Taxon], ranking: Ranking, clades: Clades) -> dict[str, float]:
+def rank_metrics(truths: Sequence[Taxon], ranking: Ranking, candidates: TaxonTree) -> dict[str, float]:
     """For each rank: top1, top5, their intervals, n, and what guessing among the candidates would reach: `chance` at
     once, `chance_top5` in five.
 
@@ -44,7 +45,7 @@ def rank_metrics(truths: Sequence[Taxon], ranking: Ranking, clades: Clades) -> d
     metrics: dict[str, float] = {}
     for rank in Rank:
         named = [row for row, truth in enumerate(truths) if truth.lineage[rank]]
-        place_B, number_B = ranking.place_BR[named, rank], ranking.number_BR[named, rank]
+        place_B, clade_B = ranking.place_BR[named, rank], ranking.clade_BR[named, rank]
         for k in (1, 5):
             share = float(np.mean(place_B < k)) if named else 0.0
             low, high = wilson(share, len(named))
@@ -54,9 +55,9 @@ def rank_metrics(truths: Sequence[Taxon], ranking: Ranking, clades: Clades) -> d
                 f"{RANKS[rank]}/top{k}_high": high,
             }
         metrics[f"{RANKS[rank]}/n"] = len(named)
+        sizes = tuple(np.diff(candidates.clade_starts[rank], append=len(candidates)).tolist())
         for k, name in ((1, "chance"), (5, "chance_top5")):
-            chance_B = np.where(number_B == NONE, 0.0, _chances(clades.sizes[rank], k)[number_B])
-            metrics[f"{RANKS[rank]}/{name}"] = float(np.mean(chance_B)) if named else 0.0
+            metrics[f"{RANKS[rank]}/{name}"] = float(np.mean(_chances(sizes, k)[clade_B])) if named else 0.0
     return metrics
 
 

@@ -13,11 +13,17 @@ import numpy as np
 from trygon.data.images import BadImage, preprocess
 from trygon.data.shards import distinct_taxa, sample_rows
 from trygon.evaluation.metrics import Prediction, rank_metrics
-from trygon.evaluation.ranking import Clades, rank_clades
+from trygon.evaluation.ranking import rank_clades
 from trygon.evaluation.species import distinct, joined, joint_lineages
 from trygon.models.model import Model
 from trygon.taxonomy.captions import MIXED, TextType, caption
 from trygon.taxonomy.taxon import Lineage, Taxon
+from trygon.taxonomy.tree import TaxonTree
+
+Progress = Callable[[int], None]
+"""Is told how many more pictures are encoded."""
+
+_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -85,18 +91,13 @@ def task_of(name: str, shards: str | Path, split: str, limit: int) -> Task:
 
 
 def evaluate(
-    model: Model,
-    tasks: Sequence[Task],
-    progress: Callable[[int], None] = lambda num_done: None,
-    text_types: Sequence[TextType] = MIXED,
+    model: Model, tasks: Sequence[Task], text_types: Sequence[TextType] = MIXED
 ) -> tuple[dict[str, float], dict[str, list[Prediction]]]:
     """Encode the pictures of the tasks and name them by captions: see `name_by_captions`."""
-    return name_by_captions(model, tasks, encode_tasks(model, tasks, progress), text_types)
+    return name_by_captions(model, tasks, encode_tasks(model, tasks), text_types)
 
 
-def encode_tasks(
-    model: Model, tasks: Sequence[Task], progress: Callable[[int], None] = lambda num_done: None
-) -> dict[str, np.ndarray]:
+def encode_tasks(model: Model, tasks: Sequence[Task], progress: Progress = lambda num: None) -> dict[str, np.ndarray]:
     """Unit vectors (B, D) of the pictures of each task, by its name; the same pictures are encoded once."""
     vectors: dict[tuple[bytes, ...], np.ndarray] = {}
     for task in tasks:
@@ -116,23 +117,23 @@ def name_by_captions(
     metrics: dict[str, float] = {}
     shown: dict[str, list[Prediction]] = {}
     for task in tasks:
-        clades = Clades(task.candidates)
+        candidates = TaxonTree.from_taxa(task.candidates)
         for text_type in text_types:
-            text_ND = model.encode_texts([caption(taxon, text_type) for taxon in clades.candidates])
-            ranking = rank_clades(vectors[task.name], text_ND, task.truths, clades)
+            text_ND = model.encode_texts([caption(taxon, text_type) for taxon in candidates.taxa])
+            ranking = rank_clades(vectors[task.name], text_ND, task.truths, candidates)
             if task.name not in shown:
-                answers = (clades.candidates[number] for number in ranking.best_B)
+                answers = (candidates.taxa[position] for position in ranking.best_B)
                 shown[task.name] = [Prediction(*pair) for pair in zip(task.truths, answers, strict=True)]
-            figures = rank_metrics(task.truths, ranking, clades)
+            figures = rank_metrics(task.truths, ranking, candidates)
             metrics |= {f"zero_shot/{task.name}/{text_type}/{name}": value for name, value in figures.items()}
     return metrics, shown
 
 
-def encode(model: Model, images: Sequence[bytes], progress: Callable[[int], None], chunk: int = 64) -> np.ndarray:
+def encode(model: Model, images: Sequence[bytes], progress: Progress = lambda num: None) -> np.ndarray:
     """Encoded pictures to unit vectors (B, D). A broken picture is black: it counts, and what it is named is wrong."""
     parts = []
-    for start in range(0, len(images), chunk):
-        some = images[start : start + chunk]
+    for start in range(0, len(images), _CHUNK):
+        some = images[start : start + _CHUNK]
         image_BCHW = np.zeros((len(some), 3, model.side, model.side), np.uint8)
         for row, data in enumerate(some):
             with suppress(BadImage):

@@ -37,7 +37,7 @@ def calibrate(bank: LabelBank, model: Model, task: Task) -> tuple[float, int]:
     rows = np.flatnonzero(position_B >= 0)
     if not len(rows):
         return bank.logit_scale, 0
-    vector_BD = encode(model, [task.images[row] for row in rows], lambda num_done: None)
+    vector_BD = encode(model, [task.images[row] for row in rows])
     return fit_logit_scale(vector_BD, bank.vector_ND, position_B[rows]), len(rows)
 
 

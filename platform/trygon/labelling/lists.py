@@ -95,7 +95,12 @@ def _of_text(place: str | Path, flag: str) -> list[Given]:
     except csv.Error:  # a lone quote in front of a long list
         header = []
     known = {*_SCIENTIFIC, *_COMMON, *RANKS}
-    return list(_of_table(reader, header) if known & set(header) else _of_lines(text.splitlines()))
+    if not known & set(header):
+        return list(_of_lines(text.splitlines()))
+    try:
+        return list(_of_table(reader, header))
+    except csv.Error as error:
+        raise UserError(f"{flag} {place} is no CSV ({error}): see that each quotation mark is closed") from error
 
 
 def _plain(cell: str) -> str:

@@ -12,19 +12,18 @@ from torch.nn.functional import cosine_similarity, normalize, pad
 
 from trygon.models.model import encode_text
 
+_BATCH = 64
+
 
 def teach(
-    teacher: Callable[[Sequence[str]], Tensor],
-    captions: Sequence[str],
-    progress: Callable[[int], None],
-    batch_size: int = 64,
+    teacher: Callable[[Sequence[str]], Tensor], captions: Sequence[str], progress: Callable[[int], None]
 ) -> Tensor:
     """The teacher's unit vectors (B, D), less their mean, of unit length again.
 
     Without the mean the vectors of captions, which all begin alike, would lie close together.
     """
     vectors: list[Tensor] = [torch.empty(0)] * len(captions)
-    for rows in _batches_of_a_length(map(len, captions), batch_size):
+    for rows in _batches_of_a_length(map(len, captions), _BATCH):
         for row, vector in zip(rows, teacher([captions[row] for row in rows]), strict=True):
             vectors[row] = vector
         progress(len(rows))
@@ -43,7 +42,7 @@ def distil(
     vector_BD: Tensor,
     epochs: int,
     progress: Callable[[int], None],
-    batch_size: int = 64,
+    batch_size: int = _BATCH,
     learning_rate: float = 1e-4,
 ) -> float:
     """Train the text tower to give `vector_BD` for the captions; the mean cosine over the last epoch.

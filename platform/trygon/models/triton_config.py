@@ -32,7 +32,7 @@ def image_encoder(tower: ImageTower, python_path: Sequence[Path], encoder: Encod
     return config
 
 
-def onnx_image_encoder(tower: ImageTower, encoder: EncoderChoice, tensorrt_cache: str = "") -> pb.ModelConfig:  # pyright: ignore[reportAttributeAccessIssue]
+def onnx_image_encoder(tower: ImageTower, encoder: EncoderChoice, tensorrt_cache: str) -> pb.ModelConfig:  # pyright: ignore[reportAttributeAccessIssue]
     """The image encoder in the ONNX Runtime backend, on a GPU where there is one.
 
     With a folder for its engines, a path on the server's machine, TensorRT runs the graph in fp16, on a GPU only.

@@ -21,6 +21,7 @@ NOT_DELIMITED = (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib
 
 _HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 8 << 20
+_TEXT = pa.string()
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Dialect:
     quote: str = '"'
     num_header_lines: int = 1
     encoding: str = "utf8"
+    spans_lines: bool = True
+    """Whether what stands in quotes may go on in the next line."""
 
 
 def delimiter_of(header: str) -> str:
@@ -70,8 +73,10 @@ def read_delimited(
     wanted: Collection[str],
     repeated: Collection[str] = (),
     torn: Callable[[], None] | None = None,
+    kind: pa.DataType = _TEXT,
 ) -> pa.Table:
-    """The wanted columns that are there, as texts, never null; those in `repeated` dictionary-encoded.
+    """The wanted columns that are there, as texts, or of another kind, never null; those in `repeated`
+    dictionary-encoded.
 
     A line with another number of columns is left out and `torn` is called for it. Raises `ArrowInvalid` where the
     file is not delimited text, and on such a line where `torn` is not given.
@@ -102,14 +107,12 @@ def read_delimited(
         arrow_csv.ParseOptions(
             delimiter=dialect.delimiter,
             quote_char=dialect.quote or False,
-            newlines_in_values=bool(dialect.quote),
+            newlines_in_values=dialect.spans_lines and bool(dialect.quote),
             invalid_row_handler=skip,
         ),
         arrow_csv.ConvertOptions(
             include_columns=include,
-            column_types={
-                name: pa.dictionary(pa.int32(), pa.string()) if name in repeated else pa.string() for name in include
-            },
+            column_types={name: pa.dictionary(pa.int32(), kind) if name in repeated else kind for name in include},
             strings_can_be_null=False,
         ),
     )

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trygon import s3
 from trygon.archive.inputs.beside import batch_of, put_beside
 from trygon.archive.inputs.deployments import Deployment, Deployments
 from trygon.archive.inputs.folder import RunFolders, walk
@@ -25,7 +24,7 @@ from trygon.archive.inputs.zones import local
 from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.schemas import LISTED
-from trygon.storage import absolute, address_of, copy_file, is_remote, join, open_input, read_bytes
+from trygon.storage import absolute, copy_file, is_remote, join, open_input, read_bytes
 
 NAME = "listing.parquet"
 _BATCH = 10_000
@@ -98,11 +97,7 @@ class Archive:
             kind = packed_kind(place)
             assert kind is not None, "members are of files of a known kind"
             return kind.read(place, span, index_of(self.index, container))
-        place = join(self.root, path)
-        address = address_of(place)
-        if address and {"", ".", ".."} & set(path.split("/")):
-            return s3.read(address)
-        return read_bytes(place)
+        return read_bytes(join(self.root, path))
 
 
 @dataclass(frozen=True)

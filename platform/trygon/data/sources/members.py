@@ -4,6 +4,7 @@ Nothing is written to disk. Links, devices and folders are passed over, and what
 that breaks off gives what stands before the damage. Knows nothing of what the files mean.
 """
 
+import errno
 import gzip
 import io
 import stat
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 from trygon.data.sources.listing import base_name
 from trygon.data.sources.source import Picture, Unit, is_picture
-from trygon.storage import is_remote, join, open_input
+from trygon.storage import is_remote, join, open_input, read_bytes
 
 MAX_MEMBER_BYTES = 200_000_000
 """A larger file is no picture that trains anything; it would only fill the memory."""
@@ -90,15 +91,11 @@ def _read_files(folder: str, paths: Sequence[str]) -> Iterator[Member]:
 def _read_file(folder: str, path: str) -> Member:
     name = readable(path)
     try:
-        with open_input(place_of(folder, path)) as file:
-            if file.seek(0, io.SEEK_END) > MAX_MEMBER_BYTES:
-                return Member(name, b"", "too_large")
-            file.seek(0)
-            return Member(name, file.read())
+        return Member(name, read_bytes(place_of(folder, path), MAX_MEMBER_BYTES))
     except FileNotFoundError:
         return Member(name, b"", "missing")
-    except OSError:
-        return Member(name, b"", "unreadable")
+    except OSError as error:
+        return Member(name, b"", "too_large" if error.errno == errno.EFBIG else "unreadable")
 
 
 def readable(path: str) -> str:

@@ -5,17 +5,19 @@ Every value is a string, blank where there is none. Lines that are no rows are l
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
 
 from trygon.errors import UserError
 from trygon.schemas import RECORD
 from trygon.storage import open_input
+from trygon.taxonomy.delimited import Dialect, read_delimited
 from trygon.taxonomy.taxon import RANKS
 
 BAD_LINES = b"bad_lines"
@@ -25,7 +27,6 @@ RANK_COLUMNS: dict[str, tuple[str, ...]] = {rank: (rank,) for rank in RANKS} | {
 """Rank columns by the names that they have in files: `class` is a keyword in Python, and `cls` in some tables."""
 
 _HEADER_BYTES = 1 << 16
-_BLOCK_BYTES = 8 << 20
 
 
 Table = str | bytes
@@ -70,59 +71,38 @@ def read_columns(
     Raises `UserError` where the file or a column is missing that is not optional.
     """
     first = read_header(source, delimiter, quoted)
-    names = _distinct(header or first)
+    names = header or first
     skip = 1 if header is None or first[0].lower() == header[0].lower() else 0
     found = {name: next((known for known in known_as if known in names), None) for name, known_as in columns.items()}
     for name, column in found.items():
         if column is None and name not in set(optional):
             raise UserError(f"{_told(source)} has no column {columns[name][0]!r}; it has {', '.join(names[:20])}")
-    wanted = sorted({column for column in found.values() if column})
-    table, num_bad = _parse(source, names, skip, wanted, delimiter, quoted)
+    dialect = Dialect(tuple(names), delimiter, '"' if quoted else "", skip)
+    table, num_bad = _parse(source, dialect, {column for column in found.values() if column})
     blank = pa.chunked_array([pa.repeat(pa.scalar(""), table.num_rows)])
     filled = {name: table[column] if column else blank for name, column in found.items()}
     return pa.table(filled).replace_schema_metadata({BAD_LINES: str(num_bad)})
 
 
-def _distinct(header: Sequence[str]) -> list[str]:
-    return [name if name not in header[:place] else f"{name}#{place}" for place, name in enumerate(header)]
-
-
-def _parse(
-    source: Table, names: list[str], skip: int, wanted: list[str], delimiter: str, quoted: bool
-) -> tuple[pa.Table, int]:
-    """The wanted columns and the number of lines left out. What is in order is read at the full speed of Arrow."""
-    reading = arrow_csv.ReadOptions(column_names=names, skip_rows=skip, block_size=_BLOCK_BYTES)
-    parsing = arrow_csv.ParseOptions(
-        delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
-    )
+def _parse(source: Table, dialect: Dialect, wanted: Collection[str]) -> tuple[pa.Table, int]:
+    """The wanted columns and the number of lines left out."""
     with suppress(pa.ArrowInvalid), _open(source) as file:
-        return _trimmed(arrow_csv.read_csv(file, reading, parsing, _columns(wanted, pa.string()))), 0
-    bad: list[int] = []
-
-    def left_out(row: arrow_csv.InvalidRow) -> str:
-        bad.append(row.actual_columns)
-        return "skip"
-
-    parsing.invalid_row_handler = left_out
+        return _trimmed(read_delimited(file, dialect, wanted)), 0
+    bad: list[None] = []
     # As bytes: one value that is no UTF-8 would end the reading.
-    converting = _columns(wanted, pa.binary())
+    read = partial(read_delimited, wanted=wanted, torn=lambda: bad.append(None), kind=pa.binary())
     with suppress(pa.ArrowInvalid), _open(source) as file:
-        return _trimmed(_text(arrow_csv.read_csv(file, reading, parsing, converting))), len(bad)
+        return _trimmed(_text(read(file, dialect))), len(bad)
     # A quotation mark that nothing closes runs over all lines to come. Line by line, those are lost and no more.
-    parsing.newlines_in_values = False
-    num_lines = _count_lines(source) - skip
+    num_lines = _count_lines(source) - dialect.num_header_lines
     if num_lines <= 0:
         return pa.table({name: pa.array([], pa.string()) for name in wanted}), 0
     try:
         with _open(source) as file:
-            table = _trimmed(_text(arrow_csv.read_csv(file, reading, parsing, converting)))
+            table = _trimmed(_text(read(file, replace(dialect, spans_lines=False))))
     except pa.ArrowInvalid as error:
         raise UserError(f"{_told(source)} cannot be read as a table of text: {error}") from error
     return table, max(0, num_lines - table.num_rows)
-
-
-def _columns(wanted: list[str], kind: pa.DataType) -> arrow_csv.ConvertOptions:
-    return arrow_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, kind))
 
 
 def _trimmed(table: pa.Table) -> pa.Table:

@@ -52,9 +52,9 @@ class Coat:
         )
 
 
-def paint(canvas: Canvas, tube: Tube, coat: Coat, rng: np.random.Generator, alpha: int = 255) -> None:
+def paint(canvas: Canvas, tube: Tube, coat: Coat, rng: np.random.Generator) -> None:
     """Fill the tube with its ground, its pattern, and a highlight on one side."""
-    base, second = ((*tone[:3], alpha) for tone in (coat.base, coat.second))
+    base, second = coat.base, coat.second
     canvas.polygon(tube.outline(), base)
     canvas.polygon(tube.patch((0.03, 0.97), (0.55, 1.0)), shaded(base, 0.8))
     canvas.polygon(tube.patch((0.12, 0.88), (-0.75, -0.45)), shaded(base, 1.18))
