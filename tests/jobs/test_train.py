@@ -269,8 +269,8 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once_with_what_to_do(tmp_path:
 
 
 def test_workers_that_hang_are_replaced_and_a_shard_that_is_cut_ends_training(tmp_path: Path) -> None:
-    """One worker is slow to start: that is no hang. Then it is stopped, as by a driver that hangs: the other waits for
-    it no longer than it is told to. Then a shard is cut: another try would meet that again."""
+    """One worker is stopped, as by a driver that hangs: the other waits for it no longer than it is told to. Then a
+    shard is cut: another try would meet that again."""
     shards, out = write_tiny_shards(tmp_path / "shards"), tmp_path / "out"
     write_tiny_model(tmp_path / "tiny")
     words = _words(shards, tmp_path / "tiny", out, "--workers", "2", "--collective-timeout-s", "10")
@@ -279,15 +279,10 @@ def test_workers_that_hang_are_replaced_and_a_shard_that_is_cut_ends_training(tm
     with said.open("w") as stderr:
         process = subprocess.Popen(command(*words), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=stderr)
     try:
-        _wait_until(process, lambda: len(_training_workers(process)) == 2)
-        slow = _training_workers(process)[0]
-        slow.suspend()
-        time.sleep(20)
-        slow.resume()
         _wait_until(process, lambda: noted_step(out) > 0)
         hanging = _training_workers(process)[0]
         hanging.suspend()
-        _wait_until(process, lambda: not living([hanging]), 300)  # whoever hangs is ended
+        _wait_until(process, lambda: not living([hanging]), 500)  # whoever hangs is ended
         done = _steps(out)[-1]
         _wait_until(process, lambda: "interrupted" in said.read_text() and max(_steps(out), default=0) > done)
         cut = shards / "train-00002.parquet"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,14 @@ def test_a_process_of_its_own_that_dies_or_fails_is_told(tmp_path: Path) -> None
     def fail() -> None:
         raise UserError("give more")
 
-    assert apart(count, "one") == 1
+    def wait() -> None:
+        time.sleep(600)
+
+    assert apart(count, "one", timeout_s=600) == 1
     with pytest.raises(TrygonError, match="its process died: "):
-        apart(die)
+        apart(die, timeout_s=600)
     with pytest.raises(Exception, match="give more") as caught:
-        apart(fail)
+        apart(fail, timeout_s=600)
     assert str(origin(caught.value)) == "give more"
+    with pytest.raises(TrygonError, match=r"it took longer than 0.05 minutes"):
+        apart(wait, timeout_s=3)

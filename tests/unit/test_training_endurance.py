@@ -4,6 +4,7 @@ step: without Ray."""
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -20,6 +21,7 @@ from trygon.storage import join, name_of, write_text
 from trygon.testing.checkpoints import write_listed
 from trygon.testing.s3 import s3_server, using
 from trygon.testing.shards import ROWS, write_tiny_shards
+from trygon.training import run as training_run
 from trygon.training.checkpoint import Position, save_state
 from trygon.training.checkpoints import (
     found_checkpoints,
@@ -247,3 +249,21 @@ def test_samples_that_fill_no_step_are_told_before_any_worker_starts(tmp_path: P
     with pytest.raises(UserError, match=expected):
         fit(settings, str(tmp_path / "out"), Team(1, 1, False), Watcher(lambda *_: None, told.append), Hold())
     assert not told
+
+
+def test_workers_that_start_at_unlike_speeds_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until they have taken a step: after it, each waits as long as it is told to."""
+    monkeypatch.setattr(training_run, "_followed", lambda trainer, *_: trainer)
+    for told_s, limit_s in ((10, 600), (900, 900)):
+        settings = TrainSettings(
+            initial="",
+            shards=(),
+            taxa="",
+            metrics=f"{tmp_path}/m",
+            validation=f"{tmp_path}/v",
+            collective_timeout_s=told_s,
+        )
+        trainer: Any = training_run._attempt(
+            settings, str(tmp_path), Team(1, 1, False), Watcher(lambda *_: None, lambda _: None), Hold()
+        )
+        assert trainer.backend_config.timeout_s == limit_s

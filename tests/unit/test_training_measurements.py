@@ -1,12 +1,14 @@
-"""What a run's checkpoints were measured at, and that one at a time is. No Ray."""
+"""What a run's checkpoints were measured at, and that one at a time is. No Ray starts."""
 
-import json
-import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import ray.train
 
-from trygon.training.measurements import PATIENCE_S, Measurements, Told, described
+from trygon.training.measurements import Measurements, Told, described
+from trygon.training.reports import Reports
 
 FIGURES = {"species/top1": 0.25, "genus/top1": 0.5, "family/top1": 0.75, "class/top1": 1.0, "species/n": 8.0}
 
@@ -16,33 +18,16 @@ def measurements(tmp_path: Path) -> Measurements:
     return Measurements(str(tmp_path / "validation.jsonl"))
 
 
-def test_checkpoints_that_come_while_one_is_measured_are_passed_over(measurements: Measurements) -> None:
-    assert measurements.ask(10, anyway=False)
-    assert not measurements.ask(20, anyway=False)
-    assert measurements.ask(30, anyway=True)
-    measurements.end()
-    assert measurements.ask(40, anyway=False)
-    assert measurements.lines() == []
-
-
-def test_one_that_takes_too_long_is_told_and_the_next_is_measured(measurements: Measurements) -> None:
-    assert measurements.ask(10, anyway=False)
-    (pending,) = Path(measurements.place).parent.iterdir()
-    pending.write_text(json.dumps({"step": 10, "time": time.time() - 2 * PATIENCE_S - 1}))
-    assert measurements.ask(20, anyway=False)
-    (line,) = measurements.lines()
-    assert described(line) == (
-        "the checkpoint of step 10 was not measured: it took longer than 60 minutes; training goes on"
-    )
-    assert measurements.last() == {}
-
-
-def test_what_was_asked_of_a_checkpoint_that_never_came_is_forgotten(measurements: Measurements) -> None:
-    assert measurements.ask(10, anyway=False)
-    measurements.go_back(10)
-    assert not measurements.ask(20, anyway=False)
-    measurements.go_back(9)
-    assert measurements.ask(20, anyway=False)
+def test_checkpoints_that_come_while_one_is_measured_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner: Any = SimpleNamespace(settings=SimpleNamespace(validation_samples=8))
+    reports, noted = Reports(learner, 0), list[SimpleNamespace]()
+    monkeypatch.setattr(ray.train, "get_all_reported_checkpoints", lambda *_: noted)
+    assert reports._measured(10, last=False)
+    noted.append(SimpleNamespace(status=ray.train.ReportedCheckpointStatus.PENDING_VALIDATION))
+    assert not reports._measured(20, last=False)
+    assert reports._measured(30, last=True)
+    noted[0].status = ray.train.ReportedCheckpointStatus.VALIDATED
+    assert reports._measured(40, last=False)
 
 
 def test_people_are_told_of_each_step_once(measurements: Measurements) -> None:

@@ -1,4 +1,5 @@
-"""Towers in shards: where they lie, where the gradients of a piece go, what is averaged and what is passed over."""
+"""Towers in shards: where they lie, where the gradients of a piece go, what is averaged and what is passed over; and
+towers that two workers compile."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,13 +65,19 @@ SCALED: dict[str, Any] = {"objective": "clip", "precision": "fp16", "max_gradien
 
 
 def _work(rank: int, folder: Path) -> None:
-    """A worker of two, which keep their weights in shards."""
+    """A worker of two."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     rows = slice(2 * rank, 2 * rank + 2)
     for name, changes in AVERAGED.items():
         _average(folder / "tiny", folder / name, rank, rows, changes)
     torch.save(_pass_over(folder / "tiny", rank, rows), folder / f"scaled-{rank}.pt")
+    for sharded in (False, True):
+        compiled = _learner(folder / "tiny", sharded, objective="clip", compile=True)
+        told = compiled.step(_batch(compiled, rows), 0, 10)
+        state = state_of(compiled, Position(1, 1))
+        if rank == 0:
+            torch.save({"told": told, "weights": state["weights"]}, folder / f"compiled-{sharded}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -162,3 +169,12 @@ def test_gradients_of_a_scaled_loss_in_shards_are_unscaled_before_they_are_cut(w
     told = alone.step(_batch(alone), 0, 10)
     scaled = torch.load(worked / "scaled-0.pt")["told"][0]
     assert {name: scaled[name] for name in told} == pytest.approx(told, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
+def test_workers_that_compile_a_tower_learn_what_one_alone_does_without(worked: Path, sharded: bool) -> None:
+    alone = _learner(worked / "tiny", sharded=False, objective="clip")
+    told, found = alone.step(_batch(alone), 0, 10), torch.load(worked / f"compiled-{sharded}.pt")
+    assert found["told"] == pytest.approx(told, rel=1e-4)
+    torch.testing.assert_close(found["weights"], dict(alone.towers.state_dict()), atol=1e-5, rtol=1e-4)

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 import ray.data
 from ray import cloudpickle
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from trygon.errors import TrygonError
 
@@ -24,13 +24,16 @@ def spread(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any
         yield row["result"]
 
 
-def apart(function: Callable[..., Any], *args: Any) -> Any:
+def apart(function: Callable[..., Any], *args: Any, timeout_s: float) -> Any:
     """`function(*args)` in a process and on a CPU of its own. What it raises; `TrygonError` where the process died, as
-    for want of memory, and did so again."""
-    task = ray.remote(function).options(num_cpus=1, max_retries=1)
+    for want of memory, and did so again, or where it took too long."""
+    task = ray.remote(function).options(num_cpus=1, max_retries=1).remote(*args)
     try:
-        return ray.get(task.remote(*args))
+        return ray.get(task, timeout=timeout_s)
     except RayTaskError:
         raise
+    except GetTimeoutError as error:
+        ray.cancel(task, force=True)
+        raise TrygonError(f"it took longer than {timeout_s / 60:g} minutes") from error
     except RayError as error:
         raise TrygonError(f"its process died: {str(error).strip().splitlines()[0]}") from error

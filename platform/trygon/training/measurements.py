@@ -1,16 +1,12 @@
 """What was measured of a run's checkpoints: a JSON line each in `validation.jsonl`. Knows nothing of how."""
 
 import json
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from trygon.errors import TrygonError
-from trygon.storage import exists, read_bytes, remove_file, write_json, write_text
-
-PATIENCE_S = 3600.0
-"""Measuring a checkpoint that takes longer is given up."""
+from trygon.storage import exists, read_bytes, write_text
 
 
 @dataclass(frozen=True)
@@ -18,38 +14,6 @@ class Measurements:
     """The lines at a place, by step. One checkpoint is measured at a time, so that no two write at once."""
 
     place: str
-
-    @property
-    def _pending(self) -> str:
-        """The file that is there while a checkpoint waits to be measured, or is."""
-        return f"{self.place}.pending"
-
-    def ask(self, step: int, anyway: bool) -> bool:
-        """Whether the checkpoint of a step is measured: where none waits for that, or `anyway`. Measuring may take
-        longer than training to the next checkpoint."""
-        if pending := self._asked():
-            # Before it was begun, the checkpoint had to come to its place.
-            if time.time() - pending["time"] > 2 * PATIENCE_S:
-                self.add(pending["step"], {"problem": f"it took longer than {PATIENCE_S / 60:.0f} minutes"})
-            elif not anyway:
-                return False
-        write_json(self._pending, {"step": step, "time": time.time()})
-        return True
-
-    def end(self) -> None:
-        """The next checkpoint may be measured."""
-        remove_file(self._pending)
-
-    def go_back(self, step: int) -> None:
-        """Training begins anew after a step: of a later checkpoint nothing came."""
-        if (pending := self._asked()) and pending["step"] > step:
-            self.end()
-
-    def _asked(self) -> dict[str, Any] | None:
-        try:
-            return json.loads(read_bytes(self._pending))
-        except FileNotFoundError:
-            return None
 
     def add(self, step: int, told: dict[str, Any]) -> None:
         """The figures of a step's checkpoint, or its `problem`. Those of later steps are dropped: a run that went back

@@ -3,33 +3,29 @@
 import shutil
 import tempfile
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray.train
 from ray.util.metrics import Gauge
 
-from trygon.errors import TrygonError
 from trygon.storage import digest_texts
 from trygon.training.checkpoint import Position, put_state, state_of
 from trygon.training.filesystem import place_of
 from trygon.training.learner import Learner
-from trygon.training.measurements import PATIENCE_S, Measurements
 from trygon.training.settings import TrainSettings
+
+_NOTED_S = 10.0
+"""A checkpoint that is in its place is on Ray Train's list within seconds."""
 
 
 class Reports:
     """The checkpoints of a worker, one after the other. All workers make the same calls."""
 
-    def __init__(self, learner: Learner, rank: int, position: Position) -> None:
+    def __init__(self, learner: Learner, rank: int) -> None:
         self._learner, self._rank = learner, rank
         self._idle = threading.Event()
         self._idle.set()
-        self._measurements = Measurements(learner.settings.validation)
-        if rank == 0:
-            with suppress(OSError, TrygonError):
-                self._measurements.go_back(position.step)
 
     @property
     def is_idle(self) -> bool:
@@ -59,11 +55,15 @@ class Reports:
         )
 
     def _measured(self, step: int, last: bool) -> ray.train.ValidationTaskConfig | bool:
-        if self._learner.settings.validation_samples:
-            with suppress(OSError, TrygonError):  # it is only not measured then
-                if self._measurements.ask(step, anyway=last):
-                    return ray.train.ValidationTaskConfig(fn_kwargs={"step": step}, timeout_s=PATIENCE_S)
-        return False
+        """Whether a checkpoint is measured: where none waits for that, or is, which may take longer than training to
+        the next one; the last one anyway."""
+        if not self._learner.settings.validation_samples:
+            return False
+        noted = ray.train.CheckpointConsistencyMode.COMMITTED
+        before = () if last else ray.train.get_all_reported_checkpoints(noted, _NOTED_S)
+        if any(it.status == ray.train.ReportedCheckpointStatus.PENDING_VALIDATION for it in before):
+            return False
+        return ray.train.ValidationTaskConfig(fn_kwargs={"step": step})
 
     def _upload(self, name: str, state: dict[str, Any], scratch: Path) -> ray.train.Checkpoint:
         """Bring a state to its place: an older one is only removed for one that is whole."""

@@ -98,7 +98,6 @@ def fit(settings: TrainSettings, out: str, team: Team, watcher: Watcher, hold: H
             f"all {plan.num_steps} steps are warm-up ({settings.warmup_steps}): the learning rates never "
             "reach what was given; lower --warmup-steps"
         )
-    Measurements(settings.validation).end()  # of a run that was killed while it measured
     os.environ.setdefault(TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S, _SHUTDOWN_S)
     # Workers also wait for each other when they report.
     os.environ[COLLECTIVE_TIMEOUT_S_ENV_VAR] = str(settings.collective_timeout_s)

@@ -12,6 +12,8 @@ from trygon.training.settings import TrainSettings
 
 _MAX_CANDIDATES = 2000
 """Of hundreds of thousands of species, more would take longer than training to the next checkpoint."""
+_PATIENCE_S = 3600.0
+"""Measuring a checkpoint that takes longer is given up."""
 _SHOWN = ("species/top1", "species/top5", "genus/top1", "family/top1", "class/top1", "species/n")
 
 
@@ -24,14 +26,12 @@ def validate(checkpoint: ray.train.Checkpoint, settings: TrainSettings, step: in
     accuracy: dict[str, float] = {}
     try:
         # Ray Train ends a run whose validation dies, as for want of memory.
-        accuracy = apart(_accuracy, checkpoint, settings)
+        accuracy = apart(_accuracy, checkpoint, settings, timeout_s=_PATIENCE_S)
         if accuracy:
             measurements.add(step, accuracy)
     except Exception as error:
         cause = origin(error)
         measurements.add(step, {"problem": str(cause).partition("\n")[0] or type(cause).__name__})
-    finally:
-        measurements.end()
     return accuracy
 
 

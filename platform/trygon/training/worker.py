@@ -111,7 +111,7 @@ def _run(
     read = batches_of(plan, settings, preparation, position.leg, rank, world_size)
     batches = staged(read, learner.model.device, patience_for(settings.collective_timeout_s))
     figures = Figures(learner.model.device, settings.batch_size + settings.replay_batch_size, settings.precision)
-    saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank, position)
+    saved, best, gauges, reports = time.monotonic(), position.best_loss, Gauges(), Reports(learner, rank)
     for index in range(position.leg, plan.num_legs):
         leg = plan.leg(index)
         # What a leg draws (dropout) does not depend on the legs that this process ran before.
