@@ -169,6 +169,8 @@ def _command_problem(error: cyclopts.CycloptsError) -> str:
         arguments = app[next(iter(error.command_chain or ()))].assemble_argument_collection()
         missing = [argument.name for argument in arguments if argument.required and argument.name != "*"]
         return f"give {' and '.join(f'{name} …' for name in missing)}; see {_help_of(error)}"
+    if isinstance(error, cyclopts.UnusedCliTokensError) and error.unused_tokens:
+        return f"{error.unused_tokens[0]}: a word too many; settings come with their flags, see {_help_of(error)}"
     error.verbose = False
     return f"{error} See {_help_of(error)}"
 

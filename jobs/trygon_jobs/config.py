@@ -62,6 +62,15 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Without its flag a setting can be given where it comes first, or must be given as all before it: a word too
+        many would be taken for whichever setting comes next."""
+        is_word = True
+        for number, field in enumerate(cls.model_fields.values()):
+            is_word &= number == 0 or field.is_required()
+            field.kw_only = not is_word
+
     @model_validator(mode="before")
     @classmethod
     def _paths(cls, values: dict[str, Any]) -> dict[str, Any]:

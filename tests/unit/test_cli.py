@@ -105,6 +105,11 @@ def test_version(tmp_path: Path) -> None:
         (["--config"], "--config requires an argument"),
         (["label", "x"], "error: give --out …; see trygon label --help"),
         (["label", "x", "--out", "y"], "give an archive with --model and --labels, or --from RUN"),
+        (
+            ["review", "run", "examples"],
+            "error: examples: a word too many; settings come with their flags, see trygon",
+        ),
+        (["search", "run", "a", "fox"], "error: a: a word too many"),
         (["submit"], "submit: name a job"),
         (["submit", "--address", "http://127.0.0.1:9", "lable"], "submit: name a job"),
         (["submit", "serve", "--model", "m"], "submit: trygon serve is for this machine alone; name a job"),
