@@ -88,6 +88,12 @@ def test_help_says_no_default_that_says_nothing(tmp_path: Path) -> None:
     assert "--empty-clade for all" in text
 
 
+@pytest.mark.parametrize("text_type", ["sci-com", "sci_com", "taxon-tag-com", "taxonTag"])
+def test_choices_are_taken_as_help_spells_them_and_as_the_docs_do(text_type: str, tmp_path: Path) -> None:
+    words = ["build-labels", "--model", "gone", "--out", "labels", "--text-type", text_type]
+    assert "--model gone: no such folder" in _problem(*words, cwd=tmp_path)
+
+
 def test_version(tmp_path: Path) -> None:
     assert _trygon("--version", cwd=tmp_path).stdout == f"{trygon.__version__}\n"
 

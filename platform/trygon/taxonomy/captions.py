@@ -21,6 +21,11 @@ class TextType(StrEnum):
     TAXON_TAG = "taxonTag"
     TAXON_TAG_COM = "taxonTag_com"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "TextType | None":
+        """By its name too, as the help of commands spells it: sci-com, taxon-tag."""
+        return cls.__members__.get(str(value).replace("-", "_").upper())
+
 
 MIXED: tuple[TextType, ...] = (TextType.TAXON, TextType.SCI, TextType.COM, TextType.SCI_COM, TextType.TAXON_COM)
 """The five types that BioCLIP mixes in training."""
