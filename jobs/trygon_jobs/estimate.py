@@ -4,6 +4,8 @@ as that is known, and once the first parts are done."""
 import sys
 from dataclasses import dataclass
 
+from rich.filesize import decimal
+
 from trygon.archive.run_folder.sessions import Session, cost_per_million, figures, num_uncommitted
 from trygon_jobs.progress import duration
 
@@ -14,7 +16,7 @@ _PARTS, _SECONDS = 3, 10.0
 def estimate(out: str, price_per_hour: float | None, num_files: int, num_todo: int, num_bytes: int) -> None:
     """Say what there is to do and, where earlier sessions tell how fast this goes, how long that takes."""
     known = figures(out)
-    said = f"{num_files:,} images, {num_todo:,} to do, {num_bytes / 1e9:.1f} GB to read"
+    said = f"{num_files:,} images, {num_todo:,} to do, {decimal(num_bytes)} to read"
     if again := num_uncommitted(out):
         said += f"; {again:,} of them again"
     if rate := known.get("images_per_s"):

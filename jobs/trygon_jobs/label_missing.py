@@ -3,6 +3,8 @@
 import itertools
 import sys
 
+from rich.filesize import decimal
+
 from trygon.archive.detection.results import ResultFile, Results
 from trygon.archive.inputs.listing import Archive, Listing
 from trygon.archive.media.reading import digest_now, require_rights
@@ -71,7 +73,7 @@ def _run_plan(
 
     def note(speed: float) -> str:
         cost = f", {cost_per_million(config.price_per_hour, speed):,.2f} a million" if config.price_per_hour else ""
-        return f", {session.num_bytes / 1e9:.1f} GB read{cost}"
+        return f", {decimal(session.num_bytes)} read{cost}"
 
     writer = PartWriter(parts, plan.first, plan.sizes)
     first = FirstParts(session, plan.num_files, config.price_per_hour)

@@ -79,7 +79,7 @@ def test_killed_run_is_completed_with_every_file_once(
     worker.kill()
     _, said = process.communicate(timeout=800)
     assert process.returncode == 0, said
-    assert re.search(rf"{num_files} images, \d+ to do, 0.0 GB to read", said), said
+    assert re.search(rf"{num_files} images, \d+ to do, \d\S* [kM]B to read", said), said
     summary = Run.open(out).summary
     assert summary["num_sessions"] == 2
     assert 0 <= summary["num_redone"] <= num_files
