@@ -1,7 +1,7 @@
 """The online classifier under load, beside a client that asks the same Triton directly and beside pybioclip.
 
     python tests/benchmarks/serving.py OUT [--model small|ViT-B-16] [--encoder torch] [--parts steady,...]
-    python tests/benchmarks/serving.py OUT --soak 3600
+    python tests/benchmarks/serving.py OUT --soak 3600 [--rate 5]
 
 Prints Markdown. Weights are random: what they say does not matter to time. `trygon serve` is started as a user starts
 it, with 20,000 taxa; all load comes from `load.py`, in a process of its own on the same machine.
@@ -333,13 +333,13 @@ def cpu_s(pid: int) -> float:
     return times.user + times.system
 
 
-def soak(running: Running, seconds: float, served: float) -> None:
-    """Half of saturation for long: a row for each minute, and how memory grew after the first fifth of the time."""
+def soak(running: Running, seconds: float, rate: float) -> None:
+    """So many requests a second for long: a row for each minute, and how memory grew after the first fifth of it."""
     rows: list[tuple[float, dict[str, float]]] = []
     start = time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
         window = min(60.0, seconds - passed)
-        outcome = under(Plan("http", running.classify, str(running.pictures), window, rate=0.5 * served))
+        outcome = under(Plan("http", running.classify, str(running.pictures), window, rate=rate))
         rows.append((time.monotonic() - start, running.memory_mb))
         memory = ", ".join(f"{name} {value:.0f} MB" for name, value in rows[-1][1].items())
         print(f"| {rows[-1][0]:.0f} s | {outcome.statuses}, p99 {outcome.p99_ms:.0f} ms; {memory} |", flush=True)
@@ -360,6 +360,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--parts", default="steady,overload,pybioclip,faults", help="after saturation")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="instead of the parts")
+    parser.add_argument("--rate", type=float, help="requests a second of the soak, in place of half of saturation")
     given = parser.parse_args()
     parts = set(given.parts.split(",")) if not given.soak else set()
     with serving(given.out, given.model, given.encoder) as running:
@@ -375,7 +376,7 @@ def main() -> None:
         if "faults" in parts:
             faults(running, served)
         if given.soak:
-            soak(running, given.soak, served)
+            soak(running, given.soak, given.rate or 0.5 * served)
 
 
 if __name__ == "__main__":
