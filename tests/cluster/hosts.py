@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from trygon.testing.debian import install
+
 _NAMES = ("trygon-one", "trygon-two")
 _ADDRESSES = ("10.213.7.1", "10.213.7.2")
 _PORT = 6399
@@ -27,9 +29,10 @@ def _remove() -> None:
 
 
 def can_make_hosts() -> bool:
-    """Whether this user may, and has `ip`."""
-    if not shutil.which("ip") or os.geteuid():
+    """Whether this user may, and has `ip`, or apt to bring it."""
+    if os.geteuid() or not (shutil.which("ip") or shutil.which("apt-get")):
         return False
+    install({"ip": "iproute2"})
     _remove()
     made = subprocess.run(["ip", "netns", "add", _NAMES[0]], check=False, capture_output=True).returncode == 0
     _remove()

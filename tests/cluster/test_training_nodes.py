@@ -189,6 +189,8 @@ def _kill_a_worker() -> None:
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    if not can_make_hosts():
+        pytest.skip("network namespaces need root and ip")
     hosts = Hosts(tmp_path)
     try:
         yield hosts
@@ -196,7 +198,6 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         hosts.close()
 
 
-@pytest.mark.skipif(not can_make_hosts(), reason="network namespaces need root and ip")
 def test_a_host_that_goes_dark_and_comes_back_changes_nothing(hosts: Hosts, undisturbed: Path, tmp_path: Path) -> None:
     disturbed = _prepare(tmp_path / "disturbed")
     hosts.start(0)

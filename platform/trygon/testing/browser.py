@@ -1,12 +1,13 @@
 """A real browser without a screen: Debian's Chromium and its driver, installed where they are missing."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+
+from trygon.testing.debian import install
 
 _FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -17,11 +18,7 @@ _FLAGS = [
 
 def install_chromium() -> tuple[str, str]:
     """Where the browser and its driver are. `FileNotFoundError` where they are missing and apt is not there either."""
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"]
-        subprocess.run(command, **quiet)
+    install({"chromium": "chromium", "chromedriver": "chromium-driver"})
     found = shutil.which("chromium"), shutil.which("chromedriver")
     assert found[0], "the package brings it"
     assert found[1], "the package brings it"
