@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import tritonclient.grpc as triton
 
@@ -34,7 +34,8 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @dataclass(frozen=True)
 class Embedded:
-    """A running server: its addresses, its guard process and its folder (repository, backend, log)."""
+    """A running server: its addresses, its guard process and its folder (repository, backend, log). As a context it
+    ends with its block."""
 
     grpc: str
     metrics: str
@@ -44,7 +45,7 @@ class Embedded:
     """What it starts with."""
 
     @classmethod
-    def start(cls, *models: Weights, hangs_after: int = _HANGS_AFTER) -> "Embedded":
+    def start(cls, *models: Weights, hangs_after: int = _HANGS_AFTER) -> Self:
         """Start a server for some models; it is not ready yet. `UserError` where the wheel is missing.
 
         One that does nothing for so many seconds while it loads a model is started again.
@@ -83,6 +84,12 @@ class Embedded:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return cls(f"{HOST}:{grpc}", f"http://{HOST}:{metrics}/metrics", folder, guard, encoders)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     def wait_ready(self) -> None:
         """Block until the image encoders answer. `TrygonError` with Triton's own words where it does not start."""

@@ -60,15 +60,10 @@ def _require_no_cluster() -> None:
         )
 
 
-@contextmanager
-def _embedded(catalogue: Catalogue) -> Iterator[Embedded]:
+def _embedded(catalogue: Catalogue) -> Embedded:
     # Without the other versions requests are answered; they are loaded beside that.
     first = [versions[leading(versions)] for versions in catalogue.values()]
-    server = Embedded.start(*(Weights.of(spec.model, spec.encoder) for spec in first))
-    try:
-        yield server
-    finally:
-        server.stop()
+    return Embedded.start(*(Weights.of(spec.model, spec.encoder) for spec in first))
 
 
 @contextmanager

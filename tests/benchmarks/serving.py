@@ -10,7 +10,6 @@ it, with 20,000 taxa; all load comes from `load.py`, in a process of its own on 
 import argparse
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import RANKS, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.processes import family
+from trygon.testing.servers import free_port
 from trygon.testing.tiny import TINY_CONFIG
 
 _VISION = {
@@ -126,12 +126,6 @@ class Running:
         """Processor time that each part has had."""
         times = {name: [it.cpu_times() for it in some] for name, some in self.parts.items()}
         return {name: sum(it.user + it.system for it in some) for name, some in times.items()}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

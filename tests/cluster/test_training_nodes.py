@@ -190,7 +190,7 @@ def _kill_a_worker() -> None:
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     if not can_make_hosts():
-        pytest.skip("network namespaces need root and ip")
+        pytest.skip("network namespaces need root, and ip or apt")
     hosts = Hosts(tmp_path)
     try:
         yield hosts

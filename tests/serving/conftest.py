@@ -67,12 +67,9 @@ def photo() -> bytes:
 @pytest.fixture(scope="session")
 def triton(tiny: Served) -> Iterator[Embedded]:
     """The real server with the tiny model, shared by all tests that only ask it."""
-    server = Embedded.start(Weights.of(str(tiny.model_folder)))
-    try:
+    with Embedded.start(Weights.of(str(tiny.model_folder))) as server:
         server.wait_ready()
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from trygon.testing.processes import family
 from trygon.testing.served import Served
+from trygon.testing.servers import tritons
 from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec, Weights
 from trygon_serving.embedded import Embedded
@@ -24,16 +23,9 @@ _PATIENCE_S = 120
 @pytest.fixture
 def hasty_triton(tiny: Served) -> Iterator[Embedded]:
     """A server that is soon taken to hang."""
-    server = Embedded.start(Weights.of(str(tiny.model_folder)), hangs_after=8)
-    try:
+    with Embedded.start(Weights.of(str(tiny.model_folder)), hangs_after=8) as server:
         server.wait_ready()
         yield server
-    finally:
-        server.stop()
-
-
-def _triton(server: Embedded) -> list[psutil.Process]:
-    return [process for process in family(server.guard.pid) if process.name() == "tritonserver"]
 
 
 def _regions(server: Embedded) -> set[Path]:
@@ -50,7 +42,7 @@ def test_a_text_encoder_that_hangs_is_answered_once_triton_was_started_again(
     broken = hasty_triton.repository / "text_encoder" / "triton_python_backend_stub"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
-    first, regions = _triton(hasty_triton), _regions(hasty_triton)
+    first, regions = tritons(hasty_triton.guard), _regions(hasty_triton)
     assert regions
     with over_http(args) as address, httpx.Client(base_url=address, timeout=60) as client:
         deadline = time.monotonic() + _PATIENCE_S
@@ -72,5 +64,5 @@ def test_a_text_encoder_that_hangs_is_answered_once_triton_was_started_again(
     assert statuses <= {503}
     assert reply.json()["answers"][0]["top"][0]["asked"] == "a tent"
     assert not first[0].is_running()
-    assert _triton(hasty_triton)
+    assert tritons(hasty_triton.guard)
     assert not regions & _regions(hasty_triton)  # its memory went with it

@@ -56,12 +56,9 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Served:
 @pytest.fixture(scope="module")
 def own_triton(tiny: Served) -> Iterator[Embedded]:
     """A server whose models come and go. It starts with the tiny one."""
-    server = Embedded.start(Weights.of(str(tiny.model_folder)))
-    try:
+    with Embedded.start(Weights.of(str(tiny.model_folder))) as server:
         server.wait_ready()
         yield server
-    finally:
-        server.stop()
 
 
 def _spec(served: Served, name: str = "names") -> VersionSpec:

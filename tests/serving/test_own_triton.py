@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import httpx
-import psutil
 import pytest
 
 from trygon.limits import Limits
-from trygon.testing.processes import family
 from trygon.testing.served import Served
+from trygon.testing.servers import tritons
 from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec, Weights
 from trygon_serving.embedded import Embedded
@@ -25,18 +24,15 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def own_triton(tiny: Served) -> Iterator[Embedded]:
     """The real server. What starts it again after a second stands for whoever does so elsewhere, whenever they do."""
-    server = Embedded.start(Weights.of(str(tiny.model_folder)), hangs_after=600)
-    try:
+    with Embedded.start(Weights.of(str(tiny.model_folder)), hangs_after=600) as server:
         server.wait_ready()
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager
 def _killed(server: Embedded) -> Iterator[None]:
     """It is gone, and its guard sees that afterwards only."""
-    (triton,) = _tritons(server)
+    (triton,) = tritons(server.guard)
     os.kill(server.guard.pid, signal.SIGSTOP)
     try:
         triton.kill()
@@ -48,16 +44,12 @@ def _killed(server: Embedded) -> Iterator[None]:
 @contextmanager
 def _stopped(server: Embedded) -> Iterator[None]:
     """It takes connections, and says nothing."""
-    (triton,) = _tritons(server)
+    (triton,) = tritons(server.guard)
     triton.suspend()
     try:
         yield
     finally:
         triton.resume()
-
-
-def _tritons(server: Embedded) -> list[psutil.Process]:
-    return [process for process in family(server.guard.pid) if process.name() == "tritonserver"]
 
 
 @pytest.mark.parametrize("away", [_killed, _stopped])

@@ -69,8 +69,7 @@ def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Pa
     encoder = tmp_path / "encoder"
     ref, pictures = str(tiny.model_folder), str(tmp_path)
     export_model(ExportModelConfig(model=ref, encoder="openvino", pictures=pictures, out=str(encoder)))
-    server = Embedded.start(Weights.of(str(tiny.model_folder), f"openvino:{encoder}"))
-    try:
+    with Embedded.start(Weights.of(str(tiny.model_folder), f"openvino:{encoder}")) as server:
         server.wait_ready()
         image_BCHW = rng.integers(0, 255, (12, 3, 32, 32), np.uint8)
         vector_BD = asyncio.run(_encode_all(server.grpc, image_BCHW))
@@ -79,8 +78,6 @@ def test_an_exported_encoder_runs_in_it_without_torch(tiny: Served, tmp_path: Pa
         # A labelling run that begins with the server may go on without it, and the other way round.
         there, here = (find_encoder(it, tower) for it in (f"triton:{server.grpc}", f"openvino:{encoder}"))
         assert there.identity == here.identity
-    finally:
-        server.stop()
     np.testing.assert_allclose(vector_BD, tiny.model.encode_images(image_BCHW), atol=1e-4)
     assert any("openvino" in name for name in mapped)
     assert not any("torch" in name for name in mapped)
@@ -229,12 +226,9 @@ def slow_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     sizes = {"image_size": 224, "patch_size": 16, "width": 192, "layers": 6, "head_width": 64}
     config = TINY_CONFIG | {"model_cfg": TINY_CONFIG["model_cfg"] | {"vision_cfg": sizes}}
     save_model(folder, build_network(config["model_cfg"], None), config, SimpleTokenizer())
-    server = Embedded.start(Weights.of(str(folder)))
-    try:
+    with Embedded.start(Weights.of(str(folder))) as server:
         server.wait_ready()
         yield server
-    finally:
-        server.stop()
 
 
 def test_what_nobody_waits_for_any_more_is_not_encoded(slow_triton: Embedded) -> None:
@@ -269,12 +263,11 @@ def test_nobody_there_is_503() -> None:
 def test_broken_weights_are_told_in_one_line(tiny: Served, tmp_path: Path) -> None:
     for file in tiny.model_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[: None if file.suffix == ".json" else 500])
-    server = Embedded.start(Weights.of(str(tmp_path)))
-    try:
-        with pytest.raises(TrygonError, match="Triton did not start: ") as caught:
-            server.wait_ready()
-    finally:
-        server.stop()
+    with (
+        Embedded.start(Weights.of(str(tmp_path))) as server,
+        pytest.raises(TrygonError, match="Triton did not start: ") as caught,
+    ):
+        server.wait_ready()
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not server.folder.exists()

@@ -12,17 +12,11 @@ from trygon.disk import only_writer
 from trygon.errors import UserError
 from trygon.lease import HeldError
 from trygon.storage import exists, list_files
-from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.s3 import Fault, FaultyS3, Kind, using
 
 pytestmark = pytest.mark.slow
 
 TTL_S = 1.5
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("shards") as address:
-        yield address
 
 
 @pytest.fixture(autouse=True)

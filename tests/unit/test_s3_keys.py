@@ -16,15 +16,9 @@ import pytest
 
 from trygon import s3, s3_clients
 from trygon.storage import read_bytes, write_bytes
-from trygon.testing.s3 import asking_for_keys, s3_server, using
+from trygon.testing.s3 import asking_for_keys, using
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("shards") as address:
-        yield address
 
 
 @dataclass

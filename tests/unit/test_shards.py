@@ -26,16 +26,10 @@ from trygon.evaluation.zero_shot import tasks_of
 from trygon.schemas import SAMPLE
 from trygon.storage import exists, join, read_bytes, write_bytes
 from trygon.taxonomy.taxon import RANKS
-from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.testing.s3 import Fault, FaultyS3, Kind, using
 from trygon.testing.shards import write_tiny_shards
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("shards") as address:
-        yield address
 
 
 @pytest.fixture(params=["disk", "s3"])

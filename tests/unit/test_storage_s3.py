@@ -32,15 +32,9 @@ from trygon.storage import (
     write_json,
     write_text,
 )
-from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, asking_for_keys, s3_server, using
+from trygon.testing.s3 import BREAKS, Fault, FaultyS3, Kind, asking_for_keys, using
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("shards") as address:
-        yield address
 
 
 @pytest.fixture(autouse=True)
