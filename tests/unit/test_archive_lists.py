@@ -221,6 +221,7 @@ def test_files_are_found_by_any_of_their_names_and_named_once() -> None:
         ("a.csv", b"path\n\xff\xfe\n", "CSV file in UTF-8"),
         ("datapackage.json", '{"resources": [{"name": "media", "path": "../media.csv"}]}', "no table 'media'"),
         ("datapackage.json", "[]", "no table 'media'"),
+        ("list.csv", 'path\n1.jpg\n"2.jpg\n3.jpg\n', "each quotation mark closed"),
         ("a.rar", "Rar!", "no kind of file that is known here"),
     ],
 )

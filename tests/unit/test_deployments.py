@@ -93,6 +93,7 @@ def test_paths_of_windows_are_understood_and_those_that_lead_nowhere_are_told(tm
         ("deployment,start\na,soon\n", "'soon' is no date"),
         ("deployment,start,end\na,2024-05-02,2024-05-01\n", "ends before it starts"),
         ("deployment,start\n,2024-05-02\n", "has no name"),
+        ('deployment,path\n"a,cam 1\nb,cam 2\n', "each quotation mark closed"),
     ],
 )
 def test_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:

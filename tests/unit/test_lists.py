@@ -137,8 +137,9 @@ def _named(allowed: list[str], **probabilities: float) -> tuple[str, str]:
     return answer.taxon.scientific if answer.taxon else "", REASONS[names.reason_B[0]]
 
 
-def test_a_quotation_mark_that_nothing_closes_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "park.csv").write_text('scientific\nPanthera leo\n"Lynx lynx\n' + "Vulpes vulpes\n" * 10_000)
+@pytest.mark.parametrize("num", [0, 2, 10_000])
+def test_a_quotation_mark_that_nothing_closes_is_one_line(num: int, tmp_path: Path) -> None:
+    (tmp_path / "park.csv").write_text('scientific\nPanthera leo\n"Lynx lynx\n' + "Vulpes vulpes\n" * num)
     with pytest.raises(UserError, match=r"--names .*park\.csv is no CSV .* quotation mark"):
         read_names(tmp_path / "park.csv", "--names")
 

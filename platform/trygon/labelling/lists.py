@@ -89,10 +89,10 @@ def _of_text(place: str | Path, flag: str) -> list[Given]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flag} {place} is not a text file in UTF-8: {error}") from error
     rows, delimiter = delimited(io.StringIO(text, newline=""))
-    reader = csv.reader(rows, delimiter=delimiter)
+    reader = csv.reader(rows, delimiter=delimiter, strict=True)
     try:
         header = [_plain(cell) for cell in next(reader, [])]
-    except csv.Error:  # a lone quote in front of a long list
+    except csv.Error:  # a lone quote in front of a list
         header = []
     known = {*_SCIENTIFIC, *_COMMON, *RANKS}
     if not known & set(header):

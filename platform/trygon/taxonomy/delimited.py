@@ -19,6 +19,9 @@ from trygon.storage import open_input
 NOT_DELIMITED = (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error)
 """What is raised where a file is no delimited text in UTF-8, or a gzip that is damaged."""
 
+NO_CSV = "is not a CSV file in UTF-8 with each quotation mark closed"
+"""What the user is told then."""
+
 _HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 8 << 20
 _TEXT = pa.string()
@@ -44,7 +47,8 @@ def delimiter_of(header: str) -> str:
 
 def delimited(text: Iterator[str]) -> tuple[Iterator[str], str]:
     """All lines of a text, for Python's `csv`, and its delimiter by the first one: only `csv` knows where the names of
-    the columns end, for one in quotes may go on in the next line."""
+    the columns end, for one in quotes may go on in the next line. Let it be `strict`: if not, a quotation mark that
+    nothing closes takes all lines to come for one value, and says nothing."""
     first = next(text, "")
     return chain([first], text), delimiter_of(first)
 

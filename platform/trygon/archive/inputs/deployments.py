@@ -20,7 +20,7 @@ from trygon.archive.run_folder.tables import read_table
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import join
-from trygon.taxonomy.delimited import NOT_DELIMITED, open_delimited
+from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited
 
 _NAMES = ("deployment", "deploymentid", "deployment_id")
 _STARTS = ("start", "deploymentstart", "start_date")
@@ -165,7 +165,7 @@ def read_deployments(
         return ()
     try:
         with open_delimited(place) as (lines, delimiter):
-            reader = csv.DictReader(lines, delimiter=delimiter)
+            reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
             columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
             if not columns.keys() & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
@@ -173,7 +173,7 @@ def read_deployments(
             rows = (row for row in reader if any((row[name] or "").strip() for name in columns.values()))
             return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in rows)
     except NOT_DELIMITED as error:
-        raise UserError(f"{what} {place} is not a CSV file in UTF-8: {error}") from error
+        raise UserError(f"{what} {place} {NO_CSV}: {error}") from error
     except OSError as error:
         raise UserError(f"{what} {place} cannot be read: {error.strerror or error}") from error
 

@@ -19,7 +19,7 @@ from trygon.archive.inputs.media import is_media, suffix_of_type
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
-from trygon.taxonomy.delimited import NOT_DELIMITED, open_delimited
+from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited
 
 Row = Mapping[str, str]
 
@@ -219,7 +219,7 @@ def _numbered_rows(place: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The same with the lines in which they end; rows without any value are none."""
     try:
         with open_delimited(place) as (lines, delimiter):
-            reader = csv.reader(lines, delimiter=delimiter)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             columns = [name.strip().lower() for name in next(reader, [])]
             for values in reader:
                 if any(map(str.strip, values)):
@@ -227,7 +227,7 @@ def _numbered_rows(place: str) -> Iterator[tuple[int, dict[str, str]]]:
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error
     except NOT_DELIMITED as error:
-        raise UserError(f"{place} is not a CSV file in UTF-8: {error}") from error
+        raise UserError(f"{place} {NO_CSV}: {error}") from error
 
 
 def _first(row: Row, *names: str) -> str | None:
