@@ -47,6 +47,7 @@ def _report(folder: Path, shots: list[Shot], people: str = "blur") -> str:
 def test_pages_and_pictures_are_there_and_nothing_else_is_needed(tmp_path: Path) -> None:
     shots = [
         *(Shot(f"a/{n}.jpg", NOON + timedelta(hours=n), [Seen("animal", LION, 0.5 + n / 100)]) for n in range(30)),
+        *(Shot(f"b/{n}.jpg", NOON, [Seen("animal", LION, sure)]) for n, sure in ((2, None), (3, 0.95))),
         Shot("b/1.jpg", NOON, [Seen("animal", CATS), Seen("animal")]),
         Shot("b/<script>.jpg", NOON + timedelta(days=3)),
         Shot("b/broken.jpg", failure="truncated"),
@@ -62,8 +63,10 @@ def test_pages_and_pictures_are_there_and_nothing_else_is_needed(tmp_path: Path)
     assert "was cut off" in page
     (lion,) = (path.read_text() for path in pages if "<title>lion" in path.read_text())
     assert lion.count("<img") == MOST_OF_A_TAXON
-    assert lion.index('class="p">79 %') < lion.index('class="p">50 %')
-    assert "30</b><span>events" in lion
+    headings = ["Without a probability<small>1 detection<", "90 % and more<small>1 detection<"]
+    headings += ["70 % to 90 %<small>10 detections<", "50 % to 70 %<small>20 detections<"]
+    assert re.findall(r"<h3>(.*)/small></h3>", lion) == headings
+    assert lion.index('class="p">79 %') < lion.index("50 % to 70 %") < lion.index('class="p">69 %')
 
 
 @pytest.mark.parametrize("cost", [None, 1234.5])

@@ -24,7 +24,7 @@ class Seen:
 
     type: str = "animal"
     taxon: Taxon | None = None
-    probability: float = 0.9
+    probability: float | None = 0.9
     confidence: float = 0.8
     box: tuple[float, float, float, float] = (0.25, 0.25, 0.5, 0.5)
     decided_by: str = "classifier"

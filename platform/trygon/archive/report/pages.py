@@ -17,7 +17,7 @@ from trygon import __version__
 from trygon.archive.inputs.deployments import Span
 from trygon.archive.inputs.listing import Archive
 from trygon.archive.report.statistics import Statistics
-from trygon.archive.report.thumbnails import FOLDER, blanks, choose, write_pictures
+from trygon.archive.report.thumbnails import FOLDER, Band, blanks, choose, write_pictures
 from trygon.archive.run_folder.run import Run
 from trygon.schemas import FAILURES
 from trygon.taxonomy.taxon import RANKS
@@ -48,7 +48,7 @@ def write_report(
     taxa = statistics.taxa[:MAX_ROWS]
     chosen = choose(run, [row["key"] for row in taxa])
     empty = blanks(run)
-    shown = write_pictures(run, archive, [*empty, *(one for ids in chosen.values() for one in ids)], folder)
+    shown = write_pictures(run, archive, [*empty, *(one for bands in chosen.values() for one in _ids(bands))], folder)
     pages = _environment()
     about = {"version": __version__, "summary": run.summary, "config": run.config}
     clocks = {row["key"]: clock(statistics.hours_of.get(row["key"], [])) for row in taxa}
@@ -57,7 +57,7 @@ def write_report(
             **about,
             **{"taxon": row, "clock": clocks[row["key"]], "root": "../"},
             cameras=statistics.cameras_of(row["key"]),
-            frames=[shown[media_id] for media_id in chosen.get(row["key"], [])],
+            bands=[(band, [shown[media_id] for media_id in band.media_ids]) for band in chosen.get(row["key"], [])],
         )
         (folder / PAGES / f"{row['number']}.html").write_text(page, encoding="utf-8")
     page = pages.get_template("report.html.jinja").render(
@@ -92,10 +92,15 @@ def _rank_bars(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"rank": rank, "num": counts[rank], "share": counts[rank] / total} for rank in order if rank in counts]
 
 
-def _in_turn(chosen: dict[str, list[int]]) -> list[int]:
+def _ids(bands: Sequence[Band]) -> list[int]:
+    """The frames of a taxon, the surest first."""
+    return [media_id for band in bands for media_id in band.media_ids]
+
+
+def _in_turn(chosen: dict[str, list[Band]]) -> list[int]:
     """The surest frame of every taxon, then the next one of each, none twice."""
     found: dict[int, None] = {}
-    for turn in zip_longest(*chosen.values()):
+    for turn in zip_longest(*map(_ids, chosen.values())):
         found.update((media_id, None) for media_id in turn if media_id is not None)
     return list(found)
 

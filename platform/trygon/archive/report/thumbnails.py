@@ -1,13 +1,13 @@
 """The pictures of a run's page: which frames it shows, and the small copies that it shows them as.
 
-A page of a million observations shows a few hundred frames: of every taxon the surest and the most doubtful ones.
+A page of a million observations shows a few hundred frames: of every taxon some for each band of probability.
 """
 
 import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -25,18 +25,22 @@ MOST_OF_A_TAXON = 9
 NUM_BLANKS = 6
 _WIDTH_PX = 480
 _READERS = 4
+BANDS = (0.9, 0.7, 0.5, 0.0)
+"""A taxon's frames are shown by the probability of its name: from so much on, the surest band first."""
+
+_BAND = "".join(f"WHEN probability >= {low} THEN {number} " for number, low in enumerate(BANDS))
 _CANDIDATES = f"""
-WITH ranked AS (
-    SELECT {KEY} AS key, media_id, observation_id, coalesce(probability, 1) AS sure,
-        row_number() OVER (PARTITION BY {KEY}, event_id ORDER BY probability DESC, observation_id) AS again
+WITH banded AS (
+    SELECT {KEY} AS key, media_id, event_id, observation_id, coalesce(probability, 1) AS sure, CASE {_BAND} END AS band
     FROM observations WHERE type = 'animal'
-), surest AS (
-    SELECT *, row_number() OVER (PARTITION BY key ORDER BY again, sure DESC, observation_id) AS place FROM ranked
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY key, band, event_id ORDER BY sure DESC, observation_id) AS again
+    FROM banded
 )
-SELECT key, media_id, sure,
-    row_number() OVER (PARTITION BY key, place <= {{most}} ORDER BY again, sure, observation_id DESC) AS doubtful
-FROM surest QUALIFY place <= {{most}} OR doubtful <= {{few}}
-ORDER BY key, sure DESC, media_id
+SELECT key, band, media_id, count(*) OVER (PARTITION BY key, band) AS num,
+    row_number() OVER (PARTITION BY key, band ORDER BY again, sure DESC, observation_id) AS place
+FROM ranked QUALIFY place <= {{most}}
+ORDER BY key, place, band NULLS FIRST
 """
 _IN = "media_id IN (SELECT media_id FROM chosen)"
 # A box that counts no more keeps the type that it was predicted: calling it nothing shows nobody.
@@ -47,17 +51,41 @@ WHERE detections.{_IN}
 """
 
 
-def choose(run: Run, keys: Sequence[str]) -> dict[str, list[int]]:
-    """Media ids to show for each taxon, by its key, the surest first: one frame an event where there are several.
+class Band(NamedTuple):
+    """Frames of a taxon whose name has a probability from `low` to below `high`; both None where it has none, as where
+    a person gave it. `num` detections are so sure, those on the frames that are shown among them."""
+
+    low: float | None
+    high: float | None
+    num: int
+    media_ids: list[int]
+
+
+def choose(run: Run, keys: Sequence[str]) -> dict[str, list[Band]]:
+    """Frames to show for each taxon, by its key: in turn one of each band, and one frame an event where a band has
+    several.
 
     The more taxa, the fewer frames each; `keys` has the important ones first.
     """
     each = max(1, min(MOST_OF_A_TAXON, MOST // max(1, len(keys))))
-    few = each // 3
-    found: dict[str, dict[int, None]] = {}
-    for row in run.rows(_CANDIDATES.format(most=each - few, few=few)):
-        found.setdefault(row["key"], {}).setdefault(row["media_id"])
-    return {key: list(found[key]) for key in keys[:MOST] if key in found}
+    found: dict[str, dict[int, int | None]] = {}
+    nums: dict[tuple[str, int | None], int] = {}
+    for row in run.rows(_CANDIDATES.format(most=each)):
+        frames = found.setdefault(row["key"], {})
+        nums[row["key"], row["band"]] = row["num"]
+        if len(frames) < each:
+            frames.setdefault(row["media_id"], row["band"])
+    return {key: _banded(found[key], nums, key) for key in keys[:MOST] if key in found}
+
+
+def _banded(frames: dict[int, int | None], nums: dict[tuple[str, int | None], int], key: str) -> list[Band]:
+    bands = []
+    for number in (None, *range(len(BANDS))):
+        if media_ids := [media_id for media_id, band in frames.items() if band == number]:
+            low = None if number is None else BANDS[number]
+            high = None if number is None else (1.0, *BANDS)[number]
+            bands.append(Band(low, high, nums[key, number], media_ids))
+    return bands
 
 
 def blanks(run: Run) -> list[int]:
