@@ -22,6 +22,7 @@ from trygon.disk import only_writer, writing_to
 from trygon.errors import TrygonError, UserError
 from trygon.storage import exists, join, read_bytes, read_json, remove_tree, write_json, write_text
 from trygon_jobs.config import JobConfig, Place
+from trygon_jobs.progress import stderr_console
 
 if TYPE_CHECKING:
     from trygon.evaluation.comparison import Row
@@ -55,15 +56,13 @@ class AblateConfig(JobConfig):
 
 def main(config: Annotated[AblateConfig, Parameter(name="*")]) -> None:
     """Train and evaluate every cell of a grid; run again it goes on. One table, a CSV and a page with plots."""
-    from rich.console import Console
-
     from trygon.evaluation.comparison import as_markdown, table
     from trygon_jobs.grid import read_cells
 
     cells = read_cells(config.grid)
     configs = {cell.name: cell.config(config.shards, join(config.out, cell.name, "model")) for cell in cells}
     shards = _identify(config.shards)
-    console = Console(stderr=True, highlight=False)
+    console = stderr_console()
     rows: list[Row] = []
     with writing_to(config.out), only_writer(config.out) as hold:
         for number, cell in enumerate(cells, 1):

@@ -8,6 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 _LINE_S = 60.0
+_LOG_COLUMNS = 200
+"""How wide a bar may be that is no bar but a line in a log."""
+
+
+def stderr_console() -> Any:
+    """Where jobs say how far they are: stderr, as wide as its terminal; a log is wide enough for every line."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_COLUMNS)
 
 
 @contextmanager
@@ -20,7 +29,6 @@ def counting(
     once a minute.
     """
     from rich import progress as bars
-    from rich.console import Console
     from rich.text import Text
 
     def pace(task: bars.Task) -> str:
@@ -32,7 +40,7 @@ def counting(
 
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(), Speed())
     with bars.Progress(
-        *columns, bars.TimeRemainingColumn(), console=Console(stderr=True), speed_estimate_period=60
+        *columns, bars.TimeRemainingColumn(), console=stderr_console(), speed_estimate_period=60
     ) as progress:
         task, is_due = progress.add_task(what, total=total, completed=done), once_a_minute(progress.console)
 

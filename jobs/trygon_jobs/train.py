@@ -25,7 +25,7 @@ from trygon.training.settings import MachineSettings, RunSettings
 from trygon.training.trackers import Tracker
 from trygon_jobs.config import JobConfig, Place
 from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
-from trygon_jobs.progress import bars, left, once_a_minute, stage
+from trygon_jobs.progress import bars, left, once_a_minute, stage, stderr_console
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint
@@ -101,9 +101,7 @@ class TrainConfig(RunSettings, _Places):
 
 def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     """Train on shards; run again it continues or does nothing."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
+    console = stderr_console()
     identity = _identity(config)
     card = join(config.out, CARD)
     if exists(card) and _by_content(with_defaults(read_json(card)["identity"])) == _by_content(identity):
