@@ -1,7 +1,9 @@
 """Search in vectors and in a run: what is found is what comparing all would find, and filters hold."""
 
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -163,6 +165,17 @@ def test_index_is_made_once_and_again_when_the_vectors_change(tmp_path: Path) ->
     assert len(open_index(run, lambda done, total: made.append(done))) == num + 1
     assert open_index(run).row(4711) is not None
     assert all("/run/" in file for file in list_files(tmp_path / "run/search"))
+
+
+def test_index_that_another_process_makes_is_waited_for(tmp_path: Path) -> None:
+    """As where several replicas of the online classifier start with a run that has none."""
+    run, made = write_tiny_run(tmp_path), list[int]()
+    with ThreadPoolExecutor(1) as pool:
+        with only_writer(tmp_path / "run/search"):
+            second = pool.submit(open_index, run, lambda done, total: made.append(done))
+            time.sleep(0.5)
+            assert not second.done()
+        assert len(second.result(30)) == sum(made)
 
 
 def test_a_run_without_vectors_is_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The index lies in the run folder, is made by the first search, and again when th
 filters are those of the observations as they are now, reviewed ones included. Knows nothing of how an index works.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.ids import Ids
 from trygon.labelling.search import VectorIndex
+from trygon.lease import HeldError
 from trygon.mirror import local_folder, made_here
 from trygon.storage import digest_texts, exists, join, list_folder, read_json, write_json
 from trygon.taxonomy.taxon import RANKS
 
 _FOLDER, _CARD = "search", "index.json"
 _NAMED = (*RANKS[:-1], "scientific", "common")
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -141,16 +144,24 @@ def _true(array: Any) -> np.ndarray:
 
 
 def open_index(run: Run, progress: Callable[[int, int], None] = lambda num, total: None) -> VectorIndex:
-    """The index of a run's vectors, made where there is none of these. `progress` is told how many more are in it, and
-    of how many. `UserError` for a run without vectors."""
+    """The index of a run's vectors, made where there is none of these, or waited for where another process makes it.
+    `progress` is told how many more are in it, and of how many. `UserError` for a run without vectors."""
     place, key = join(run.folder, _FOLDER), _key(run.folder)
-    if not _stands(place, key):
-        with writing_to(run.folder, "run folder"), only_writer(place) as hold:
-            if not _stands(place, key):
-                with made_here(place, _CARD, hold) as folder:
-                    num, dim = _build(run, folder, progress)
-                    write_json(folder / _CARD, {"vectors": key, "num_vectors": num, "dim": dim})
+    while not _stands(place, key):
+        try:
+            _make_index(run, place, key, progress)
+        except HeldError:  # as where several replicas start: the first one makes it for all
+            time.sleep(_LOOK_S)
     return VectorIndex.load(local_folder(place))
+
+
+def _make_index(run: Run, place: str, key: str, progress: Callable[[int, int], None]) -> None:
+    with writing_to(run.folder, "run folder"), only_writer(place) as hold:
+        if _stands(place, key):
+            return
+        with made_here(place, _CARD, hold) as folder:
+            num, dim = _build(run, folder, progress)
+            write_json(folder / _CARD, {"vectors": key, "num_vectors": num, "dim": dim})
 
 
 def _key(folder: str | Path) -> str:
