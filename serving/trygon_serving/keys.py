@@ -164,7 +164,11 @@ def _write(path: Path, keys: list[Key]) -> None:
 
 
 def run(command: Command) -> None:
-    """Add, remove or list keys, and say so."""
+    """Add, remove or list keys, and say so. `UserError` where it is told to do two things at once."""
+    if command.add and command.remove:
+        raise UserError("--add and --remove are a command each: give them one after the other")
+    if (command.per_minute or command.per_day) and not command.add:
+        raise UserError("--per-minute and --per-day are limits of a new key: name it with --add NAME")
     if command.add:
         token = add_key(command.file, command.add, command.per_minute, command.per_day)
         print(f"{token}\nthis is shown once: the file holds its hash alone, and servers read it again by themselves")

@@ -128,3 +128,13 @@ def test_command_shows_a_key_once(tmp_path: Path, capsys: pytest.CaptureFixture[
         remove_key(path, "00000000")
     with pytest.raises(UserError, match="--add NAME"):
         read_keys(tmp_path / "none.json")
+
+
+def test_half_of_a_command_is_never_left_undone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    old = add_key(path, "app").split("_")[1]
+    with pytest.raises(UserError, match="one after the other"):
+        run(Command(file=path, add="app", remove=old))
+    with pytest.raises(UserError, match="name it with --add"):
+        run(Command(file=path, per_day=5))
+    assert [key.id for key in read_keys(path)] == [old]
