@@ -93,7 +93,13 @@ def rank_of(options: Options) -> Rank:
 def name_of(taxon: Taxon, probability: float) -> Name:
     """A taxon as it goes over the wire."""
     rank = None if taxon.rank is None else RANK_NAMES[taxon.rank]
-    return Name(rank=rank, scientific=taxon.scientific, common=taxon.common, probability=probability)
+    return Name(
+        kingdom=taxon.lineage[Rank.KINGDOM],
+        rank=rank,
+        scientific=taxon.scientific,
+        common=taxon.common,
+        probability=probability,
+    )
 
 
 def _answer(found: Found, top: list[Name], options: Options) -> Answer:

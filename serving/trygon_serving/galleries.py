@@ -98,11 +98,15 @@ class Galleries:
             raise Problem(422, "No such gallery", f"{name!r} is not one of {', '.join(self._galleries)}")
         return self._galleries[name]
 
-    def examples(self, key: str, vector_D: np.ndarray, taxon: str, k: int) -> list[wire.GalleryPicture]:
+    def examples(self, key: str, vector_D: np.ndarray, name: wire.Name, k: int) -> list[wire.GalleryPicture]:
         """The pictures of a taxon most like a vector of the weights with that key, in the first gallery that has
         any."""
+        if name.rank is None:
+            return []
+        rank = RANK_NAMES.index(name.rank)
         fitting = (it for it in self._galleries.values() if it.model == key)
-        return next(filter(None, (it.pictures(vector_D, k, it.gallery.allowed([taxon])) for it in fitting)), [])
+        shown = ((it, it.gallery.showing(rank, name.scientific, name.kingdom)) for it in fitting)
+        return next(filter(None, (it.pictures(vector_D, k, allowed_N) for it, allowed_N in shown)), [])
 
     def picture(self, name: str, number: str) -> bytes:
         """The JPEG of a picture by its number as text, which is looked up and never a path. `Problem` 404."""

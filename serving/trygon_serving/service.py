@@ -133,8 +133,8 @@ class Service:
         """Answers with the pictures of what is shown, of galleries that the same weights made."""
         key = model_key(version.weights)
         return [
-            answer.model_copy(update={"examples": self.galleries.examples(key, vector_D, answer.shown.scientific, k)})
-            if answer.shown and answer.shown.scientific
+            answer.model_copy(update={"examples": self.galleries.examples(key, vector_D, answer.shown, k)})
+            if answer.shown
             else answer
             for answer, vector_D in zip(answers, vector_BD, strict=True)
         ]

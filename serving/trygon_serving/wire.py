@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NaiveDatetime
+from pydantic.json_schema import SkipJsonSchema
 
 from trygon_serving.problem import ProblemDocument
 
@@ -122,6 +123,8 @@ class Name(BaseModel):
     name of several, has no rank and no other names.
     """
 
+    kingdom: SkipJsonSchema[str] = Field(default="", exclude=True)
+    """Which of its namesakes it is, for the examples; not told."""
     rank: RankName | None
     scientific: str
     common: str

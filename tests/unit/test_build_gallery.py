@@ -20,7 +20,7 @@ from trygon.gallery.card import PICTURES, GalleryCard, read_card
 from trygon.gallery.gallery import Gallery
 from trygon.models.model import Model, load_model
 from trygon.storage import list_files, stable_id
-from trygon.taxonomy.taxon import RANKS
+from trygon.taxonomy.taxon import RANKS, Rank
 from trygon.testing.s3 import s3_server, using
 from trygon.testing.tiny import write_tiny_model
 from trygon_jobs.build_gallery import BuildGalleryConfig
@@ -133,6 +133,16 @@ def test_names_at_any_rank_leave_out_the_others(folder: Path, names: tuple[str, 
     gallery = Gallery(folder)
     nearest = gallery.nearest(np.eye(16, dtype=np.float32)[0], 5, gallery.allowed(names))
     assert {it.row["source_id"] for it in nearest} == found
+
+
+def test_namesakes_in_another_kingdom_or_at_another_rank_are_not_shown_for_a_taxon(folder: Path) -> None:
+    gallery = Gallery(folder)
+    fox = (int(Rank.GENUS), "Vulpes")
+    assert gallery.showing(*fox, "Animalia").tolist() == gallery.showing(*fox, "").tolist()
+    assert [gallery.showing(*it).sum() for it in ((*fox, "Animalia"), (*fox, "Plantae"))] == [2, 0]
+    assert gallery.showing(int(Rank.FAMILY), "Vulpes", "Animalia").sum() == 0
+    assert gallery.showing(int(Rank.SPECIES), "Canis lupus", "Animalia").sum() == 1
+    assert gallery.showing(int(Rank.ORDER), "Carnivora", "Animalia").sum() == 3
 
 
 def test_what_is_shown_is_small_and_tells_nothing_else(folder: Path, pictures: Path) -> None:

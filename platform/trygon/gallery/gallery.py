@@ -20,7 +20,7 @@ from trygon.labelling.search import VectorIndex
 from trygon.mirror import local_folder
 from trygon.schemas import GALLERY
 from trygon.storage import join
-from trygon.taxonomy.taxon import RANKS, Taxon
+from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 
 _TOLD = [name for name in GALLERY.names if name not in ("vector", "thumbnail")]
 
@@ -58,7 +58,7 @@ class Gallery:
             raise UserError(f"the gallery {place} is damaged: its index is of other pictures; build it again")
         sizes = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
         self._start_G = np.cumsum([0, *sizes])
-        self._called = _by_name(self._table)
+        self._called, self._shown = _by_name(self._table)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -71,6 +71,14 @@ class Gallery:
         allowed_N = np.zeros(len(self), bool)
         for name in names:
             allowed_N[self._called.get(" ".join(name.lower().split()), [])] = True
+        return allowed_N
+
+    def showing(self, rank: int, name: str, kingdom: str) -> np.ndarray:
+        """Which pictures show a taxon: (N,) bool. Namesakes in another kingdom, or at another rank, are others."""
+        allowed_N = np.zeros(len(self), bool)
+        for its, rows in self._shown.get((rank, name), {}).items():
+            if its == kingdom or not (its and kingdom):
+                allowed_N[rows] = True
         return allowed_N
 
     def nearest(self, vector_D: np.ndarray, k: int, allowed_N: np.ndarray | None = None) -> list[Likeness]:
@@ -97,12 +105,19 @@ class Gallery:
         return pq.ParquetFile(pa.BufferReader(self._file), metadata=self._metadata)
 
 
-def _by_name(table: pa.Table) -> Mapping[str, Sequence[int]]:
-    """Rows by each name that they bear, in lower case: at the ranks down to genus, binomial, and common name."""
-    rows: defaultdict[str, list[int]] = defaultdict(list)
+_Shown = Mapping[tuple[int, str], Mapping[str, Sequence[int]]]
+
+
+def _by_name(table: pa.Table) -> tuple[Mapping[str, Sequence[int]], _Shown]:
+    """Rows by each name that they bear, in lower case: at the ranks down to genus, binomial, and common name. And by
+    rank and scientific name, then by kingdom."""
+    called: defaultdict[str, list[int]] = defaultdict(list)
+    shown: defaultdict[tuple[int, str], defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, row in enumerate(table.select([*RANKS, "common"]).to_pylist()):
         taxon = Taxon.from_row(row)
-        names = {name.lower() for name in (*taxon.lineage[:-1], taxon.scientific, taxon.common) if name}
-        for name in names:
-            rows[name].append(number)
-    return rows
+        at_ranks = [(rank, taxon.at(rank).scientific) for rank in Rank if taxon.lineage[rank]]
+        for name in {name.lower() for name in (*(name for _, name in at_ranks), taxon.common) if name}:
+            called[name].append(number)
+        for at_rank in at_ranks:
+            shown[at_rank][taxon.lineage[Rank.KINGDOM]].append(number)
+    return called, shown
