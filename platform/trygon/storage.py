@@ -43,7 +43,7 @@ def join(place: str | Path, *parts: str) -> str:
 def name_of(place: str | Path) -> str:
     """A file's own name."""
     address = address_of(place)
-    return Path(place).name if address is None else address.key.rpartition("/")[2]
+    return Path(place).name if address is None else address.key.rstrip("/").rpartition("/")[2]
 
 
 def absolute(place: str | Path) -> str:

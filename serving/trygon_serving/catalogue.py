@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, describe, folder_of, model_key
-from trygon.storage import digest_texts, is_remote, write_text
+from trygon.storage import digest_texts, is_remote, name_of, write_text
 
 FIRST = "v1"
 """What a version is called where nobody calls it anything."""
@@ -40,7 +40,7 @@ class VersionSpec(BaseModel):
     @property
     def told(self) -> str:
         """What clients are told of the model: a folder's own name, and not where on this machine it lies."""
-        return self.model if self.model.startswith("hf-hub:") else self.model.rstrip("/").rpartition("/")[2]
+        return self.model if self.model.startswith("hf-hub:") else name_of(self.model)
 
     def is_like(self, other: "VersionSpec") -> bool:
         """Whether both answer the same: only the share may differ."""

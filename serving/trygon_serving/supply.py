@@ -6,12 +6,13 @@ takes serves until then, and ends when the requests that it has are answered.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trygon.errors import TrygonError
+from trygon.errors import TrygonError, UserError
 from trygon.labelling.lists import Given
 from trygon.storage import stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
@@ -24,6 +25,8 @@ _PAUSE_S, _START_PAUSE_S, _RETRY_PAUSE_S = 1.0, 0.2, 30.0
 _AWAY_PAUSE_S, _MOST_AWAY_S = 2.0, 300.0
 _AWAY_AFTER = 2
 """Looks in a row at which Triton did not answer: one may be of a busy machine."""
+
+_QUERY, _FOLDERS = re.compile(r"(\w+://[^\s?]*)\?\S*"), re.compile(r"(?:\w+://|(?<![\w.])/)\S*/")
 
 log = logging.getLogger(LOGGER)
 
@@ -68,7 +71,8 @@ class Supply:
         `unload_after_s`: how long weights that are not needed stay in Triton, as another replica may still use them.
         """
         self._file = Path(wanted) if isinstance(wanted, str) else None
-        self._state = stamp_of(self._file) if self._file else None
+        self._state = self._tried = stamp_of(self._file) if self._file else None
+        """Of the file as it was read, and as reading it was last tried."""
         self.catalogue: Catalogue = dict(wanted) if isinstance(wanted, dict) else read_catalogue(Path(wanted))
         self.versions: dict[Place, Version] = {}
         self._repository, self._checklists, self._unload_after_s = repository, checklists, unload_after_s
@@ -87,12 +91,12 @@ class Supply:
         self._unneeded_since_s: dict[str, float] = {}
 
     def problem(self, place: Place) -> str | None:
-        """Why a version is not served as it is wanted, if it has failed."""
+        """What clients are told of why a version is not served as it is wanted, if it has failed."""
         attempt, version = self._attempts.get(place), self.versions.get(place)
         read = attempt.read if attempt else None
         weights = read[0] if read else version.weights if version and not version.is_held else None
         failure = self._failures.get(place) or (self._failures.get(weights.key) if weights else None)
-        return failure.reason if failure else None
+        return without_folders(failure.reason) if failure else None
 
     def spec(self, place: Place) -> VersionSpec | None:
         """What is wanted of a version; None where it is only there until another is."""
@@ -118,7 +122,11 @@ class Supply:
     async def look(self) -> None:
         """Compare what is wanted with what there is, and do the next step towards it. Waits for nothing long."""
         self._note()
-        await asyncio.to_thread(self._read_again)
+        if await asyncio.to_thread(self._read_again):
+            # Who changes the file may have mended what it names, too.
+            self._failures.clear()
+            for place in list(self._attempts):
+                self._drop(place)
         self._begin()
         try:
             held = await self._repository.held()
@@ -153,30 +161,36 @@ class Supply:
             for version in self.versions.values():
                 version.is_held = False
 
-    def _read_again(self) -> None:
+    def _read_again(self) -> bool:
+        """Whether the file has changed, and could be read."""
         if self._file is None or (state := stamp_of(self._file)) == self._state:
-            return
-        self._state = state
+            return False
         try:
             self.catalogue = read_catalogue(self._file)
-            self._failures.clear()  # who changes the file may have mended what it names, too
-        except TrygonError as error:
-            log.error("the models stay as they were: %s", error)
+        except TrygonError as error:  # it is tried again, as it may become readable without a change
+            if state != self._tried:
+                log.error("the models stay as they were: %s", error)
+            self._tried = state
+            return False
+        self._state = self._tried = state
+        return True
+
+    def _drop(self, place: Place) -> None:
+        """Let go of an attempt: if it is still wanted, all of it is read anew."""
+        self._attempts.pop(place).reading.cancel()
 
     def _begin(self) -> None:
         """Have the labels read of what is wanted and not there."""
         wanted = {(model, version): spec for model, version, spec in specs(self.catalogue)}
         for place, attempt in list(self._attempts.items()):
             if place not in wanted or not wanted[place].is_like(attempt.spec):
-                attempt.reading.cancel()
-                del self._attempts[place]
+                self._drop(place)
                 self._failures.pop(place, None)
         for place, spec in wanted.items():
             version, attempt = self.versions.get(place), self._attempts.get(place)
             if version and version.spec.is_like(spec):
                 if attempt:
-                    attempt.reading.cancel()
-                    del self._attempts[place]
+                    self._drop(place)
                 self._failures.pop(place, None)
             elif attempt is None or (attempt.reading.done() and not attempt.read and self._is_due(place)):
                 reading = asyncio.create_task(asyncio.to_thread(self._read, spec))
@@ -225,6 +239,13 @@ class Supply:
                     self._fail(key, "a model", error, min(_AWAY_PAUSE_S * 2**times, _MOST_AWAY_S))
                 else:
                     self._fail(key, "a model", error)
+                    if isinstance(error, UserError):  # the folder is another one than was read
+                        self._drop_attempts(key)
+
+    def _drop_attempts(self, key: str) -> None:
+        for place, attempt in list(self._attempts.items()):
+            if attempt.read and attempt.read[0].key == key:
+                self._drop(place)
 
     def _give_up(self) -> None:
         """What is not wanted any more goes, once something else answers for its model."""
@@ -289,3 +310,9 @@ class Supply:
         reason = str(error) if isinstance(error, TrygonError) else repr(error)
         self._failures[what] = Failure(reason, time.monotonic() + pause_s)
         log.warning("%s is not served: %s", name, reason)
+
+
+def without_folders(reason: str) -> str:
+    """A reason for clients: files and folders by their own names, and not where on this machine or elsewhere they
+    lie. The log has the whole of it."""
+    return _FOLDERS.sub("", _QUERY.sub(r"\1", reason))
