@@ -1,6 +1,6 @@
 """How much one request to the online classifier may ask for, and how much all of them together may hold in memory."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Limits(BaseModel):
@@ -26,6 +26,12 @@ class Limits(BaseModel):
     """Pictures in work at once, of all requests to a replica; what comes on top is refused."""
     held_bytes: int = Field(default=256_000_000, ge=1)
     """Bytes of bodies that a replica holds at once."""
+
+    @model_validator(mode="after")
+    def _a_body_fits(self) -> "Limits":
+        if self.held_bytes < self.body_bytes:
+            raise ValueError(f"held_bytes ({self.held_bytes}) is below body_bytes ({self.body_bytes}): none would fit")
+        return self
 
     @property
     def longest_s(self) -> float:

@@ -14,6 +14,7 @@ from trygon_serving.journal import set_up
 from trygon_serving.scaling import QUEUE
 from trygon_serving.service import Service
 
+_MOST_IN_WORK = 256
 _WANTED_IN_WORK = 16
 """Requests of a replica, on average, where their number follows the load: half of Triton's largest batch."""
 
@@ -21,8 +22,8 @@ _WANTED_IN_WORK = 16
 @serve.deployment(
     name="classifier",
     # The service itself says when it has enough, in the form of all other problems: Serve's queue is the last resort.
-    max_ongoing_requests=256,
-    max_queued_requests=256,
+    max_ongoing_requests=_MOST_IN_WORK,
+    max_queued_requests=_MOST_IN_WORK,
     backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
     graceful_shutdown_wait_loop_s=0.5,
     # A replica that goes gets no more requests, and ends those that it has.
@@ -58,13 +59,13 @@ def build(args: AppArgs) -> serve.Application:
     args = AppArgs.model_validate(args)
     if not args.keys:
         raise UserError("args say nothing of keys, and anyone could ask: make some with trygon keys FILE --add NAME")
-    return _draining(args.limits).bind(args)
+    return _within(args.limits).bind(args)
 
 
 def build_scaled(args: AppArgs, least: int, most: int, up_s: float, down_s: float) -> serve.Application:
     """The application with as many replicas, or as many as requests in work ask for. (A RayService says it itself.)
     Another number has to be asked for during some seconds, until it is more replicas or fewer."""
-    deployment = _draining(args.limits)
+    deployment = _within(args.limits)
     if least == most:
         return deployment.options(num_replicas=least).bind(args)
     # Serve's own policy: all of these replicas share one Triton, and its queue would get no shorter.
@@ -78,6 +79,8 @@ def build_scaled(args: AppArgs, least: int, most: int, up_s: float, down_s: floa
     return deployment.options(autoscaling_config=scaling).bind(args)
 
 
-def _draining(limits: Limits) -> serve.Deployment:
-    """The deployment, whose replicas end their requests however long these may take."""
-    return ClassifierApp.options(graceful_shutdown_timeout_s=limits.longest_s)
+def _within(limits: Limits) -> serve.Deployment:
+    """The deployment, whose replicas have room for all that may wait, and end their requests however long these may
+    take."""
+    most = max(_MOST_IN_WORK, limits.waiting_images)
+    return ClassifierApp.options(max_ongoing_requests=most, graceful_shutdown_timeout_s=limits.longest_s)

@@ -125,11 +125,16 @@ def require_safety(settings: Settings) -> None:
     if settings.tls_certificate and settings.tls_key:
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                settings.tls_certificate, settings.tls_key
+                settings.tls_certificate, settings.tls_key, _refuse_passphrase
             )
         except OSError as error:
             what = f"--tls-certificate {settings.tls_certificate} with --tls-key {settings.tls_key}"
             raise UserError(f"{what}: {error.strerror or error}; both are PEM files") from error
+
+
+def _refuse_passphrase() -> str:
+    """For a key that wants one: the proxy, which reads it too, has nobody to ask."""
+    raise UserError("--tls-key has a passphrase: give a key without one, in a file that only you can read")
 
 
 def is_loopback(host: str) -> bool:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import logging
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -96,6 +98,20 @@ def test_others_on_the_network_need_keys_and_whole_certificates(tmp_path: Path) 
         require_safety(_settings(host="::1", tls_key="k.pem"))
     with pytest.raises(UserError, match=r"none.pem.*PEM"):
         require_safety(_settings(host="::1", tls_key="none.pem", tls_certificate="none.pem"))
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_asked(tmp_path: Path) -> None:
+    """The proxy reads it in a process that has no terminal."""
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    words = ["-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", "req", *words, "-subj", "/CN=station"], check=True, capture_output=True)
+    with pytest.raises(UserError, match="--tls-key has a passphrase"):
+        require_safety(_settings(tls_key=key, tls_certificate=certificate))
+
+
+def test_a_body_has_to_fit_into_what_is_held() -> None:
+    with pytest.raises(ValidationError, match=r"held_bytes \(256000000\) is below body_bytes \(300000000\)"):
+        Limits(body_bytes=300_000_000)
 
 
 def test_pages_of_other_sites_may_not_ask_a_server_of_this_machine(args: AppArgs, tmp_path: Path) -> None:
