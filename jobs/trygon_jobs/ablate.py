@@ -146,8 +146,9 @@ def _make_room(training: "TrainConfig") -> None:
 def _digest(model: str) -> str:
     """What tells the model that training starts from, where it is one, from another in its place."""
     from trygon.models.folder import describe
+    from trygon_jobs.initial import digest_of_unfinished
 
-    return describe(model).digest if model else ""
+    return (digest_of_unfinished(model) or describe(model).digest) if model else ""
 
 
 def _figures(folder: str, objective: str) -> dict[str, float]:

@@ -47,6 +47,12 @@ def _unfinished(ref: str) -> str | None:
     return None if ref.startswith("hf-hub:") else unfinished_run(absolute_ref(ref))
 
 
+def digest_of_unfinished(ref: str) -> str | None:
+    """What tells that checkpoint from another one."""
+    checkpoint = _unfinished(ref)
+    return digest_file(join(checkpoint, "seal.json")) if checkpoint else None  # it holds the checksum of the state
+
+
 def _kept_digests(config: "TrainConfig") -> dict[str, str]:
     """Of a run that has begun with what another one had come to: what it noted of that. The other one may have gone on
     since, or be gone."""
@@ -65,8 +71,8 @@ def initial_digests(config: "TrainConfig") -> dict[str, str]:
         return kept
     initial = config.initial
     if initial.model:
-        if checkpoint := _unfinished(initial.model):
-            return {"model": digest_file(join(checkpoint, "seal.json"))}  # which holds the checksum of the state
+        if digest := digest_of_unfinished(initial.model):
+            return {"model": digest}
         folder = folder_of(initial.model)
         files = {"model": folder / WEIGHTS_NAME if folder else None}
     else:

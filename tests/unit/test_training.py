@@ -42,6 +42,7 @@ from trygon.training.settings import TrainSettings
 from trygon.training.staging import staged
 from trygon.training.towers import Towers, trunk_of
 from trygon.training.worker import Tally, num_cut_captions, steps_of
+from trygon_jobs.ablate import _digest
 
 LION = Taxon(("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Panthera", "leo"), "lion")
 DAISY = Taxon(("Plantae", "Tracheophyta", "Magnoliopsida", "Asterales", "Asteraceae", "Bellis", "perennis"))
@@ -276,6 +277,7 @@ def test_another_run_starts_from_what_one_had_come_to(tiny: Path, tmp_path: Path
     write_json(run / "config.json", {"initial": {"model": str(tiny)}})
     checkpoint = unfinished_run(str(run))
     assert checkpoint
+    assert _digest(str(run)) == digest_file(f"{checkpoint}/seal.json")  # by which an ablation tells it from others
     assert checkpoint == str(states[0])
     assert write_checkpoint_model(tmp_path / "model", str(run), checkpoint) == 4
     loaded = load_model(tmp_path / "model", "cpu").net.state_dict()
