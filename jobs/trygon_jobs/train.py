@@ -89,6 +89,12 @@ class TrainConfig(RunSettings, _Places):
         return self
 
     @model_validator(mode="after")
+    def _dropout_has_features(self) -> "TrainConfig":
+        if self.feature_dropout and not self.freeze_image_trunk:
+            raise ValueError("feature_dropout goes with freeze_image_trunk: there are no features of the trunk else")
+        return self
+
+    @model_validator(mode="after")
     def _replay_fits(self) -> "TrainConfig":
         if self.replay and not self.replay_batch_size:
             raise ValueError("replay needs a replay_batch_size: give how many of its pictures each step takes")

@@ -76,6 +76,7 @@ def test_an_address_that_leads_nowhere_is_refused_with_its_fields_name(value: st
         ({"batch_size": 100, "replay_batch_size": 2, "workers": 3}, r"at least the number of workers \(3\)"),
         ({"batch_size": 100, "workers": 2, "min_workers": 4}, r"min_workers \(4\) is above workers"),
         ({"sources": {"eol": 0}}, "greater than 0"),
+        ({"feature_dropout": 0.1}, "goes with freeze_image_trunk"),
     ],
 )
 def test_training_that_cannot_fit_is_refused(values: dict[str, Any], said: str) -> None:

@@ -19,7 +19,7 @@ def measurements(tmp_path: Path) -> Measurements:
 
 
 def test_checkpoints_that_come_while_one_is_measured_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner: Any = SimpleNamespace(settings=SimpleNamespace(validation_samples=8))
+    learner: Any = SimpleNamespace(settings=SimpleNamespace(validation_samples=8, metrics="run"))
     reports, noted = Reports(learner, 0), list[SimpleNamespace]()
     monkeypatch.setattr(ray.train, "get_all_reported_checkpoints", lambda *_: noted)
     assert reports._measured(10, last=False)

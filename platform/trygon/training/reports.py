@@ -26,6 +26,8 @@ class Reports:
         self._learner, self._rank = learner, rank
         self._idle = threading.Event()
         self._idle.set()
+        if not rank:
+            _remove_left_over(learner.settings)
 
     @property
     def is_idle(self) -> bool:
@@ -43,7 +45,7 @@ class Reports:
             ray.train.report(metrics, checkpoint_dir_name=name, checkpoint_upload_mode=mode)
             return
         self._idle.clear()
-        scratch = _scratch(self._learner.settings)
+        scratch = _scratch(self._learner.settings, name)
         ray.train.report(
             metrics,
             ray.train.Checkpoint.from_directory(scratch),
@@ -76,12 +78,23 @@ class Reports:
         return ray.train.Checkpoint(path, storage.storage_filesystem)
 
 
-def _scratch(settings: TrainSettings) -> Path:
-    """An empty folder of this machine. What killed processes of the run left of another one goes."""
-    folder = Path(tempfile.gettempdir(), f"trygon-{digest_texts([settings.metrics])[:16]}")
+def _scratch(settings: TrainSettings, name: str) -> Path:
+    """An empty folder of this machine for one checkpoint: Ray removes it some time after the upload has ended, when
+    the next one may be on its way."""
+    folder = Path(tempfile.gettempdir(), f"{_scratch_name(settings)}-{name}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
+
+
+def _remove_left_over(settings: TrainSettings) -> None:
+    """What killed processes of the run left goes."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_scratch_name(settings)}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_name(settings: TrainSettings) -> str:
+    return f"trygon-{digest_texts([settings.metrics])[:16]}"
 
 
 class Gauges:
