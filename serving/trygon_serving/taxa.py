@@ -34,7 +34,7 @@ def page_of(tree: TaxonTree, found: Iterable[Found], labels: str, offset: int, l
 def children(tree: TaxonTree, path: str) -> list[Found]:
     """The clades right below one, or the kingdoms for a blank path; where a rank is blank, those of the next one."""
     inside, above = slice(0, len(tree)), -1
-    if path:
+    if path := path.strip():
         slices = clade_slices(tree, path)
         if not slices:
             raise Problem(404, "No such clade", f"{path!r} is not in the label set")

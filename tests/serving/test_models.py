@@ -198,11 +198,11 @@ def test_a_version_comes_gets_requests_is_rolled_back_and_goes_and_no_request_is
             # A version that is not good never takes the place of one that is, even where all is given to it at once.
             catalogue = read_catalogue(file)
             write_catalogue(file, {"field": {"v3": broken}})
-            _wait("v3 has failed", lambda: bool(_versions(client).get("field/v3", {}).get("problem")))
+            refused = "Triton cannot load it: "
+            _wait("v3 has failed", lambda: refused in (_versions(client).get("field/v3", {}).get("problem") or ""))
             load.mark("v3 is broken")
             told = _versions(client)
             assert not told["field/v3"]["ready"]
-            assert told["field/v3"]["problem"].startswith("Triton cannot load it: ")
             assert told["field/v1"]["ready"]
             write_catalogue(file, catalogue)
             set_share(file, "field/v2=1")
