@@ -170,6 +170,26 @@ def test_file_that_a_person_calls_human_is_hidden_as_a_whole(tmp_path: Path) -> 
     assert [_shown(pictures, _media_id(run), number) for number in (0, 10, 20)] == [True] * 3
     desk.name_some([desk.columns.table["observation_id"][0].as_py()], Word("Ana", "human"))
     assert [_shown(pictures, _media_id(run), number) for number in (0, 10, 20)] == [False] * 3
+    assert _in_report(Run.open(run.folder), tmp_path) is False
+
+
+@pytest.mark.parametrize("number", [None, 10], ids=["still", "video"])
+@pytest.mark.parametrize(("people", "hidden"), [("blur", False), ("withhold", None)])
+def test_frame_that_a_person_calls_human_is_hidden_around_the_boxes_in_it(
+    people: str, hidden: bool | None, number: int | None, tmp_path: Path
+) -> None:
+    stump = Seen("animal", FOX, box=(0.7, 0.8, 0.1, 0.1), set_aside="repeated", frame_number=number)
+    run = _run(tmp_path, Shot("a/1.avi", NOON, [stump], about=CLIP if number else {}), people=people)
+    desk = _desk(run)
+    whole, box = sorted(run.predictions.to_pylist(), key=lambda row: row["detection_id"] is not None)
+    desk.name_some([box["observation_id"]], Word("Ana", "animal"))
+    assert _in_report(Run.open(run.folder), tmp_path) is True
+    for word in (Word("Ana", "human"), Word("Ana", "vehicle")):
+        desk.name_some([whole["observation_id"]], word)
+        again = Run.open(run.folder)
+        is_shown = True if word.type == "vehicle" else hidden
+        assert _in_report(again, tmp_path) is is_shown
+        assert _shown(Pictures.of(again, desk.columns), _media_id(run), number) is is_shown
 
 
 def test_examples_are_of_their_own_frames_and_of_no_person(tmp_path: Path) -> None:
