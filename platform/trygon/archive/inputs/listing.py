@@ -148,8 +148,8 @@ def write_listing(
     Times of a list that have an offset are moved into the zone.
     """
     deployments = deployments or Deployments()
-    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "ignored": 0}
-    runs, times = RunFolders(), Times()
+    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "ignored": 0, "again": 0}
+    runs, times, example = RunFolders(), Times(), ""
     with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
         first, second = Path(scratch, "all.parquet"), Path(scratch, NAME)
         with pq.ParquetWriter(first, LISTED, compression="zstd") as writer:
@@ -158,10 +158,15 @@ def write_listing(
             ):
                 writer.write_batch(batch)
         with pq.ParquetWriter(second, LISTED, compression="zstd") as writer, pq.ParquetFile(first) as found:
-            again, start = _repeated(found), 0
+            again, start = _named_again(found), 0
             for batch in _rows(found):
-                kept = _without(batch, runs.prefixes, again[start : start + batch.num_rows])
+                is_of_run = _begins(batch, runs.prefixes)
+                is_again = again[start : start + batch.num_rows] & ~is_of_run
                 start += batch.num_rows
+                if is_again.any():
+                    counts["again"] += int(is_again.sum())
+                    example = example or batch["path"][int(is_again.argmax())].as_py()
+                kept = batch.filter(pa.array(~is_of_run & ~is_again))
                 counts["files"] += kept.num_rows
                 counts["there"] += kept["failure"].null_count
                 digest.update(kept.select(_TOLD).serialize())
@@ -171,7 +176,8 @@ def write_listing(
             raise UserError(f"{told}: say with --images where they are")
         hold.check()
         copy_file(second, place)
-    notes, offsets = (*times.notes(), *deployments.notes()), tuple(it for it, _ in times.offsets.most_common())
+    notes = (*times.notes(), *deployments.notes(), *_again_notes(counts["again"], example))
+    offsets = tuple(it for it, _ in times.offsets.most_common())
     counted = counts["files"], counts["ignored"]
     return Listing(place, *counted, digest.hexdigest(), notes, offsets, times.offsets.total())
 
@@ -201,16 +207,26 @@ def _row(file: MediaFile, deployments: Deployments, zone: str) -> tuple[object, 
     return (file.media_id, file.path, deployments.name_of(file), file.bytes, *facts)
 
 
-def _repeated(listed: pq.ParquetFile) -> np.ndarray:
-    """Whether each row names a file that one before it has named: lists and zip files may do so. (N,) bool."""
+def _named_again(listed: pq.ParquetFile) -> np.ndarray:
+    """Whether a later row names the same file as each one, as zip and tar files may do. (N,) bool."""
     ids = listed.read(["media_id"])["media_id"].to_numpy()
     again = np.ones(len(ids), bool)
-    again[np.unique(ids, return_index=True)[1]] = False
+    again[len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]] = False
     return again
 
 
-def _without(batch: pa.RecordBatch, prefixes: tuple[str, ...], again: np.ndarray) -> pa.RecordBatch:
-    """The rows that are no repetitions and whose paths do not begin so."""
-    if prefixes:
-        again = again | np.array([path.startswith(prefixes) for path in batch["path"].to_pylist()], bool)
-    return batch.filter(pa.array(~again)) if again.any() else batch
+def _begins(batch: pa.RecordBatch, prefixes: tuple[str, ...]) -> np.ndarray:
+    """Whether the path of each row begins so: (N,) bool."""
+    if not prefixes:
+        return np.zeros(batch.num_rows, bool)
+    return np.array([path.startswith(prefixes) for path in batch["path"].to_pylist()], bool)
+
+
+def _again_notes(num: int, example: str) -> list[str]:
+    """What to say of names that stand in a packed file more than once."""
+    if not num:
+        return []
+    return [
+        f"{num:,} entries of packed files have the name of a later one, such as {example!r}: of each name the last "
+        "counts, which is what unpacking leaves. If the others are pictures of their own, pack them under other names"
+    ]
