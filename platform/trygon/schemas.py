@@ -108,7 +108,7 @@ FAILURES = {
     "empty": "has no bytes",
     "truncated": "was cut off; the share that was decoded stands beside it",
     "not_an_image": "is no picture or video, whatever it is called",
-    "unsupported": "is a picture of a format that is not read here, such as HEIC, or packed in such a way; or a link",
+    "unsupported": "is of a format that is not read here, such as HEIC, raw or 7z, or packed in such a way; or a link",
     "too_large": "claims over 200 megapixels, or a side over 65,535; or is a picture, or in a zip or tar, over 512 MB",
     "undecodable": "is a picture that the decoder gives up on, or a detector",
     "unreadable": "cannot be read from the disk",

@@ -40,6 +40,14 @@ def join(place: str | Path, *parts: str) -> str:
     return str(address.at("/".join([*filter(None, [address.key.rstrip("/")]), *(part.strip("/") for part in parts)])))
 
 
+def below(place: str | Path, file: str) -> str:
+    """The path of a file within a place, with forward slashes, as `list_files` gave it."""
+    address = address_of(place)
+    if address is None:
+        return Path(file).relative_to(place).as_posix()
+    return s3.Address.parse(file).key[len(address.prefix) :]
+
+
 def name_of(place: str | Path) -> str:
     """A file's own name."""
     address = address_of(place)

@@ -56,6 +56,15 @@ def test_coco_camera_traps_gives_times_locations_and_sequences(tmp_path: Path) -
     assert num_ignored == 3  # the list itself and the files that it does not name
 
 
+def test_raw_files_of_a_list_are_there_and_pictures_that_it_does_not_name_are_told(tmp_path: Path) -> None:
+    _write(tmp_path / "in", {"a.NEF": b"1", "b.jpg": b"", "c.jpg": b"", "list.csv": "path\na.NEF\n"})
+    listing = write_listing(Archive(str(tmp_path / "in/list.csv")), tmp_path / "run", Hold())
+    (rows,) = (batch.to_pylist() for batch in listing.batches())
+    assert [(row["path"], row["failure"]) for row in rows] == [("a.NEF", "unsupported")]
+    assert listing.num_ignored == 3
+    assert listing.notes == ("2 files of the archive are not in the list, and are left alone: 2 .jpg",)
+
+
 @pytest.mark.parametrize(
     "text",
     [

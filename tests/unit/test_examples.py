@@ -184,6 +184,19 @@ def test_pictures_are_embedded_once_and_broken_ones_are_told(tmp_path: Path) -> 
             find_pictures(str(place))
 
 
+@pytest.mark.parametrize("place", ["my-crops", "./my-crops", ".//my-crops/", "deeper/../my-crops"])
+def test_a_taxon_is_called_as_its_folder_however_the_examples_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("my-crops/red fox/north", "deeper"):
+        Path(folder).mkdir(parents=True)
+    Path("my-crops/red fox/north/1.jpg").write_bytes(b"a picture")
+    assert [picture.name for picture in find_pictures(place)] == ["red fox"]
+    monkeypatch.chdir("my-crops")
+    assert [picture.name for picture in find_pictures(".")] == ["red fox"]
+
+
 def _write_reviewed(run: Path, num: int, said: list[tuple[list[int], int, dict[str, Any]]]) -> None:
     """A run of one picture with so many detections, and what is said of them in events."""
     bind(run, {"model": "m", "encoder": "torch"})

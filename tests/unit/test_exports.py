@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import frictionless
 import numpy as np
 import pyarrow as pa
@@ -178,6 +179,26 @@ def test_what_a_person_said_is_in_every_export(run: Run, tmp_path: Path) -> None
     assert [event[name] for name in ("scientific", "count", "life_stage")] == ["Canis lupus", "5", "juvenile"]
     flat = [row for row in _rows(tmp_path / "observations.csv") if row["reviewed_by"]]
     assert [(row["scientific"], row["event_count"]) for row in flat] == [("Canis lupus", "5"), ("", "")]
+
+
+def test_time_of_a_review_is_the_same_on_a_machine_in_another_zone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = duckdb.connect
+
+    def in_new_york(**config: Any) -> duckdb.DuckDBPyConnection:
+        database = connect(**config)
+        database.execute("SET GLOBAL TimeZone = 'America/New_York'")
+        return database
+
+    monkeypatch.setattr(duckdb, "connect", in_new_york)
+    (one,) = run.observations.filter(field("detection_id") == 4)["observation_id"].to_pylist()
+    said = {"review_id": "a", "observation_ids": [one], "event_id": 1, "type": "vehicle", "reviewed_by": "Ana"}
+    ReviewLog(run.folder, Hold()).append([said | {"reviewed_at": datetime(2026, 5, 31, 12, tzinfo=UTC)}])
+    EXPORTS["camtrap-dp"](Run(run.folder, run.summary), tmp_path / "dp", ExportOptions())
+    rows = _rows(tmp_path / "dp/observations.csv")
+    times = {row["classificationTimestamp"] for row in rows if row["classificationMethod"] == "human"}
+    assert times == {"2026-05-31T12:00:00+00:00"}
 
 
 def test_what_the_archive_does_not_hold_is_said(run: Run, tmp_path: Path) -> None:

@@ -36,6 +36,20 @@ def test_frames_of_any_case_are_listed_in_order_and_the_rest_is_counted(tmp_path
     assert (listing.num_files, listing.num_ignored) == (5, 1)
 
 
+def test_raw_files_and_other_packings_are_rows_that_say_so_and_what_is_left_alone_is_told(tmp_path: Path) -> None:
+    unread = ["DSC_1.NEF", "card.7z", "card.tar.xz", "img.CR2", "img.dng", "old.rar"]
+    read = ["a.JFIF", "b.3gp", "c.MTS", "d.webm", "e.jp2", "f.heic"]
+    root = _touch(tmp_path / "in", *unread, *read, "notes.txt", "more.txt", "table.xz", "README")
+    listing = _list(root, tmp_path / "out")
+    (rows,) = (batch.to_pylist() for batch in listing.batches())
+    assert {row["path"] for row in rows if row["failure"] == "unsupported"} == set(unread)
+    assert {row["path"] for row in rows if row["failure"] is None} == set(read)
+    assert listing.num_ignored == 4
+    (note,) = listing.notes
+    assert note.startswith("4 files of the archive have no extension of a picture or video")
+    assert note.endswith(": 2 .txt, 1 without an extension, 1 .xz")
+
+
 def test_pictures_of_runs_within_the_archive_are_no_frames(tmp_path: Path) -> None:
     _touch(tmp_path, "a/1.jpg", "out/report/1.jpg", "old/parts/part-00000.parquet", "old/config.json", "old/2.jpg")
     assert _paths(_list(tmp_path, tmp_path / "out", skip=tmp_path / "out")) == ["a/1.jpg"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor, nn
 
 from trygon.archive.detection.detector import MEGADETECTOR_CATEGORIES, Box, DetectorFile
@@ -51,6 +51,20 @@ def test_animals_people_and_vehicles_are_found_where_they_are(tmp_path: Path) ->
     assert (vehicle.x, vehicle.width, vehicle.confidence) == pytest.approx((0, 1, 0.75), abs=0.01)
     (box,) = found[2]
     assert (box.x, box.y, box.width, box.height) == pytest.approx((0, 0.5, 0.5, 0.5), abs=0.01)
+
+
+def test_pictures_that_were_cut_off_stay_so_beside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "megadetector"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    file = find(write_weights(tmp_path / "weights.pt"))
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    monkeypatch.delitem(sys.modules, "megadetector.detection.run_detector")
+    monkeypatch.delitem(sys.modules, "megadetector.visualization.visualization_utils")
+    MegaDetector(file)
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_thresholds_are_those_of_the_version_or_of_the_user(tmp_path: Path) -> None:

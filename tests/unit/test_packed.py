@@ -14,10 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trygon.archive.inputs import tarred, zipped
-from trygon.archive.inputs.listing import Archive
+from trygon.archive.inputs.listing import Archive, write_listing
 from trygon.archive.inputs.media import MediaFile
 from trygon.archive.inputs.packed import index_of, list_members
 from trygon.errors import UserError
+from trygon.lease import Hold
 from trygon.storage import exists, write_bytes
 from trygon.testing.s3 import s3_server, using
 
@@ -25,15 +26,16 @@ CONTENT = {f"cam {n % 3}/100EK113/IMG_{n:04d}.JPG": random.Random(n).randbytes(3
 NAMES = ["a.zip", "a.tar", "a.tar.gz", "a.TGZ"]
 
 
-def _pack(name: str, files: dict[str, bytes]) -> bytes:
+def _pack(name: str, files: dict[str, bytes] | list[tuple[str, bytes]]) -> bytes:
     buffer = io.BytesIO()
+    files = list(files.items()) if isinstance(files, dict) else files
     if name.endswith(".zip"):
         with zipfile.ZipFile(buffer, "w") as packed:
-            for number, (path, data) in enumerate(files.items()):
+            for number, (path, data) in enumerate(files):
                 packed.writestr(zipfile.ZipInfo(path), data, 8 if number % 2 else 0)
         return buffer.getvalue()
     with tarfile.open(fileobj=buffer, mode="w" if name.endswith(".tar") else "w:gz") as tar:
-        for path, data in files.items():
+        for path, data in files:
             header = tarfile.TarInfo(path)
             header.size = len(data)
             tar.addfile(header, io.BytesIO(data))
@@ -62,6 +64,22 @@ def test_members_are_read_in_place_in_any_order(root: str, name: str) -> None:
     path = max(CONTENT)
     # Without the index, as who looks at a picture of a run that was moved.
     assert Archive(f"{root}/{name}").read(path, files[path].member) == CONTENT[path]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", NAMES)
+def test_of_entries_of_one_name_the_last_counts_and_the_others_are_told(tmp_path: Path, name: str) -> None:
+    entries = [("cam/1.jpg", b"old"), ("cam/2.jpg", b"another"), ("cam/1.jpg", b"older"), ("cam/1.jpg", b"newest")]
+    (tmp_path / name).write_bytes(_pack(name, entries))
+    archive = Archive(str(tmp_path / name))
+    listing = write_listing(archive, tmp_path / "run", Hold())
+    (rows,) = (batch.to_pylist() for batch in listing.batches())
+    assert {row["path"]: archive.read(row["path"], row["member"]) for row in rows} == {
+        "cam/1.jpg": b"newest", "cam/2.jpg": b"another"
+    }  # fmt: skip
+    assert listing.num_files == len(rows) == 2
+    (note,) = listing.notes
+    assert note.startswith("2 entries of packed files have the name of a later one, such as 'cam/1.jpg'")
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])

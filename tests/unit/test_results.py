@@ -49,6 +49,23 @@ def test_thresholds_are_those_given_else_the_typical_one_of_the_file(tmp_path: P
     assert read_thresholds(place) == {"animal": 0.3, "person": 0.3, "vehicle": 0.3}
 
 
+@pytest.mark.parametrize(
+    "about", ["x", None, [], *({"typical_detection_threshold": it} for it in (None, "unknown", True, 20, [0.3]))]
+)
+def test_typical_threshold_that_is_no_confidence_is_none(about: Any, tmp_path: Path) -> None:
+    place = _write(tmp_path, _megadetector() | {"info": {"detector_metadata": about}})
+    assert read_thresholds(place) == {"animal": 0.2, "person": 0.2, "vehicle": 0.2}
+
+
+@pytest.mark.parametrize("name", ["images", "predictions"])
+@pytest.mark.parametrize("entry", [None, "north/IMG_1.JPG", ["north/IMG_1.JPG"]])
+def test_entry_that_is_no_object_ends_in_a_line_that_says_which(name: str, entry: Any, tmp_path: Path) -> None:
+    first = {"file": PATHS[0], "filepath": PATHS[0], "detections": []}
+    place = _write(tmp_path, {name: [first, entry]})
+    with pytest.raises(UserError, match=f"entry 2 of `{name}` is no object"):
+        read_results(place, ROOT, PATHS)
+
+
 @pytest.mark.parametrize("prefix", ["", "/mnt/disk/", "C:\\cards\\season 3\\", "./"])
 @pytest.mark.parametrize("version", ["1.0", "1.6", None])
 def test_megadetector_results_are_found_whatever_stands_before_the_paths(

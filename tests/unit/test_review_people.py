@@ -25,6 +25,7 @@ from trygon.review.pictures import Pictures
 from trygon.review.server import About, ReviewParts, application
 from trygon.review.taxa import TaxonSearch
 from trygon.storage import read_json, write_json
+from trygon.taxonomy.taxon import RANKS
 from trygon.testing.runs import TREE
 from trygon.testing.shots import Seen, Shot, write_run
 from trygon.testing.videos import SIZE, write_video
@@ -170,6 +171,26 @@ def test_file_that_a_person_calls_human_is_hidden_as_a_whole(tmp_path: Path) -> 
     assert [_shown(pictures, _media_id(run), number) for number in (0, 10, 20)] == [True] * 3
     desk.name_some([desk.columns.table["observation_id"][0].as_py()], Word("Ana", "human"))
     assert [_shown(pictures, _media_id(run), number) for number in (0, 10, 20)] == [False] * 3
+    assert _in_report(Run.open(run.folder), tmp_path) is False
+
+
+@pytest.mark.parametrize("number", [None, 10], ids=["still", "video"])
+@pytest.mark.parametrize(("people", "hidden"), [("blur", False), ("withhold", None)])
+def test_frame_that_a_person_calls_human_is_hidden_around_the_boxes_in_it(
+    people: str, hidden: bool | None, number: int | None, tmp_path: Path
+) -> None:
+    stump = Seen("animal", FOX, box=(0.7, 0.8, 0.1, 0.1), set_aside="repeated", frame_number=number)
+    run = _run(tmp_path, Shot("a/1.avi", NOON, [stump], about=CLIP if number else {}), people=people)
+    desk = _desk(run)
+    whole, box = sorted(run.predictions.to_pylist(), key=lambda row: row["detection_id"] is not None)
+    desk.name_some([box["observation_id"]], Word("Ana", "animal"))
+    assert _in_report(Run.open(run.folder), tmp_path) is True
+    for word in (Word("Ana", "human"), Word("Ana", "vehicle")):
+        desk.name_some([whole["observation_id"]], word)
+        again = Run.open(run.folder)
+        is_shown = True if word.type == "vehicle" else hidden
+        assert _in_report(again, tmp_path) is is_shown
+        assert _shown(Pictures.of(again, desk.columns), _media_id(run), number) is is_shown
 
 
 def test_examples_are_of_their_own_frames_and_of_no_person(tmp_path: Path) -> None:
@@ -186,6 +207,21 @@ def test_examples_are_of_their_own_frames_and_of_no_person(tmp_path: Path) -> No
         pixels_HWC = _pixels(path.read_bytes())
         height, width = pixels_HWC.shape[:2]
         assert pixels_HWC[height // 2 - 9 : height // 2 + 9, width // 2 - 9 : width // 2 + 9].min() > 200
+
+
+def test_no_example_is_cut_out_of_a_frame_that_is_hidden_as_a_whole(tmp_path: Path) -> None:
+    stump = Seen("animal", FOX, box=_box(10), set_aside="repeated", frame_number=10)
+    run = _run(tmp_path, Shot("a/1.avi", NOON, [stump], about=CLIP))
+    desk = _desk(run)
+    whole, box = sorted(run.predictions.to_pylist(), key=lambda row: row["detection_id"] is not None)
+    names = {name: box[name] for name in ("rank", *RANKS, "scientific", "common")}
+    desk.name_some([box["observation_id"]], Word("Ana", "animal", names))
+    for kind, written in (("vehicle", (1, 1, 0)), ("human", (0, 0, 1))):
+        desk.name_some([whole["observation_id"]], Word("Ana", kind))
+        again = Run.open(run.folder)
+        columns = Columns.of(again)
+        assert write_examples(again, columns, Pictures.of(again, columns), tmp_path / "out", 9) == written
+    assert not list(tmp_path.glob("out/*/*.jpg"))
 
 
 def test_browser_asks_again_whether_a_picture_still_shows_what_it_did(tmp_path: Path) -> None:

@@ -156,6 +156,20 @@ def test_count_of_a_person_stands_before_the_largest_number_in_a_frame() -> None
     assert (counted["Felidae"]["count"], counted["Felidae"]["reviewed_by"]) == (1, None)
 
 
+def test_what_a_person_said_is_not_taken_for_the_finer_name_of_a_model() -> None:
+    seen = [_seen(number, media_id=number) | FOX for number in (1, 2, 3)]
+    dogs = FOX | {"scientific": "Canidae", "rank": "family", "genus": None}
+    one = _said(1, 1, **dogs, event_count=2, sex="male")
+
+    def counted(*said: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+        rows = apply(pa.Table.from_pylist(seen, OBSERVATION), pa.Table.from_pylist([*said], REVIEW)).to_pylist()
+        return {row["scientific"]: (row["count"], row["reviewed_by"], row["sex"]) for row in count_rows(rows)}
+
+    assert counted(one) == {"Canidae": (2, "Ana", "male"), "Vulpes": (1, None, None)}
+    assert counted(one, _said(2, 2, **FOX)) == {"Vulpes": (2, "Ana", "male")}
+    assert counted(one, _said(2, 2, **FOX, sex="female")) == {"Vulpes": (2, "Ana", None)}
+
+
 def test_many_reviewed_events_are_counted_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     num, day = 4000, datetime(2024, 5, 31)
     shots = [Shot(f"a/{number}.jpg", day + timedelta(hours=number), [Seen()]) for number in range(num)]

@@ -267,3 +267,9 @@ def test_workers_that_start_at_unlike_speeds_are_waited_for(tmp_path: Path, monk
             settings, str(tmp_path), Team(1, 1, False), Watcher(lambda *_: None, lambda _: None), Hold()
         )
         assert trainer.backend_config.timeout_s == limit_s
+
+
+def test_checkpoints_are_found_however_their_folder_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text("mine/run/leg-000001/state.pt", "")
+    assert found_checkpoints("./mine//run") == ["mine/run/leg-000001"]

@@ -81,9 +81,11 @@ class Pictures:
 
     def example(self, at: int, side: int) -> Image.Image | None:
         """The crop of an observation, from a frame that is read at a scale where it has about `side` pixels; None
-        where what it shows is hidden. Raises `OSError` as `frame` does."""
-        persons = self._persons(int(self._columns.media_M[at]))
-        if at in persons and self._people is not People.SHOW:
+        where what it shows is hidden, by itself or with its whole frame. Raises `OSError` as `frame` does."""
+        columns, persons = self._columns, self._persons(int(self._columns.media_M[at]))
+        whole = [one for one in persons if np.isnan(columns.box_M4[one, 0])]
+        is_hidden = at in persons or any(columns.frame_M[one] in (-1, columns.frame_M[at]) for one in whole)
+        if is_hidden and self._people is not People.SHOW:
             return None
         return self._cut_out(at, persons, side)
 

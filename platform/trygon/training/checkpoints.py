@@ -12,7 +12,7 @@ import xxhash
 from trygon.errors import PermanentError, UserError
 from trygon.models.folder import WEIGHTS_NAME
 from trygon.storage import (
-    address_of,
+    below,
     exists,
     join,
     list_files,
@@ -71,8 +71,7 @@ def is_listed(place: str) -> bool:
 
 def found_checkpoints(place: str) -> list[str]:
     """The folders of all checkpoints that are there, the latest first, whatever the list says."""
-    begin = len(_path(place)) + 1
-    names = {_path(file)[begin:].split("/")[0] for file in list_files(place)} - {_SNAPSHOT}
+    names = {below(place, file).split("/")[0] for file in list_files(place)} - {_SNAPSHOT}
     return [join(place, name) for name in sorted(names, reverse=True)]
 
 
@@ -85,12 +84,6 @@ def unfinished_run(place: str) -> str | None:
     if whole is None:
         raise PermanentError(f"--initial.model {place}: none of the checkpoints of this run is whole")
     return whole
-
-
-def _path(place: str) -> str:
-    """A place without what an address has beside bucket and key."""
-    address = address_of(place)
-    return (place if address is None else address.path).rstrip("/")
 
 
 def list_alone(folder: str, place: str, leg: int, step: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from trygon.archive.detection.detector import MEGADETECTOR_CATEGORIES, Box, DetectorCard, DetectorFile
 from trygon.errors import TrygonError, UserError
@@ -56,7 +56,7 @@ def find(path: Path) -> DetectorFile:
     """The card of MegaDetector weights, from what they say of themselves: nothing is unpickled. `UserError` where the
     package, or the library of that version's network, is not installed."""
     _require("megadetector", _PACKAGE)
-    with _quiet():
+    with _contained():
         version, kind = _describe(path)
         detection = import_module("megadetector.detection.run_detector")
     known = detection.known_models.get(version, {})
@@ -89,13 +89,14 @@ class MegaDetector:
         import torch
 
         _require("megadetector", _PACKAGE)
-        detection = import_module("megadetector.detection.run_detector")
+        with _contained():
+            detection = import_module("megadetector.detection.run_detector")
         # Each of the threads that call is busy with its own frames: more threads in an operation would only wait.
         torch.set_num_threads(1)
         os.environ.setdefault("YOLO_OFFLINE", "true")  # one of the libraries looks for the internet when imported
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         try:
-            with _quiet():
+            with _contained():
                 self._loaded: Any = detection.load_detector(str(file.path), force_cpu=not torch.cuda.is_available())
         except Exception as error:
             raise UserError(f"--detector {file.path} cannot be loaded: {_line(error)}") from error
@@ -180,10 +181,15 @@ def _is_there(module: str) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The package tells the terminal of each step."""
-    with redirect_stdout(io.StringIO()):
-        yield
+def _contained() -> Iterator[None]:
+    """The package tells the terminal of each step, and when imported has Pillow take pictures that were cut off for
+    whole ones, in all of this process."""
+    takes_truncated = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = takes_truncated
 
 
 def _line(error: Exception) -> str:

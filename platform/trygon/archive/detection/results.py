@@ -118,9 +118,17 @@ def read_thresholds(
 ) -> dict[str, float]:
     """The least confidence of each category of a result file: that given, else the one that the file says is typical,
     else 0.2. The categories are read from the file, unless they are known."""
-    usual = (_one(place, "info").get("detector_metadata") or {}).get("typical_detection_threshold", _USUAL)
     names = _categories(place).values() if categories is None else categories
-    return dict.fromkeys(names, float(usual)) | dict(thresholds or {})
+    return dict.fromkeys(names, _usual(place)) | dict(thresholds or {})
+
+
+def _usual(place: str) -> float:
+    """What a file says is typical, if it says a confidence."""
+    about = _one(place, "info").get("detector_metadata")
+    typical = about.get("typical_detection_threshold") if isinstance(about, dict) else None
+    if isinstance(typical, int | float) and not isinstance(typical, bool) and 0 <= typical <= 1:
+        return float(typical)
+    return _USUAL
 
 
 def _categories(place: str) -> dict[str, str]:
@@ -213,13 +221,13 @@ def _within(start: float, length: float) -> tuple[float, float]:
 def _entries(place: str) -> Iterator[_Entry]:
     """The entries of either format; `UserError` where there are none."""
     num = 0
-    for entry in _stream(place, "images.item"):
+    for entry in _objects(place, "images"):
         num += 1
         failed = bool(entry.get("failure")) or not isinstance(entry.get("detections"), list)
         yield _Entry(_path(place, entry, "file"), failed, [] if failed else entry["detections"])
     if num:
         return
-    for entry in _stream(place, "predictions.item"):
+    for entry in _objects(place, "predictions"):
         num += 1
         failed = "DETECTOR" in (entry.get("failures") or ()) or not isinstance(entry.get("detections"), list)
         yield _Entry(_path(place, entry, "filepath"), failed, [] if failed else entry["detections"])
@@ -227,6 +235,13 @@ def _entries(place: str) -> Iterator[_Entry]:
         raise UserError(
             f"--detections {place} has neither `images` as MegaDetector writes nor SpeciesNet's `predictions`"
         )
+
+
+def _objects(place: str, name: str) -> Iterator[dict[str, Any]]:
+    for number, entry in enumerate(_stream(place, f"{name}.item"), 1):
+        if not isinstance(entry, dict):
+            raise UserError(f"--detections {place}: entry {number:,} of `{name}` is no object: write the file anew")
+        yield entry
 
 
 def _path(place: str, entry: Mapping[str, Any], name: str) -> str:

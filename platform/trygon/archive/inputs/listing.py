@@ -5,20 +5,22 @@ Reads names and sizes, never a picture.
 
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trygon.archive.inputs.beside import batch_of, put_beside
 from trygon.archive.inputs.deployments import Deployment, Deployments
 from trygon.archive.inputs.folder import RunFolders, walk
 from trygon.archive.inputs.lists import LISTS, Times, folder_of, list_kind
-from trygon.archive.inputs.media import MediaFile, is_media
+from trygon.archive.inputs.media import MediaFile, is_media, is_unsupported, suffix_of
 from trygon.archive.inputs.packed import PACKED, index_of, list_members, opened, packed_kind
 from trygon.archive.inputs.zones import local
 from trygon.errors import UserError
@@ -28,6 +30,9 @@ from trygon.storage import absolute, copy_file, is_remote, join, open_input, rea
 
 NAME = "listing.parquet"
 _BATCH = 10_000
+_MOST_SUFFIXES = 5
+"""Of files that are left alone: a note shows as many."""
+_NOT_THERE = pa.array(["missing", "outside"])
 _TOLD = [name for name in LISTED.names if name not in ("mark", "member")]
 """What a run's tables follow from: a file that was only touched or moved within its container changes nothing."""
 
@@ -148,22 +153,27 @@ def write_listing(
     Times of a list that have an offset are moved into the zone.
     """
     deployments = deployments or Deployments()
-    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "ignored": 0}
-    runs, times = RunFolders(), Times()
+    place, digest, counts = join(folder, NAME), hashlib.sha256(), {"files": 0, "there": 0, "again": 0}
+    runs, times, ignored, example = RunFolders(), Times(), Counter[str](), ""
     with tempfile.TemporaryDirectory(prefix="trygon-") as scratch:
         first, second = Path(scratch, "all.parquet"), Path(scratch, NAME)
         with pq.ParquetWriter(first, LISTED, compression="zstd") as writer:
             for batch in _batches(
-                archive.files(skip, times), counts, runs, lambda file: _row(file, deployments, zone)
+                archive.files(skip, times), ignored, runs, lambda file: _row(file, deployments, zone)
             ):
                 writer.write_batch(batch)
         with pq.ParquetWriter(second, LISTED, compression="zstd") as writer, pq.ParquetFile(first) as found:
-            again, start = _repeated(found), 0
+            again, start = _named_again(found), 0
             for batch in _rows(found):
-                kept = _without(batch, runs.prefixes, again[start : start + batch.num_rows])
+                is_of_run = _begins(batch, runs.prefixes)
+                is_again = again[start : start + batch.num_rows] & ~is_of_run
                 start += batch.num_rows
+                if is_again.any():
+                    counts["again"] += int(is_again.sum())
+                    example = example or batch["path"][int(is_again.argmax())].as_py()
+                kept = batch.filter(pa.array(~is_of_run & ~is_again))
                 counts["files"] += kept.num_rows
-                counts["there"] += kept["failure"].null_count
+                counts["there"] += pc.sum(pc.invert(pc.is_in(kept["failure"], _NOT_THERE))).as_py() or 0
                 digest.update(kept.select(_TOLD).serialize())
                 writer.write_batch(kept)
         if archive.list_kind and counts["files"] and not counts["there"]:
@@ -171,14 +181,15 @@ def write_listing(
             raise UserError(f"{told}: say with --images where they are")
         hold.check()
         copy_file(second, place)
-    notes, offsets = (*times.notes(), *deployments.notes()), tuple(it for it, _ in times.offsets.most_common())
-    counted = counts["files"], counts["ignored"]
-    return Listing(place, *counted, digest.hexdigest(), notes, offsets, times.offsets.total())
+    notes = (*times.notes(), *deployments.notes(), *_again_notes(counts["again"], example))
+    notes += tuple(_ignored_notes(ignored, archive.list_kind))
+    offsets = tuple(it for it, _ in times.offsets.most_common())
+    return Listing(place, counts["files"], ignored.total(), digest.hexdigest(), notes, offsets, times.offsets.total())
 
 
 def _batches(
     files: Iterator[MediaFile],
-    counts: dict[str, int],
+    ignored: Counter[str],
     runs: RunFolders,
     row_of: Callable[[MediaFile], tuple[object, ...]],
 ) -> Iterator[pa.RecordBatch]:
@@ -186,8 +197,10 @@ def _batches(
     for file in files:
         runs.note(file.path)
         if file.unlisted or (file.failure is None and not is_media(file.path)):
-            counts["ignored"] += 1
+            ignored[suffix_of(file.path)] += 1
             continue
+        if file.failure is None and is_unsupported(file.path):
+            file = replace(file, failure="unsupported")
         rows.append(row_of(file))
         if len(rows) == _BATCH:
             yield batch_of(rows, LISTED)
@@ -201,16 +214,37 @@ def _row(file: MediaFile, deployments: Deployments, zone: str) -> tuple[object, 
     return (file.media_id, file.path, deployments.name_of(file), file.bytes, *facts)
 
 
-def _repeated(listed: pq.ParquetFile) -> np.ndarray:
-    """Whether each row names a file that one before it has named: lists and zip files may do so. (N,) bool."""
+def _named_again(listed: pq.ParquetFile) -> np.ndarray:
+    """Whether a later row names the same file as each one, as zip and tar files may do. (N,) bool."""
     ids = listed.read(["media_id"])["media_id"].to_numpy()
     again = np.ones(len(ids), bool)
-    again[np.unique(ids, return_index=True)[1]] = False
+    again[len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]] = False
     return again
 
 
-def _without(batch: pa.RecordBatch, prefixes: tuple[str, ...], again: np.ndarray) -> pa.RecordBatch:
-    """The rows that are no repetitions and whose paths do not begin so."""
-    if prefixes:
-        again = again | np.array([path.startswith(prefixes) for path in batch["path"].to_pylist()], bool)
-    return batch.filter(pa.array(~again)) if again.any() else batch
+def _begins(batch: pa.RecordBatch, prefixes: tuple[str, ...]) -> np.ndarray:
+    """Whether the path of each row begins so: (N,) bool."""
+    if not prefixes:
+        return np.zeros(batch.num_rows, bool)
+    return np.array([path.startswith(prefixes) for path in batch["path"].to_pylist()], bool)
+
+
+def _again_notes(num: int, example: str) -> list[str]:
+    """What to say of names that stand in a packed file more than once."""
+    if not num:
+        return []
+    return [
+        f"{num:,} entries of packed files have the name of a later one, such as {example!r}: of each name the last "
+        "counts, which is what unpacking leaves. If the others are pictures of their own, pack them under other names"
+    ]
+
+
+def _ignored_notes(ignored: Counter[str], list_kind: str | None) -> list[str]:
+    """What to say of files that are left alone, by their extensions. Beside a list its own tables are no news."""
+    told = Counter({suffix: num for suffix, num in ignored.items() if not list_kind or is_media(f"x{suffix}")})
+    if not told:
+        return []
+    most = [f"{num:,} {suffix or 'without an extension'}" for suffix, num in told.most_common(_MOST_SUFFIXES)]
+    shown = ", ".join(most) + ", …" * (len(told) > _MOST_SUFFIXES)
+    why = "are not in the list" if list_kind else "have no extension of a picture or video"
+    return [f"{told.total():,} files of the archive {why}, and are left alone: {shown}"]

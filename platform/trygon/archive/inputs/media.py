@@ -10,6 +10,8 @@ from trygon.storage import stable_id
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
     ".png": "image/png",
     ".gif": "image/gif",
     ".tif": "image/tiff",
@@ -19,23 +21,50 @@ IMAGE_TYPES = {
     ".heic": "image/heic",
     ".heif": "image/heif",
     ".avif": "image/avif",
+    ".jp2": "image/jp2",
+    ".jxl": "image/jxl",
 }
-"""Extensions of frames, in lower case, and their media types. The last three are not read here: they are listed, so
+"""Extensions of frames, in lower case, and their media types. The last five are not read here: they are listed, so
 that somebody is told."""
+
+_RAW_TYPES = {
+    ".dng": "image/x-adobe-dng",
+    ".nef": "image/x-nikon-nef",
+    ".nrw": "image/x-nikon-nrw",
+    ".cr2": "image/x-canon-cr2",
+    ".cr3": "image/x-canon-cr3",
+    ".crw": "image/x-canon-crw",
+    ".arw": "image/x-sony-arw",
+    ".sr2": "image/x-sony-sr2",
+    ".raf": "image/x-fuji-raf",
+    ".orf": "image/x-olympus-orf",
+    ".rw2": "image/x-panasonic-rw2",
+    ".pef": "image/x-pentax-pef",
+    ".srw": "image/x-samsung-srw",
+}
+"""What cameras' sensors gave. Most are TIFF files that show a thumbnail to who does not know them."""
+
+_PACKED = (".7z", ".rar", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst")
+"""Extensions of files that hold others and are not read."""
 
 VIDEO_TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/x-m4v",
+    ".3gp": "video/3gpp",
+    ".3g2": "video/3gpp2",
     ".mov": "video/quicktime",
     ".avi": "video/x-msvideo",
     ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
     ".mpg": "video/mpeg",
     ".mpeg": "video/mpeg",
+    ".mts": "video/mp2t",
+    ".m2ts": "video/mp2t",
     ".wmv": "video/x-ms-wmv",
     ".asf": "video/x-ms-asf",
     ".flv": "video/x-flv",
 }
-_MEDIA_TYPES = IMAGE_TYPES | VIDEO_TYPES
+_MEDIA_TYPES = IMAGE_TYPES | _RAW_TYPES | VIDEO_TYPES
 
 # Folders that cameras start when the one before is full: Reconyx, Bushnell, Browning and others; they are no cameras.
 _OVERFLOW = re.compile(r"DCIM|\d+(RECNX|EK\d+|_?BTCF|MEDIA|DSCIM)", re.IGNORECASE)
@@ -81,8 +110,13 @@ def media_id_of(path: str) -> int:
 
 
 def is_media(path: str) -> bool:
-    """Whether a file is one to be labelled, by its name."""
-    return suffix_of(path) in _MEDIA_TYPES
+    """Whether a file is one to be labelled, by its name, or holds such in a way that is not read."""
+    return suffix_of(path) in _MEDIA_TYPES or path.lower().endswith(_PACKED)
+
+
+def is_unsupported(path: str) -> bool:
+    """Whether a file is not to be read, by its name: a camera's raw file, or one that holds others."""
+    return suffix_of(path) in _RAW_TYPES or path.lower().endswith(_PACKED)
 
 
 def is_video(path: str) -> bool:

@@ -20,8 +20,9 @@ def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the rows of one event show together, the surest first.
 
     A name that is only an ancestor of another name in the event (a cat and, blurred in the next frame, a carnivore) is
-    taken for it. An event is blank if all its frames are. Where a person named some of what a row counts, the row is
-    theirs. `observation_ids` are those of what a row counts.
+    taken for it, but a person's only for a person's: what they said stays theirs, as it may contradict the finer name.
+    An event is blank if all its frames are. Where a person named some of what a row counts, the row is theirs. It has
+    the life stage and the sex in which all agree that have one, and `observation_ids` of what it counts.
     """
     seen = [row for row in rows if row["type"] != "blank"]
     if not seen:
@@ -33,10 +34,18 @@ def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in seen:
         counted[stands_for[_key(row)]].append(row)
     found = [
-        best[key] | {"count": count_of(rows), "observation_ids": [row["observation_id"] for row in rows]}
+        best[key]
+        | {"count": count_of(rows), "observation_ids": [row["observation_id"] for row in rows]}
+        | {name: _agreed(rows, name) for name in ("life_stage", "sex")}
         for key, rows in counted.items()
     ]
     return sorted(found, key=_weight, reverse=True)
+
+
+def _agreed(rows: Sequence[dict[str, Any]], name: str) -> str | None:
+    """What all rows say that say something; None where they differ."""
+    said = {row.get(name) for row in rows} - {None}
+    return said.pop() if len(said) == 1 else None
 
 
 def _weight(row: dict[str, Any]) -> tuple[bool, float]:
@@ -59,8 +68,11 @@ def _key(row: dict[str, Any]) -> tuple[str, _Lineage]:
 
 
 def _deepest(key: tuple[str, _Lineage], best: dict[tuple[str, _Lineage], dict[str, Any]]) -> tuple[str, _Lineage]:
-    """The surest of the names that no other name of the event goes below, within this one."""
+    """The surest of the names that no other name of the event goes below, within this one. Of a person's name, a
+    person's."""
     kind, names = key
     below = [other for other in best if other[0] == kind and other[1][: len(names)] == names]
+    if best[key]["reviewed_by"]:
+        below = [other for other in below if best[other]["reviewed_by"]]
     ends = [it for it in below if not any(other != it and other[1][: len(it[1])] == it[1] for other in below)]
     return max(ends, key=lambda it: (best[it]["probability"] or 0.0, it))

@@ -43,11 +43,17 @@ FROM ranked QUALIFY place <= {{most}}
 ORDER BY key, place, band NULLS FIRST
 """
 _IN = "media_id IN (SELECT media_id FROM chosen)"
-# A box that counts no more keeps the type that it was predicted: calling it nothing shows nobody.
+# What counts no more, or is called nothing, keeps the type that it was predicted: that shows nobody. What is said of a
+# frame and of no box in it, is said of all that it shows.
+_TYPE = "coalesce(nullif(observations.type, 'blank'), predictions.type) AS type"
 _BOXES = f"""
-SELECT detections.*, coalesce(observations.type, predictions.type) AS type
+SELECT detections.*, {_TYPE}
 FROM detections LEFT JOIN predictions USING (detection_id) LEFT JOIN observations USING (detection_id)
 WHERE detections.{_IN}
+UNION ALL BY NAME
+SELECT predictions.media_id, predictions.frame_number, '' AS category, 0 AS x, 0 AS y, 1 AS width, 1 AS height, {_TYPE}
+FROM predictions LEFT JOIN observations USING (observation_id)
+WHERE predictions.detection_id IS NULL AND predictions.{_IN}
 """
 
 

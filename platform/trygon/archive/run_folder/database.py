@@ -85,7 +85,7 @@ def open_database(folder: Path, reviews: pa.Table, repooled: pa.Table) -> duckdb
         place = glob.escape(str(folder / f"{name}.parquet")).replace("'", "''")
         view = "predictions" if name == "observations" else name
         database.execute(f"CREATE VIEW {view} AS FROM read_parquet('{place}')")
-    database.execute("SET TimeZone = 'UTC'")
+    database.execute("SET GLOBAL TimeZone = 'UTC'")  # without GLOBAL, cursors have the machine's
     # Tables, not Arrow's memory under a name: that is of one cursor alone.
     _keep(database, "reviews", standing(reviews))
     touched = database.sql(_TOUCHED).to_arrow_table().cast(OBSERVATION)

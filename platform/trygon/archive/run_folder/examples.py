@@ -27,7 +27,7 @@ from trygon.lease import Hold
 from trygon.models.encoders import load_encoder
 from trygon.models.encoders.choice import Encoder, EncoderChoice
 from trygon.schemas import EXAMPLE
-from trygon.storage import exists, is_remote, join, list_files, read_bytes, stable_id
+from trygon.storage import below, exists, is_remote, join, list_files, read_bytes, stable_id
 from trygon.tables import write_table
 from trygon.taxonomy.taxon import RANKS
 
@@ -58,8 +58,7 @@ def find_pictures(place: str) -> list[Picture]:
     """The pictures below a folder that has a folder a taxon. `UserError` where there are none."""
     if not is_remote(place) and not Path(place).is_dir():
         raise UserError(f"--examples {place}: no such folder; give one with a sub-folder a taxon, or a reviewed run")
-    start = len(place.partition("?")[0].rstrip("/")) + 1
-    found = [(path, path.partition("?")[0][start:].split("/")) for path in list_files(place)]
+    found = [(path, below(place, path).split("/")) for path in list_files(place)]
     pictures = [Picture(path, parts[0]) for path, parts in found if len(parts) > 1 and suffix_of(path) in IMAGE_TYPES]
     if not pictures:
         raise UserError(

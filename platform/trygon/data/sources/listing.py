@@ -7,7 +7,7 @@ from pathlib import Path
 from trygon.data.sources.source import UNIT_FILES, Unit, is_picture
 from trygon.errors import UserError
 from trygon.s3 import Address
-from trygon.storage import exists, is_remote, join, list_files, list_folder
+from trygon.storage import below, exists, is_remote, join, list_files, list_folder
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tar", ".tgz", ".zip")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".json", ".jsonld", ".json.tar.gz")
@@ -34,10 +34,7 @@ def is_archive(path: str) -> bool:
 
 def files_below(root: str) -> list[str]:
     """All files below a folder, relative to it with forward slashes, sorted."""
-    if is_remote(root):
-        skip = len(Address.parse(root).prefix)
-        return sorted(Address.parse(file).key[skip:] for file in list_files(root))
-    return sorted(Path(file).relative_to(root).as_posix() for file in list_files(root))
+    return sorted(below(root, file) for file in list_files(root))
 
 
 def first_of(root: str, *names: str) -> str | None:
