@@ -3,6 +3,7 @@
 Knows the forms of the files. Cleans no names.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from trygon.errors import UserError
 from trygon.storage import exists, open_input
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.darwin_core import REPEATED, TERMS, UNNAMED, VERNACULAR_TERMS, checklist_tables
-from trygon.taxonomy.delimited import read_delimited, sniff
+from trygon.taxonomy.delimited import NO_CSV, read_delimited, sniff
 from trygon.taxonomy.dwca import read_archive
 from trygon.taxonomy.taxon import RANKS
 
@@ -128,6 +129,8 @@ def _read(place: str | Path) -> tuple[pa.Table, pa.Table | None, int]:
             rows = _read_text(place, _WANTED, torn)
             return (*_with_names_beside(rows, place), torn["line"])
         return _read_parquet(place), None, 0
+    except csv.Error as error:
+        raise UserError(f"the taxa file {place} {NO_CSV}: {error}") from error
     except (OSError, pa.ArrowInvalid) as error:
         kinds = f"Parquet, a Darwin Core archive (.zip) nor text ({', '.join(sorted(_TEXT_SUFFIXES))})"
         raise UserError(f"the taxa file {place} cannot be read, it is neither {kinds}: {error}") from error

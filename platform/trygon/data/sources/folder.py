@@ -81,7 +81,7 @@ class PathList:
 def _read_labels(uri: str) -> pa.Table:
     columns = _COLUMNS | _CREDITS
     try:
-        table = read_columns(uri, columns, optional=_CREDITS)
+        table = read_columns(uri, columns, optional=_CREDITS, strict=True)
     except UserError as error:
         raise UserError(f"{error}. {_HINT}") from error
     paths = pc.replace_substring_regex(table["source_id"], r"^(\./)+", "")
