@@ -62,6 +62,12 @@ def test_labels_in_another_encoding_are_refused(tmp_path: Path) -> None:
         Folder(str(tmp_path)).records()
 
 
+def test_labels_as_r_on_windows_writes_them(tmp_path: Path) -> None:
+    write_csv(tmp_path / "labels.csv", [LABELS_HEADER, [".\\sub\\a.jpg", *RAVEN[:6], "NA", "NA", "NA", "NaN"]])
+    row = rows_of(Folder(str(tmp_path)))["sub/a.jpg"]
+    assert [row[name] for name in ("genus", "species", "common", "license", "rights_holder")] == [RAVEN[5], *[""] * 4]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_of_labels_end_as_any_system_ends_them(tmp_path: Path, end: str) -> None:
     lines = [",".join(LABELS_HEADER), *(f"{name}.jpg,{','.join(RAVEN)},a raven,," for name in "ab")]

@@ -379,3 +379,10 @@ def test_a_quotation_mark_that_nothing_closes_ends_a_table_and_no_catalogue(tmp_
 def test_taxa_with_line_ends_of_old_macintoshes(tmp_path: Path) -> None:
     (tmp_path / "taxa.csv").write_text("\r".join([",".join(RANKS), ",".join(LION), ""]), newline="")
     assert read_taxa(tmp_path / "taxa.csv").num_rows == 1
+
+
+def test_what_r_writes_for_nothing_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taxa.csv").write_text(",".join([*RANKS, "common"]) + "\n" + ",".join([*LION[:5], "NA", "NA", "NA"]))
+    assert read_taxa(tmp_path / "taxa.csv").to_pylist() == [
+        dict(zip(RANKS, (*LION[:5], "", ""), strict=True), common="")
+    ]

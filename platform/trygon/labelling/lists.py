@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from trygon.errors import UserError
 from trygon.storage import name_of, read_bytes
-from trygon.taxonomy.delimited import delimited
+from trygon.taxonomy.delimited import delimited, stated
 from trygon.taxonomy.names import clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_taxa
@@ -116,7 +116,7 @@ def _of_lines(lines: Sequence[str]) -> Iterator[Given]:
 
 def _of_table(reader: "Reader", header: list[str]) -> Iterator[Given]:
     for cells in reader:
-        row = {column: cell.strip() for column, cell in zip(header, cells, strict=False)}
+        row = {column: stated(cell) for column, cell in zip(header, cells, strict=False)}
         lineage = tuple(row.get(rank, "") for rank in RANKS)
         ranked = name_of_lineage(lineage)
         names = [row.get(column, "") for column in (*_SCIENTIFIC, *_COMMON)]

@@ -6,7 +6,7 @@ import io
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from trygon.errors import UserError
 from trygon.storage import open_input
 
 NOT_DELIMITED = (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error)
@@ -23,6 +25,9 @@ NOT_DELIMITED = (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib
 
 NO_CSV = "is not a CSV file in UTF-8 with each quotation mark closed"
 """What the user is told then."""
+
+MISSING = ("NA", "NaN", "nan")
+"""What R and pandas write into a cell for nothing, and Camtrap DP allows there."""
 
 _HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 8 << 20
@@ -40,6 +45,26 @@ class Dialect:
     quote: str = '"'
     num_header_lines: int = 1
     encoding: str = "utf8"
+
+
+def stated(cell: str) -> str:
+    """What a cell says; blank where it says that there is nothing."""
+    text = cell.strip()
+    return "" if text in MISSING else text
+
+
+def require_columns(cells: Sequence[str], num_columns: int, where: str) -> None:
+    """`UserError` where a row says more than there are columns: what stands in which is not known then."""
+    if any(cell.strip() for cell in cells[num_columns:]):
+        raise UserError(
+            f"{where}: {len(cells)} values for {num_columns} columns; what holds the delimiter, such as the comma of "
+            "1,5, has to stand in quotation marks"
+        )
+
+
+def stated_column(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """A column of texts in which that is blank."""
+    return pc.if_else(pc.is_in(column, value_set=pa.array(MISSING)), "", column)
 
 
 def delimiter_of(header: str) -> str:

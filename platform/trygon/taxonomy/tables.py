@@ -17,7 +17,7 @@ from trygon.errors import UserError
 from trygon.storage import exists, open_input
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.darwin_core import REPEATED, TERMS, UNNAMED, VERNACULAR_TERMS, checklist_tables
-from trygon.taxonomy.delimited import NO_CSV, read_delimited, sniff
+from trygon.taxonomy.delimited import NO_CSV, read_delimited, sniff, stated_column
 from trygon.taxonomy.dwca import read_archive
 from trygon.taxonomy.taxon import RANKS
 
@@ -108,7 +108,7 @@ def taxa_columns(table: pa.Table, name: str) -> pa.Table:
 
 
 def _as_texts(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    return pa.table([CodedNames.of(column).texts() for column in table.columns], schema=schema)
+    return pa.table([stated_column(CodedNames.of(column).texts()) for column in table.columns], schema=schema)
 
 
 def _is_plain(rows: pa.Table) -> bool:
