@@ -386,3 +386,10 @@ def test_what_r_writes_for_nothing_is_nothing(tmp_path: Path) -> None:
     assert read_taxa(tmp_path / "taxa.csv").to_pylist() == [
         dict(zip(RANKS, (*LION[:5], "", ""), strict=True), common="")
     ]
+
+
+def test_lines_of_names_beside_a_catalogue_that_are_lost_are_counted(tmp_path: Path) -> None:
+    names = ["page_id,vernacular_string,language_code", '7,"cats,eng', "8,lion,eng"]
+    (tmp_path / "vernacularnames.csv").write_text("\n".join(names))
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", CATS))
+    assert checklist.left_out["wrong number of columns"] == 1

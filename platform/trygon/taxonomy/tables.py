@@ -127,7 +127,7 @@ def _read(place: str | Path) -> tuple[pa.Table, pa.Table | None, int]:
             return rows, pa.concat_tables(names, promote_options="default") if names else None, torn["line"]
         if path.suffix.lower() in _TEXT_SUFFIXES:
             rows = _read_text(place, _WANTED, torn)
-            return (*_with_names_beside(rows, place), torn["line"])
+            return (*_with_names_beside(rows, place, torn), torn["line"])
         return _read_parquet(place), None, 0
     except csv.Error as error:
         raise UserError(f"the taxa file {place} {NO_CSV}: {error}") from error
@@ -155,12 +155,12 @@ def _read_text(place: str | Path, wanted: Collection[str], torn: Counter[str]) -
         return read_delimited(file, dialect, wanted, {*REPEATED, *TAXA_SCHEMA.names}, on_torn)
 
 
-def _with_names_beside(rows: pa.Table, place: str | Path) -> tuple[pa.Table, pa.Table | None]:
+def _with_names_beside(rows: pa.Table, place: str | Path, torn: Counter[str]) -> tuple[pa.Table, pa.Table | None]:
     name = PurePosixPath(str(place)).name
     beside = str(place).removesuffix(name) + _NAMES_BESIDE.get(name, "")
     if name not in _NAMES_BESIDE or not exists(beside):
         return rows, None
-    names = _read_text(beside, {*VERNACULAR_TERMS, *EOL_VERNACULAR_TERMS}, Counter())
+    names = _read_text(beside, {*VERNACULAR_TERMS, *EOL_VERNACULAR_TERMS}, torn)
     if "eolID" in rows.column_names:
         # EOL's names are those of its pages.
         rows = rows.drop_columns([it for it in ("id",) if it in rows.column_names])
