@@ -79,6 +79,18 @@ def test_list_of_a_spreadsheet_and_names_with_commas_are_read(text: str, tmp_pat
     assert rows["a,1.jpg"]["deployment"] == ("7" if "deployment" in text else ".")
 
 
+@pytest.mark.parametrize("nothing", ["NA", "NaN", "nan", ""])
+def test_what_tables_write_for_nothing_is_no_deployment_and_no_burst(nothing: str, tmp_path: Path) -> None:
+    text = f"path,deployment,timestamp,sequence\nx/1.jpg,{nothing},{nothing},{nothing}\n"
+    image = {"file_name": "x/1.jpg", "location": nothing, "seq_id": nothing, "datetime": nothing}
+    _write(tmp_path / "in", {"list.csv": text, "list.json": json.dumps({"images": [image]}), "x/1.jpg": b"1"})
+    for name in ("list.csv", "list.json"):
+        listing = write_listing(Archive(str(tmp_path / "in" / name)), tmp_path / "run", Hold())
+        (row,) = [row for batch in listing.batches() for row in batch.to_pylist()]
+        assert (row["deployment"], row["timestamp"], row["sequence"]) == ("x", None, None)
+        assert listing.notes == ()
+
+
 def test_a_list_of_files_that_are_elsewhere_is_refused(tmp_path: Path) -> None:
     _write(tmp_path / "in", {"list.csv": "path\nhttps://pictures/1.jpg\n/card/2.jpg\ngone/3.jpg\n"})
     with pytest.raises(UserError, match=r"names 3 files, and none of them is in .*: say with --images"):
@@ -228,6 +240,7 @@ def test_files_are_found_by_any_of_their_names_and_named_once() -> None:
         ("a.csv", "species,count\nlion,1\n", "line 2: a row without a path"),
         ("a.csv", "path,species\na.jpg,lion\n\n,lion\n", "line 4: a row without a path"),
         ("a.csv", b"path\n\xff\xfe\n", "CSV file in UTF-8"),
+        ("a.csv", "path,deployment\na.jpg,7\nb, c.jpg,7\n", "line 3: 3 values for 2 columns"),
         ("datapackage.json", '{"resources": [{"name": "media", "path": "../media.csv"}]}', "no table 'media'"),
         ("datapackage.json", "[]", "no table 'media'"),
         ("list.csv", 'path\n1.jpg\n"2.jpg\n3.jpg\n', "each quotation mark closed"),

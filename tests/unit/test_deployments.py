@@ -76,11 +76,31 @@ def test_paths_of_windows_are_understood_and_those_that_lead_nowhere_are_told(tm
     of = Deployments(read_deployments(path))
     names = [of.name_of(MediaFile(it, 1)) for it in ("park/cam 1/1.jpg", "park/cam 2/late/1.jpg", "park/cam 3/1.jpg")]
     assert names == ["A", "B", "park/cam 3"]
-    (note,) = of.notes()
+    note, other = of.notes()
+    assert other.startswith("1 deployments of a table have no file in the archive, such as 'D'")
     assert "2 of the paths in --deployments lead, such as 'C:/cards/cam 3'" in note
     of.name_of(MediaFile("C:/cards/cam 3/1.jpg", 1))
     of.name_of(MediaFile("cam 4/1.jpg", 1))
+    of.name_of(MediaFile("D/1.jpg", 1))
     assert of.notes() == []
+
+
+def test_camera_that_was_served_stood_from_the_first_start_to_the_last_end(tmp_path: Path) -> None:
+    rows = ["a,1,2,2024-03-01,2024-03-31,late", "a,,,2024-01-01,2024-01-31,early", "b,1,2,2024-01-01,2024-02-01,"]
+    rows += ["b,1,2,2024-03-01,,", "a,,,,,spare"]
+    (tmp_path / "places.csv").write_text("\n".join(["deployment,latitude,longitude,start,end,path", *rows]))
+    known = read_deployments(tmp_path / "places.csv")
+    table = Deployments(known).table().to_pylist()
+    assert [it.path for it in known] == ["late", "early", None, None, "spare"]
+    assert [(row["start"], row["end"]) for row in table] == [
+        (datetime(2024, 1, 1), datetime(2024, 3, 31, 23, 59, 59)),
+        (datetime(2024, 1, 1), None),
+    ]
+
+
+def test_what_r_writes_for_nothing_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "places.csv").write_text("deployment,latitude,longitude,start,path\na,NA,NA,NA,NaN\nNA,NA,NA,NA,NA\n")
+    assert read_deployments(tmp_path / "places.csv") == (Deployment("a"),)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +110,11 @@ def test_paths_of_windows_are_understood_and_those_that_lead_nowhere_are_told(tm
         ("deployment,latitude,longitude\na,1,2\nb,north,2\n", "line 3: latitude and longitude"),
         ("deployment,latitude\na,1\n", "line 2: latitude and longitude"),
         ("deployment,latitude,longitude\na,91,2\n", "no place on Earth"),
+        ("deployment,latitude,longitude\na,1,5,2,5\n", "line 2: 5 values for 3 columns"),
+        (
+            "deployment,latitude,longitude\na,1,2\nb,1,2\na,1,3\n",
+            "line 4: 'a' stands at 1.0, 3.0, but above at",
+        ),
         ("deployment,start\na,soon\n", "'soon' is no date"),
         ("deployment,start,end\na,2024-05-02,2024-05-01\n", "ends before it starts"),
         ("deployment,start\n,2024-05-02\n", "has no name"),

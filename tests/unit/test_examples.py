@@ -75,6 +75,38 @@ def test_names_of_folders_are_looked_up_and_others_become_labels() -> None:
     assert [lineage for _, lineage in _means("human", "Vehicle", "blank")] == kinds
 
 
+@pytest.mark.parametrize(
+    ("folder", "status", "means"),
+    [
+        ("Panthera leo (Linnaeus, 1758)", "fuzzy", "Felidae Panthera leo"),
+        ("Panthera pardus (Linnaeus, 1758)", "own", "Felidae Panthera pardus"),
+        ("Panthera_pardus_fusca", "own", "Felidae Panthera pardus"),
+        ("Panthera Pardus", "own", "Felidae Panthera pardus"),
+        ("Panthera sp.", "exact", "Felidae Panthera"),
+        ("Panthera_spp", "exact", "Felidae Panthera"),
+        ("Animalia;Chordata;Mammalia;Carnivora;Felidae;Panthera;Panthera leo", "exact", "Felidae Panthera leo"),
+        ("Animalia;Chordata;Mammalia;Carnivora;Felidae;Panthera;sp.", "exact", "Felidae Panthera"),
+        (
+            "Animalia;Chordata;Mammalia;Carnivora;Felidae;Felis;Felis chaus Schreber, 1777",
+            "own",
+            "Felidae Felis chaus",
+        ),
+    ],
+)
+def test_names_of_folders_are_read_as_people_write_them(folder: str, status: str, means: str) -> None:
+    assert _means(folder) == [(status, f"{' '.join(_CARNIVORE)} {means}")]
+
+
+def test_names_that_are_no_scientific_ones_stay_as_they_are() -> None:
+    assert _means("Red Thing", "Morph-3", "Stripes sp.", "Animalia;;;;;Morph-3", "Animalia;;;;;;spotted one") == [
+        ("own", "Animalia Red Thing"),
+        ("own", "Animalia Morph-3"),
+        ("own", "Animalia Stripes"),
+        ("own", "Animalia Morph-3"),
+        ("own", "Animalia spotted one"),
+    ]
+
+
 def _table(**vectors: list[np.ndarray]) -> pa.Table:
     rows = [
         {"name": name, "place": f"{name}/{number}", "group": number, "vector": vector.astype(np.float16)}

@@ -66,6 +66,41 @@ def test_higher_ranks_settle_which_is_meant() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "status", "epithets"),
+    [
+        ("Plantae,Tracheophyta,Liliopsida,Asparagales,Orchidaceae,Corvus,", "unmatched", []),
+        ("Animalia,Chordata,Aves,,Felidae,Panthera,leo", "exact", ["leo"]),  # another class of the same family
+        ("Animalia,Chordata,Aves,,,Panthera,leo", "unmatched", []),
+        ("Animalia,Chordata,Aves,,,Panthera,leoo", "unmatched", []),
+        ("Metazoa,Chordata,Mammalia,Feliformia,Pantheridae,Panthera,", "exact", ["leo", "onca"]),
+        ("Animalia,Chordata,Mammalia,Carnivora,,,", "exact", ["leo", "lynx", "onca", "lagopus", "vulpes"]),
+        ("Animalia,Arthropoda,Insecta,Hemiptera,Coreidae,Acanthocephala,", "exact", ["terminalis"]),
+        ("Animalia,Acanthocephala,,,,,", "exact", ["moniliformis"]),
+        ("Plantae,,,,,Proboscidea,", "unmatched", []),
+        (",,,,,Proboscidea,", "unmatched", []),
+        (",,,Proboscidea,,,", "exact", ["africana"]),
+        (",,Collembola,,,,", "exact", ["nivalis"]),
+        ("Animalia,Chordata,Proboscidea,,,,", "exact", ["africana"]),  # some have it as a class
+    ],
+)
+def test_a_name_of_another_branch_is_no_label(tmp_path: Path, line: str, status: str, epithets: list[str]) -> None:
+    more = [
+        "Animalia,Acanthocephala,Archiacanthocephala,Moniliformida,Moniliformidae,Moniliformis,moniliformis",
+        "Animalia,Arthropoda,Insecta,Hemiptera,Coreidae,Acanthocephala,terminalis",
+        "Animalia,Arthropoda,Collembola,Collembola,Entomobryidae,Entomobrya,nivalis",
+        "Animalia,Chordata,Mammalia,Proboscidea,Elephantidae,Loxodonta,africana",
+    ]
+    tree = TaxonTree.from_taxa(
+        [*TAXA, *(Taxon(tuple(it.split(","))) for it in more)]  # pyright: ignore[reportArgumentType]
+    )
+    (tmp_path / "list.csv").write_text(f"{','.join(RANKS)}\n{line}\n")
+    (match,) = Matcher(tree).match(read_names(tmp_path / "list.csv", "--names"))
+    assert (match.status, sorted(tree.taxa[it].lineage[6] for it in match.positions)) == (status, sorted(epithets))
+    bare = [Given(1, name) for name in ("Acanthocephala", "Collembola")]
+    assert [it.status for it in Matcher(tree).match(bare)] == ["ambiguous", "exact"]
+
+
+@pytest.mark.parametrize(
     ("text", "names"),
     [
         ("# mine\nlion\n\nPanthera onca,\n", ["lion", "Panthera onca"]),

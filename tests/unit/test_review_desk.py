@@ -242,6 +242,11 @@ def test_homonyms_are_told_apart_by_their_lineage() -> None:
         found = taxa.called("Prunella", taxon)
         assert found
         assert taxa.taxon(found["key"]) == taxon.at(Rank.GENUS)
+    bug = Taxon(("Animalia", "Arthropoda", "Insecta", "Hemiptera", "Coreidae", "Acanthocephala", ""))
+    worm = Taxon(("Animalia", "Acanthocephala", "A", "B", "C", "Moniliformis", "moniliformis"))
+    taxa = TaxonSearch(TaxonTree.from_taxa([bug, worm]))
+    row = dict(zip(RANKS, bug.lineage, strict=True))
+    assert [it["scientific"] for it in taxa.lineage(row)] == list(bug.lineage[:6])
 
 
 MORUS = (

@@ -13,7 +13,7 @@ from trygon.data.sources.eol import Eol
 from trygon.data.sources.folder import Folder, PathList
 from trygon.data.sources.inat21 import INat21
 from trygon.data.sources.source import UNIT_FILES
-from trygon.data.sources.tables import num_bad_lines
+from trygon.data.sources.tables import num_bad_lines, read_columns
 from trygon.errors import UserError
 from trygon.schemas import RECORD
 from trygon.storage import join, write_bytes
@@ -53,12 +53,26 @@ def test_names_that_are_no_utf8_are_read(tmp_path: Path) -> None:
     assert name == r"\xe9.jpg"
 
 
-def test_labels_in_another_encoding_are_read_and_not_refused(tmp_path: Path) -> None:
+def test_labels_in_another_encoding_are_refused(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.jpg": b"a"})
     write_csv(tmp_path / "labels.csv", [LABELS_HEADER, ["a.jpg", *RAVEN, "x", "", ""]])
     text = (tmp_path / "labels.csv").read_bytes()
     (tmp_path / "labels.csv").write_bytes(text.replace(b",x,", b",R\xe4ven,"))
-    assert rows_of(Folder(str(tmp_path)))["a.jpg"]["common"] == "R\ufffdven"
+    with pytest.raises(UserError, match=r"labels\.csv cannot be read as a table of text in UTF-8"):
+        Folder(str(tmp_path)).records()
+
+
+def test_labels_as_r_on_windows_writes_them(tmp_path: Path) -> None:
+    write_csv(tmp_path / "labels.csv", [LABELS_HEADER, [".\\sub\\a.jpg", *RAVEN[:6], "NA", "NA", "NA", "NaN"]])
+    row = rows_of(Folder(str(tmp_path)))["sub/a.jpg"]
+    assert [row[name] for name in ("genus", "species", "common", "license", "rights_holder")] == [RAVEN[5], *[""] * 4]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_labels_end_as_any_system_ends_them(tmp_path: Path, end: str) -> None:
+    lines = [",".join(LABELS_HEADER), *(f"{name}.jpg,{','.join(RAVEN)},a raven,," for name in "ab")]
+    (tmp_path / "labels.csv").write_text(end.join(lines) + end, newline="")
+    assert rows_of(Folder(str(tmp_path)))["b.jpg"]["common"] == "a raven"
 
 
 def test_lines_that_are_no_rows_are_counted(tmp_path: Path) -> None:
@@ -76,14 +90,22 @@ def test_a_table_without_rows_has_none(tmp_path: Path, end: str) -> None:
     assert records.schema.equals(RECORD)
 
 
-def test_a_quotation_mark_that_nothing_closes_loses_lines_that_are_counted(tmp_path: Path) -> None:
-    good = f"{','.join(RAVEN)},{'c' * 5_000},,"
-    lines = [f"{number}.jpg,{good}" for number in range(4_000)]
-    lines[10] = f'10.jpg,"{good}'
-    (tmp_path / "list.csv").write_text("\n".join([",".join(LABELS_HEADER), *lines]) + "\n")
-    records = PathList(str(tmp_path / "list.csv")).records()
-    assert records.num_rows > 2_000
-    assert records.num_rows + num_bad_lines(records) == len(lines)
+@pytest.mark.parametrize("next_quote", ["", '"', '"of 9, or so"'])
+@pytest.mark.parametrize("length", [5, 50_000])
+def test_a_quotation_mark_that_nothing_closes(tmp_path: Path, length: int, next_quote: str) -> None:
+    common = "c" * length
+    lines = [f"{number}.jpg,{','.join(RAVEN)},{common},," for number in range(400)]
+    lines[3] = f'3.jpg,{",".join(RAVEN)},{common},,"me'
+    lines[7] = f"7.jpg,{','.join(RAVEN)},{common},,{next_quote}"
+    lines[9] = f'9.jpg,{",".join(RAVEN)},"{common}\nin two lines",,'
+    place = str(tmp_path / "list.csv")
+    Path(place).write_text("\n".join([",".join(LABELS_HEADER), *lines]) + "\n")
+    with pytest.raises(UserError, match=r"list\.csv is not a CSV .* line 5 has one that nothing closes"):
+        PathList(place).records()
+    foreign = read_columns(place, {"path": ("path",), "common": ("common",)})
+    assert num_bad_lines(foreign) == 1 + (next_quote == '"')
+    assert foreign.num_rows + num_bad_lines(foreign) == len(lines)
+    assert f"{common}\nin two lines" in foreign["common"].to_pylist()
 
 
 def test_list_of_paths_anywhere(tmp_path: Path) -> None:

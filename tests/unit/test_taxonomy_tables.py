@@ -360,3 +360,36 @@ def test_every_row_of_any_catalogue_is_a_taxon_a_synonym_or_counted(rows: list[t
     for lineage in taxa.select(RANKS).to_pylist() + synonyms.select(RANKS).to_pylist():
         assert any(lineage.values())
         assert lineage["genus"] or not lineage["species"]
+
+
+def test_a_quotation_mark_that_nothing_closes_ends_a_table_and_no_catalogue(tmp_path: Path) -> None:
+    rows = [f"Animalia,,,,,Felis,s{number},cat {number}" for number in range(9)]
+    rows[3] = rows[3].replace("cat", '"cat')
+    (tmp_path / "own.csv").write_text("\n".join([",".join([*RANKS, "common"]), *rows]))
+    with pytest.raises(UserError, match=r"own\.csv is not a CSV .* line 5 has one that nothing closes"):
+        read_taxa(tmp_path / "own.csv")
+    rows = [f"species,Felis {letter * 4}" for letter in "abcdefghi"]
+    rows[3] = rows[3].replace("Felis", '"Felis')
+    (tmp_path / "catalogue.csv").write_text("\n".join(["taxonRank,scientificName", *rows]))
+    checklist = read_checklist(tmp_path / "catalogue.csv")
+    assert checklist.left_out == {"wrong number of columns": 1}
+    assert [lineage[-1] for lineage in lineages_of(checklist)] == [letter * 4 for letter in "abcefghi"]
+
+
+def test_taxa_with_line_ends_of_old_macintoshes(tmp_path: Path) -> None:
+    (tmp_path / "taxa.csv").write_text("\r".join([",".join(RANKS), ",".join(LION), ""]), newline="")
+    assert read_taxa(tmp_path / "taxa.csv").num_rows == 1
+
+
+def test_what_r_writes_for_nothing_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taxa.csv").write_text(",".join([*RANKS, "common"]) + "\n" + ",".join([*LION[:5], "NA", "NA", "NA"]))
+    assert read_taxa(tmp_path / "taxa.csv").to_pylist() == [
+        dict(zip(RANKS, (*LION[:5], "", ""), strict=True), common="")
+    ]
+
+
+def test_lines_of_names_beside_a_catalogue_that_are_lost_are_counted(tmp_path: Path) -> None:
+    names = ["page_id,vernacular_string,language_code", '7,"cats,eng', "8,lion,eng"]
+    (tmp_path / "vernacularnames.csv").write_text("\n".join(names))
+    checklist = read_checklist(_write(tmp_path / "taxon.tab", CATS))
+    assert checklist.left_out["wrong number of columns"] == 1

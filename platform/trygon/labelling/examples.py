@@ -20,6 +20,7 @@ from trygon.labelling.decisions import MOTORS, NOTHING, PEOPLE
 from trygon.labelling.few_shot import Prototypes, TextScores
 from trygon.labelling.lists import AMBIGUOUS, EXACT, Given, Match, Matcher, name_of_lineage
 from trygon.storage import digest_texts
+from trygon.taxonomy.names import clean_binomial, clean_lineage, clean_name
 from trygon.taxonomy.taxon import RANKS, Lineage, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
@@ -27,6 +28,7 @@ OWN = "own"
 """The status of a name that is in no label: it becomes one of its own."""
 
 _KINDS = {"human": PEOPLE, "person": PEOPLE, "vehicle": MOTORS, "blank": NOTHING, "empty": NOTHING}
+_ONLY_GENUS = ("sp", "spp")
 _SCORES_AT_ONCE = 20_000_000
 _MAX_TOLD = 5
 
@@ -108,22 +110,48 @@ def lineage_of(text: str) -> tuple[str, Lineage]:
 
 
 def find_names(tree: TaxonTree, names: Sequence[Given]) -> list[ExampleName]:
-    """What each name means, in order: a label or clade of the tree, or else a taxon of its own."""
-    return [_named(tree, match) for match in Matcher(tree).match(names)]
+    """What each name means, in order: a label or clade of the tree, as it is written or without author and year,
+    or else a taxon of its own."""
+    matcher = Matcher(tree)
+    matches = matcher.match(names)
+    own = [place for place, it in enumerate(matches) if it.status != AMBIGUOUS and not _is_found(it)]
+    for place, match in zip(own, matcher.match([_clean(names[place]) for place in own]), strict=True):
+        matches[place] = match
+    return [_named(tree, given, match) for given, match in zip(names, matches, strict=True)]
 
 
-def _named(tree: TaxonTree, match: Match) -> ExampleName:
-    given = match.given
+def _clean(given: Given) -> Given:
+    """The name without what is no part of it; `sp.` behind a genus says no more than the genus. As it was where it is
+    no scientific one."""
+    if any(given.lineage):
+        lineage = clean_lineage(given.lineage)
+        last = max(rank for rank in Rank if given.lineage[rank])
+        is_named = bool(lineage[min(last, Rank.GENUS)])
+        return Given(given.line, name_of_lineage(lineage), (), lineage) if is_named else given
+    text = (given.others or (given.name,))[0]
+    words = text.split()
+    if len(words) == 2 and words[1].lower().rstrip(".") in _ONLY_GENUS:
+        return Given(given.line, clean_name(words[0]) or given.name)
+    # Two words that both begin with a capital may be a binomial, and in a longer name the author has one.
+    genus, epithet = clean_binomial(text.capitalize() if len(words) == 2 else text)
+    return Given(given.line, f"{genus} {epithet}") if epithet else given
+
+
+def _is_found(match: Match) -> bool:
+    return match.taxon is not None and _agrees(match.taxon, match.given.lineage)
+
+
+def _named(tree: TaxonTree, given: Given, match: Match) -> ExampleName:
     kind = _KINDS.get(given.name.lower())
     if kind:
         found = tree.find(kind.scientific)
         taxon = tree.taxon(found[0].start) if found else kind
         return ExampleName(given, EXACT, taxon, taxon.label)
-    if match.taxon and _agrees(match.taxon, given.lineage):
+    if match.taxon and _is_found(match):
         return ExampleName(given, match.status, match.taxon, match.meant)
     if match.status == AMBIGUOUS:
         return ExampleName(given, AMBIGUOUS, None, match.meant)
-    taxon = _own(tree, given)
+    taxon = _own(tree, given, match.given)
     return ExampleName(given, OWN, taxon, taxon.taxonomic)
 
 
@@ -131,16 +159,17 @@ def _agrees(taxon: Taxon, lineage: Sequence[str]) -> bool:
     return not any(one and one.lower() != other.lower() for one, other in zip(lineage, taxon.lineage, strict=True))
 
 
-def _own(tree: TaxonTree, given: Given) -> Taxon:
+def _own(tree: TaxonTree, given: Given, clean: Given) -> Taxon:
     """A taxon that the tree lacks: of the lineage that was given; a binomial within its genus; else an animal."""
-    if any(given.lineage):
-        return Taxon(given.lineage)  # pyright: ignore[reportArgumentType]
-    name = (given.others or (given.name,))[0]
+    if any(clean.lineage):
+        return Taxon(clean.lineage)  # pyright: ignore[reportArgumentType]
+    name = (clean.others or (clean.name,))[0]
     genus, _, epithet = name.partition(" ")
-    genera = [tree.taxon(it.start) for it in tree.find(genus.capitalize())]
-    if epithet and len(genera) == 1 and genera[0].lineage[Rank.GENUS] == genus.capitalize():
+    genera = [tree.taxon(it.start) for it in tree.find(genus.capitalize(), Rank.GENUS)]
+    if epithet and len(genera) == 1:
         return Taxon((*genera[0].lineage[: Rank.SPECIES], epithet))  # pyright: ignore[reportArgumentType]
-    return Taxon(("Animalia", "", "", "", "", name, ""))
+    # Two words that only look like a binomial stay as they were.
+    return Taxon(("Animalia", "", "", "", "", (given.others or (given.name,))[0] if epithet else name, ""))
 
 
 def join(

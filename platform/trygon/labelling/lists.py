@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ import pyarrow.compute as pc
 
 from trygon.errors import UserError
 from trygon.storage import name_of, read_bytes
-from trygon.taxonomy.delimited import delimited
-from trygon.taxonomy.names import clean_lineages
+from trygon.taxonomy.delimited import delimited, stated
+from trygon.taxonomy.names import clean_lineage, clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_taxa
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
@@ -116,7 +117,7 @@ def _of_lines(lines: Sequence[str]) -> Iterator[Given]:
 
 def _of_table(reader: "Reader", header: list[str]) -> Iterator[Given]:
     for cells in reader:
-        row = {column: cell.strip() for column, cell in zip(header, cells, strict=False)}
+        row = {column: stated(cell) for column, cell in zip(header, cells, strict=False)}
         lineage = tuple(row.get(rank, "") for rank in RANKS)
         ranked = name_of_lineage(lineage)
         names = [row.get(column, "") for column in (*_SCIENTIFIC, *_COMMON)]
@@ -156,12 +157,12 @@ class Matcher:
     def _one(self, given: Given, clades: "_Places", commons: "_Places") -> Match:
         for known, status in ((clades, EXACT), (commons, COMMON)):
             for text in (given.name, *given.others):
-                places = known.get(text.lower(), [])
-                fitting = [it for it in places if self._fits(it[1], given.lineage)] or places
+                fitting = self._fitting(known.get(text.lower(), []), given)
                 if len(fitting) == 1:
                     return self._found(given, status, *fitting[0])
                 if fitting:
-                    meant = "; ".join(self._tree.taxon(where.start).taxonomic for _, where in fitting[:_MAX_TOLD])
+                    taxa = (self._tree.taxon(where.start).at(rank) for rank, where in fitting[:_MAX_TOLD])
+                    meant = "; ".join(taxon.taxonomic for taxon in taxa)
                     return Match(given, AMBIGUOUS, np.empty(0, np.int64), meant)
         return Match(given, UNMATCHED, np.empty(0, np.int64))
 
@@ -169,14 +170,43 @@ class Matcher:
         taxon = self._tree.taxon(where.start).at(rank)
         return Match(given, status, np.arange(where.start, where.stop), taxon.label, taxon)
 
-    def _fits(self, where: slice, lineage: Sequence[str]) -> bool:
-        """Whether no higher rank that was given beside the name is another one's."""
+    def _fitting(self, places: "list[_Place]", given: Given) -> "list[_Place]":
+        """Of the clades of one name those that the ranks beside it may mean, without those within another of them.
+
+        Sources place orders and families differently, and some of them classes. So a clade is another one's where its
+        kingdom, phylum or class is, unless the order or the family is the same; what else differs only decides between
+        clades that fit. A genus is no higher taxon of its name.
+        """
+        rank = max((rank for rank in Rank if given.lineage[rank]), default=None)
+        if rank is not None and places:
+            lineage = _clean_above(given.lineage[: Rank.GENUS])
+            differing = [(it, self._differing(it, lineage)) for it in places]
+            fitting = [(it, ranks) for it, ranks in differing if ranks is not None]
+            if rank is Rank.GENUS:
+                fitting = [(it, ranks) for it, ranks in fitting if it[0] >= rank]
+            places = [it for it, ranks in fitting if not ranks] or [it for it, _ in fitting]
+            places = [it for it in places if it[0] is rank] or places
+        outer: list[_Place] = []
+        for it in places:  # higher ranks come first
+            if not any(other[1].start <= it[1].start and it[1].stop <= other[1].stop for other in outer):
+                outer.append(it)
+        return outer
+
+    def _differing(self, place: "_Place", lineage: Sequence[str]) -> set[Rank] | None:
+        """The ranks at which a clade and a lineage have two names; None where they are of two branches."""
+        rank, where = place
         own = self._tree.taxon(where.start).lineage
-        pairs = zip(lineage[: Rank.GENUS], own[: Rank.GENUS], strict=True)
-        return not any(one and other and one.lower() != other.lower() for one, other in pairs)
+        common = [it for it in Rank if it <= min(rank, Rank.FAMILY) and own[it] and lineage[it]]
+        # Some have as a class what others have as an order.
+        known = {own[rank].lower()} if rank < Rank.GENUS else set()
+        differing = {it for it in common if lineage[it].lower() not in {own[it].lower(), *known}}
+        same = {it for it in common if it < rank} - differing
+        if min(differing, default=Rank.SPECIES) <= Rank.CLASS and not same & {Rank.ORDER, Rank.FAMILY}:
+            return None
+        return differing
 
     def _clades(self, texts: list[str]) -> "_Places":
-        """The clades that carry each name, at the highest rank that has it; of species the binomial."""
+        """The clades that carry each name, the highest ranks first; of species the binomial."""
         found: _Places = {}
         for rank in Rank:
             taxa = self._tree.table.take(pa.array(self._tree.clade_starts[rank]))
@@ -185,7 +215,7 @@ class Matcher:
                 column = pc.binary_join_element_wise(taxa["genus"], taxa["species"], " ")
             at_rank = _places(column, texts)
             for text, clades in at_rank.items():
-                found.setdefault(text, [(rank, self._tree.clade_slice(rank, clade)) for clade in clades])
+                found.setdefault(text, []).extend((rank, self._tree.clade_slice(rank, clade)) for clade in clades)
         return found
 
     def _commons(self, texts: list[str]) -> "_Places":
@@ -208,15 +238,25 @@ class Matcher:
         for given, row in zip(names, resolved, strict=True):
             near = row["species"] and row["resolution"] in (Resolution.FUZZY, Resolution.EXACT)
             slices = self._tree.find(f"{row['genus']} {row['species']}") if near else []
-            matches.append(self._found(given, FUZZY, Rank.SPECIES, slices[0]) if len(slices) == 1 else None)
+            places = self._fitting([(Rank.SPECIES, where) for where in slices], given)
+            matches.append(self._found(given, FUZZY, *places[0]) if len(places) == 1 else None)
         return matches
 
     def _backbone(self) -> Backbone:
         return Backbone.from_checklist(Checklist(self._tree.table, SYNONYM_SCHEMA.empty_table()))
 
 
-_Places = dict[str, list[tuple[Rank, slice]]]
-"""The clades that each lower-case text names: the rank, and where their taxa are."""
+@lru_cache(maxsize=10_000)
+def _clean_above(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Clean names of the ranks above the genus: a list has the same for many species."""
+    return clean_lineage((*names, "", ""))[: Rank.GENUS]
+
+
+_Place = tuple[Rank, slice]
+"""A clade: its rank, and where its taxa are."""
+
+_Places = dict[str, list[_Place]]
+"""The clades that each lower-case text names."""
 
 
 def _places(column: pa.ChunkedArray, texts: list[str]) -> dict[str, list[int]]:

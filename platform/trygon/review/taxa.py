@@ -61,7 +61,7 @@ class TaxonSearch:
     def lineage(self, names: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The clades above what a row with rank columns names, and itself, from the kingdom down."""
         taxon = Taxon.from_row(names)
-        slices = self.tree.find(taxon.scientific)
+        slices = self.tree.find(taxon.scientific, taxon.rank)
         if not slices:
             return []
         start = next((it.start for it in slices if _is_within(self.tree.taxon(it.start), taxon)), slices[0].start)

@@ -3,6 +3,7 @@
 Knows the forms of the files. Cleans no names.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from trygon.errors import UserError
 from trygon.storage import exists, open_input
 from trygon.taxonomy.coded import CodedNames
 from trygon.taxonomy.darwin_core import REPEATED, TERMS, UNNAMED, VERNACULAR_TERMS, checklist_tables
-from trygon.taxonomy.delimited import read_delimited, sniff
+from trygon.taxonomy.delimited import NO_CSV, read_delimited, sniff, stated_column
 from trygon.taxonomy.dwca import read_archive
 from trygon.taxonomy.taxon import RANKS
 
@@ -107,7 +108,7 @@ def taxa_columns(table: pa.Table, name: str) -> pa.Table:
 
 
 def _as_texts(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    return pa.table([CodedNames.of(column).texts() for column in table.columns], schema=schema)
+    return pa.table([stated_column(CodedNames.of(column).texts()) for column in table.columns], schema=schema)
 
 
 def _is_plain(rows: pa.Table) -> bool:
@@ -126,8 +127,10 @@ def _read(place: str | Path) -> tuple[pa.Table, pa.Table | None, int]:
             return rows, pa.concat_tables(names, promote_options="default") if names else None, torn["line"]
         if path.suffix.lower() in _TEXT_SUFFIXES:
             rows = _read_text(place, _WANTED, torn)
-            return (*_with_names_beside(rows, place), torn["line"])
+            return (*_with_names_beside(rows, place, torn), torn["line"])
         return _read_parquet(place), None, 0
+    except csv.Error as error:
+        raise UserError(f"the taxa file {place} {NO_CSV}: {error}") from error
     except (OSError, pa.ArrowInvalid) as error:
         kinds = f"Parquet, a Darwin Core archive (.zip) nor text ({', '.join(sorted(_TEXT_SUFFIXES))})"
         raise UserError(f"the taxa file {place} cannot be read, it is neither {kinds}: {error}") from error
@@ -152,12 +155,12 @@ def _read_text(place: str | Path, wanted: Collection[str], torn: Counter[str]) -
         return read_delimited(file, dialect, wanted, {*REPEATED, *TAXA_SCHEMA.names}, on_torn)
 
 
-def _with_names_beside(rows: pa.Table, place: str | Path) -> tuple[pa.Table, pa.Table | None]:
+def _with_names_beside(rows: pa.Table, place: str | Path, torn: Counter[str]) -> tuple[pa.Table, pa.Table | None]:
     name = PurePosixPath(str(place)).name
     beside = str(place).removesuffix(name) + _NAMES_BESIDE.get(name, "")
     if name not in _NAMES_BESIDE or not exists(beside):
         return rows, None
-    names = _read_text(beside, {*VERNACULAR_TERMS, *EOL_VERNACULAR_TERMS}, Counter())
+    names = _read_text(beside, {*VERNACULAR_TERMS, *EOL_VERNACULAR_TERMS}, torn)
     if "eolID" in rows.column_names:
         # EOL's names are those of its pages.
         rows = rows.drop_columns([it for it in ("id",) if it in rows.column_names])

@@ -167,18 +167,19 @@ class TaxonTree:
     def _named(self) -> np.ndarray:
         return np.stack([named[ids] for named, ids in zip(self.clade_named, self.clade_ids, strict=True)])
 
-    def find(self, name: str) -> list[slice]:
-        """The clades that carry a name at any rank, or a binomial; several where there are homonyms."""
+    def find(self, name: str, rank: Rank | None = None) -> list[slice]:
+        """The clades that carry a name at `rank`, or else at the highest one that has it, or a binomial; several where
+        there are homonyms."""
         genus, _, epithet = name.rpartition(" ")
-        for rank in Rank:
-            if rank is not Rank.SPECIES:
-                found = _equal(self.table[RANKS[rank]].take(self.clade_starts[rank]), name)
+        for at in Rank if rank is None else (rank,):
+            if at is not Rank.SPECIES:
+                found = _equal(self.table[RANKS[at]].take(self.clade_starts[at]), name)
             elif genus and epithet:
                 found = _equal(self.table["genus"], genus) & _equal(self.table["species"], epithet)
             else:
                 continue
             if name and found.any():
-                return [self.clade_slice(rank, int(clade)) for clade in np.flatnonzero(found)]
+                return [self.clade_slice(at, int(clade)) for clade in np.flatnonzero(found)]
         return []
 
     def locate(self, taxa: Sequence[Taxon]) -> np.ndarray:

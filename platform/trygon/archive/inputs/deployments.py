@@ -6,8 +6,8 @@ Reads tables of people (`--deployments`), of Camtrap DP and of Wildlife Insights
 import csv
 import fnmatch
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, time
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from trygon.archive.run_folder.tables import read_table
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import join
-from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited
+from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited, require_columns, stated
 
 _NAMES = ("deployment", "deploymentid", "deployment_id")
 _STARTS = ("start", "deploymentstart", "start_date")
@@ -77,7 +77,9 @@ class Deployments:
         if named is None and self.pattern:
             found = self._regex.search(file.path)
             named = found["deployment"] if found else None
-        return named or file.deployment
+        name = named or file.deployment
+        self._named.add(name)
+        return name
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:
@@ -95,6 +97,11 @@ class Deployments:
     @cached_property
     def _met(self) -> set[str | None]:
         """Paths of the table where some file lies."""
+        return set()
+
+    @cached_property
+    def _named(self) -> set[str]:
+        """Deployments that have some file."""
         return set()
 
     def _of_table(self, path: str) -> str | None:
@@ -119,18 +126,27 @@ class Deployments:
         """MEDIA rows, each in the deployment that the table has for its path, or in the one that it has."""
         rows = zip(media["path"].to_pylist(), media["deployment"].to_pylist(), strict=True)
         names = [self._of_table(path) or name for path, name in rows]
+        self._named.update(names)
         at = media.schema.get_field_index("deployment")
         return media.set_column(at, media.schema.field(at), pa.array(names, pa.string()))
 
     def notes(self) -> list[str]:
         """What is to be said of the table when all files have their deployments."""
+        notes = []
         idle = [it for it in self.known if it.path and it.path not in self._met]
-        if not idle:
-            return []
-        return [
-            f"no file of the archive lies where {len(idle)} of the paths in --deployments lead, such as "
-            f"{idle[0].path!r}: they are folders as the archive has them, or patterns with *"
-        ]
+        if idle:
+            notes.append(
+                f"no file of the archive lies where {len(idle)} of the paths in --deployments lead, such as "
+                f"{idle[0].path!r}: they are folders as the archive has them, or patterns with *"
+            )
+        located = {it.name for it in self.known if it.path}
+        empty = [name for name in dict.fromkeys(it.name for it in self.known) if name not in located | self._named]
+        if empty:
+            notes.append(
+                f"{len(empty)} deployments of a table have no file in the archive, such as {empty[0]!r}; "
+                "if there are some, see how media.parquet calls them"
+            )
+        return notes
 
     def table(self) -> pa.Table:
         """DEPLOYMENT rows of those that are known, the last of several that say something of one."""
@@ -165,22 +181,52 @@ def read_deployments(
         return ()
     try:
         with open_delimited(place) as (lines, delimiter):
-            reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-            columns = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
-            if not columns.keys() & set(_NAMES):
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            columns = [name.strip().lower() for name in next(reader, [])]
+            if not set(columns) & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
-            where = f"{what} {place}, line"
-            rows = (row for row in reader if any((row[name] or "").strip() for name in columns.values()))
-            return tuple(_deployment(row, columns, zone, f"{where} {reader.line_num}") for row in rows)
+            rows: list[tuple[str, Deployment]] = []
+            for cells in reader:
+                where = f"{what} {place}, line {reader.line_num}"
+                require_columns(cells, len(columns), where)
+                row = {name: value for name, cell in zip(columns, cells, strict=False) if (value := stated(cell))}
+                if row:
+                    rows.append((where, _deployment(row, zone, where)))
+            return _served(rows)
     except NOT_DELIMITED as error:
         raise UserError(f"{what} {place} {NO_CSV}: {error}") from error
     except OSError as error:
         raise UserError(f"{what} {place} cannot be read: {error.strerror or error}") from error
 
 
-def _deployment(row: Mapping[str, str | None], columns: Mapping[str, str], zone: str, where: str) -> Deployment:
+def _served(rows: Sequence[tuple[str, Deployment]]) -> tuple[Deployment, ...]:
+    """The deployments of rows, of which several may tell of one: it stood from the first start to the last end.
+
+    A row with one of the two says that the other is open. `UserError` where two rows give one deployment two places.
+    """
+    places: dict[str, tuple[float | None, float | None]] = {}
+    starts: dict[str, list[datetime | None]] = {}
+    ends: dict[str, list[datetime | None]] = {}
+    for where, it in rows:
+        place = it.latitude, it.longitude
+        if it.latitude is not None and (known := places.setdefault(it.name, place)) != place:
+            raise UserError(
+                f"{where}: {it.name!r} stands at {place[0]}, {place[1]}, but above at {known[0]}, {known[1]}: "
+                "give each place a name of its own"
+            )
+        if it.start or it.end:
+            starts.setdefault(it.name, []).append(it.start)
+            ends.setdefault(it.name, []).append(it.end)
+    first = {
+        name: min(some) for name, times in starts.items() if len(some := [it for it in times if it]) == len(times)
+    }
+    last = {name: max(some) for name, times in ends.items() if len(some := [it for it in times if it]) == len(times)}
+    return tuple(replace(it, start=first.get(it.name), end=last.get(it.name)) for _, it in rows)
+
+
+def _deployment(row: Mapping[str, str], zone: str, where: str) -> Deployment:
     def text(*names: str) -> str:
-        return next((value for it in names if it in columns and (value := (row[columns[it]] or "").strip())), "")
+        return next((row[name] for name in names if name in row), "")
 
     name = text(*_NAMES)
     if not name:

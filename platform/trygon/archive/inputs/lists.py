@@ -19,7 +19,7 @@ from trygon.archive.inputs.media import is_media, suffix_of_type
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
-from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited
+from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited, require_columns, stated
 
 Row = Mapping[str, str]
 
@@ -73,7 +73,7 @@ def read_coco(place: str, times: Times) -> Iterator[Entry]:
                 num += 1
                 if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
                     raise UserError(f"{place}: image {num} has no file_name; this is no COCO Camera Traps list")
-                time = times.read(str(row.get("datetime") or row.get("date_captured") or ""))
+                time = times.read(_text(row.get("datetime")) or _text(row.get("date_captured")) or "")
                 yield Entry((_clean(row["file_name"]),), _text(row.get("location")), time, _text(row.get("seq_id")))
             if not num:
                 raise UserError(f"{place} has no images; this is no COCO Camera Traps list")
@@ -221,9 +221,11 @@ def _numbered_rows(place: str) -> Iterator[tuple[int, dict[str, str]]]:
         with open_delimited(place) as (lines, delimiter):
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             columns = [name.strip().lower() for name in next(reader, [])]
-            for values in reader:
-                if any(map(str.strip, values)):
-                    yield reader.line_num, dict(zip(columns, (value.strip() for value in values), strict=False))
+            for cells in reader:
+                require_columns(cells, len(columns), f"{place}, line {reader.line_num}")
+                values = [stated(cell) for cell in cells]
+                if any(values):
+                    yield reader.line_num, dict(zip(columns, values, strict=False))
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error
     except NOT_DELIMITED as error:
@@ -244,4 +246,4 @@ def _clean(path: str) -> str:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else stated(str(value)) or None

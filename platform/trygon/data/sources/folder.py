@@ -11,6 +11,7 @@ from trygon.data.sources.members import read_pictures
 from trygon.data.sources.source import Picture, Unit, is_picture
 from trygon.data.sources.tables import RANK_COLUMNS, num_bad_lines, read_columns, to_records
 from trygon.errors import UserError
+from trygon.taxonomy.delimited import stated_column
 from trygon.taxonomy.taxon import RANKS
 
 LABELS = "labels.csv"
@@ -81,10 +82,12 @@ class PathList:
 def _read_labels(uri: str) -> pa.Table:
     columns = _COLUMNS | _CREDITS
     try:
-        table = read_columns(uri, columns, optional=_CREDITS)
+        table = read_columns(uri, columns, optional=_CREDITS, strict=True)
     except UserError as error:
         raise UserError(f"{error}. {_HINT}") from error
-    paths = pc.replace_substring_regex(table["source_id"], r"^(\./)+", "")
+    table = pa.table({name: stated_column(table[name]) for name in table.column_names}, metadata=table.schema.metadata)
+    # Windows has \ between folders.
+    paths = pc.replace_substring_regex(pc.replace_substring(table["source_id"], "\\", "/"), r"^(\./)+", "")
     table = table.set_column(table.column_names.index("source_id"), "source_id", paths)
     named = table.filter(pc.not_equal(paths, ""))
     num_bad = num_bad_lines(table) + table.num_rows - named.num_rows

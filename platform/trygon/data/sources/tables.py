@@ -6,9 +6,6 @@ Every value is a string, blank where there is none. Lines that are no rows are l
 import csv
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -17,7 +14,7 @@ import pyarrow.compute as pc
 from trygon.errors import UserError
 from trygon.schemas import RECORD
 from trygon.storage import open_input
-from trygon.taxonomy.delimited import Dialect, read_delimited
+from trygon.taxonomy.delimited import NO_CSV, Dialect, read_delimited
 from trygon.taxonomy.taxon import RANKS
 
 BAD_LINES = b"bad_lines"
@@ -49,7 +46,7 @@ def read_header(source: Table, delimiter: str = ",", quoted: bool = True) -> lis
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror or error}") from error
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    cells = next(csv.reader(io.StringIO(head), delimiter=delimiter, quoting=quoting), [])
+    cells = next(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, quoting=quoting), [])
     if not cells:
         raise UserError(f"{_told(source)} is empty: its first line must name its columns")
     return [cell.strip() for cell in cells]
@@ -62,12 +59,14 @@ def read_columns(
     delimiter: str = ",",
     quoted: bool = True,
     header: Sequence[str] | None = None,
+    strict: bool = False,
 ) -> pa.Table:
     """Some columns of a CSV file as strings; lines that are no rows are counted in the metadata.
 
     `columns` maps what a column is to be called to the names that it may have in the file. Without `quoted` a
     quotation mark is a letter. `header` is for a file that has none of its own; a first line that repeats it is left
-    out.
+    out. A table that its user can mend is read `strict`: a quotation mark that nothing closes, or what is no UTF-8, is
+    refused.
     Raises `UserError` where the file or a column is missing that is not optional.
     """
     first = read_header(source, delimiter, quoted)
@@ -78,31 +77,26 @@ def read_columns(
         if column is None and name not in set(optional):
             raise UserError(f"{_told(source)} has no column {columns[name][0]!r}; it has {', '.join(names[:20])}")
     dialect = Dialect(tuple(names), delimiter, '"' if quoted else "", skip)
-    table, num_bad = _parse(source, dialect, {column for column in found.values() if column})
+    table, num_bad = _parse(source, dialect, {column for column in found.values() if column}, strict)
     blank = pa.chunked_array([pa.repeat(pa.scalar(""), table.num_rows)])
     filled = {name: table[column] if column else blank for name, column in found.items()}
     return pa.table(filled).replace_schema_metadata({BAD_LINES: str(num_bad)})
 
 
-def _parse(source: Table, dialect: Dialect, wanted: Collection[str]) -> tuple[pa.Table, int]:
+def _parse(source: Table, dialect: Dialect, wanted: Collection[str], strict: bool) -> tuple[pa.Table, int]:
     """The wanted columns and the number of lines left out."""
-    with suppress(pa.ArrowInvalid), _open(source) as file:
-        return _trimmed(read_delimited(file, dialect, wanted)), 0
     bad: list[None] = []
-    # As bytes: one value that is no UTF-8 would end the reading.
-    read = partial(read_delimited, wanted=wanted, torn=lambda: bad.append(None), kind=pa.binary())
-    with suppress(pa.ArrowInvalid), _open(source) as file:
-        return _trimmed(_text(read(file, dialect))), len(bad)
-    # A quotation mark that nothing closes runs over all lines to come. Line by line, those are lost and no more.
-    num_lines = _count_lines(source) - dialect.num_header_lines
-    if num_lines <= 0:
-        return pa.table({name: pa.array([], pa.string()) for name in wanted}), 0
+    # As bytes: one value of millions that is no UTF-8 would end the reading.
+    kind = pa.string() if strict else pa.binary()
     try:
         with _open(source) as file:
-            table = _trimmed(_text(read(file, replace(dialect, spans_lines=False))))
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{_told(source)} cannot be read as a table of text: {error}") from error
-    return table, max(0, num_lines - table.num_rows)
+            table = read_delimited(file, dialect, wanted, torn=lambda: bad.append(None), kind=kind, strict=strict)
+    except (pa.ArrowInvalid, csv.Error) as error:
+        if _count_lines(source) <= dialect.num_header_lines:
+            return pa.table({name: pa.array([], pa.string()) for name in wanted}), 0
+        problem = NO_CSV if isinstance(error, csv.Error) else "cannot be read as a table of text in UTF-8"
+        raise UserError(f"{_told(source)} {problem}: {error}") from error
+    return _trimmed(table if strict else _text(table)), len(bad)
 
 
 def _trimmed(table: pa.Table) -> pa.Table:
