@@ -116,7 +116,7 @@ def _observe(
         observations.append(row | {"decided_by": "detector"})
 
 
-def _named(taxon: Taxon, probability: float) -> dict[str, Any]:
+def _named(taxon: Taxon, probability: float | None) -> dict[str, Any]:
     names = {rank: name or None for rank, name in zip(RANKS, taxon.lineage, strict=True)}
     about = {"rank": str(taxon.rank), "scientific": taxon.scientific, "common": taxon.common or None}
     return names | about | {"probability": probability}
