@@ -8,9 +8,9 @@ small one (6 layers of 192 for pictures of 224 pixels in patches of 32, 4 of 192
 BioCLIP's ViT-B/16. `trygon train` reads the Parquet form, `open_clip_train.main` the WebDataset form, with as many
 processes, batches of the same size and one process each that reads. They take turns. A rate is that of the steps
 after the first `--skip` of a run, by the clock, from what each trainer writes for every step. The bare step is
-`Learner.step` over and over on the same few batches, with as many processes. Then what resilience costs: seconds that
-a checkpoint takes from training, and from the start of a command that goes on to its first step. Some 25 minutes on
-two cores, either.
+`Learner.step` over and over on the same few batches, with as many processes. Then how near that is to what the cores
+do in plain products of matrices, and what resilience costs: seconds that a checkpoint takes from training, and from
+the start of a command that goes on to its first step. Some 25 minutes on two cores, either.
 """
 
 import argparse
@@ -206,6 +206,17 @@ def run_bare(out: Path, shards: Path, workers: int, options: Any) -> float:
     return float((out / "bare").read_text())
 
 
+def matrix_gflops() -> float:
+    """What all cores do in a product such as that of a ViT-B's MLP: 16 pictures of 197 tokens, 768 to 3,072 wide."""
+    left, right = torch.rand(16 * 197, 768), torch.rand(768, 3072)
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - started)
+    return 2 * left.shape[0] * right.numel() / statistics.median(seconds) / 1e9
+
+
 def resilience(out: Path, shards: Path, options: Any, images_per_s: float) -> tuple[float, float, float]:
     """Seconds that the steps wait for a checkpoint; that it costs in all, slower steps meanwhile included, beside a
     run without any; and from a start to the first step of a run that goes on. As many workers as
@@ -278,6 +289,9 @@ def main() -> None:
             f"| {bare:.3g} | {ours / bare:.2f} | {waited:.1%} |"
         )
     print("\n".join(table), flush=True)
+    lines = lines_of(out / "run")[options.skip : options.steps]
+    done = statistics.median(1000 * line["tflops"] for line in lines)
+    print(f"\nSteps of the last row do {done:.0f} GFLOP a second, plain products of matrices {matrix_gflops():.0f}.")
     wait, cost, resumed = resilience(out, shards, options, ours)
     print(f"\nSteps wait {wait:.2f} s for a checkpoint; with what it takes from them meanwhile it costs {cost:.1f} s.")
     print(f"A run that goes on is at its first step after {resumed:.0f} s.")
