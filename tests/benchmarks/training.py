@@ -1,6 +1,7 @@
 """How fast training is beside open_clip's own trainer, and beside a bare step on samples that lie in memory.
 
     python tests/benchmarks/training.py OUT [--images 4096] [--batch 128] [--steps 48] [--workers 1 2] [--rounds 2]
+    python tests/benchmarks/training.py OUT --workers 1 --threads 1  # on two cores: one is left to readers and Ray
     python tests/benchmarks/training.py OUT --model ViT-B-16 --images 320 --batch 16 --steps 12 --skip 4 --rounds 1
 
 All train the same model from the same weights, in fp32, on the same curated pictures of a synthetic tree of life: a
@@ -84,7 +85,13 @@ def write_data(out: Path, images: int) -> Path:
 def train_command(out: Path, shards: Path, run: Path, workers: int, options: Any, epochs: int) -> list[str]:
     words = ["--shards", shards, "--out", run, "--initial.model", out / "model", "--objective", "clip"]
     words += ["--workers", workers, "--batch-size", options.batch, "--epochs", epochs, "--shuffle-rows", 512]
-    return command("train", *words, "--warmup-steps", 10, "--steps-per-leg", options.steps)
+    words += ["--warmup-steps", 10, "--threads", threads(workers, options)]
+    return command("train", *words, "--steps-per-leg", options.steps)
+
+
+def threads(workers: int, options: Any) -> int:
+    """Of each process that trains."""
+    return options.threads or max(1, (os.cpu_count() or 1) // workers)
 
 
 def lines_of(run: Path) -> list[dict[str, Any]]:
@@ -139,7 +146,7 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
     command += ["--logs", str(logs), "--name", "run", "--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6"]
     # As torchrun would start them; its own parser takes --logs for one of its options.
     shared = {
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)), "MASTER_ADDR": "127.0.0.1",
+        "OMP_NUM_THREADS": str(threads(workers, options)), "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(29500 + os.getpid() % 500), "WORLD_SIZE": str(workers),
     }  # fmt: skip
     processes = [
@@ -165,7 +172,7 @@ def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> Non
     from trygon.training.reading import preparation_of
     from trygon.training.settings import TrainSettings
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    torch.set_num_threads(threads(workers, options))
     if workers > 1:
         meet = f"file://{out}/meet-{workers}"
         dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=workers)
@@ -266,6 +273,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=12)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0, help="of each process that trains; 0 for all cores")
     options = parser.parse_args()
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,8 @@ class MachineSettings(_Settings):
 
     readers: int = Field(default=1, ge=1)
     """Processes that decode pictures for each worker."""
+    threads: int = Field(default=0, ge=0)
+    """Threads that each worker computes with where there are no GPUs; 0 for its share of the machine's cores."""
     micro_batch: int = Field(default=0, ge=0)
     """Samples that a worker holds the activations of at once; 0 for all of its own. The gradients are the same."""
     loss_tile: int = Field(default=0, ge=0)

@@ -62,7 +62,8 @@ def train_worker(config: dict[str, Any]) -> str:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cpu":  # Ray gives a worker one thread; its share of the machine are more
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        share = (os.cpu_count() or 1) // context.get_local_world_size()
+        torch.set_num_threads(settings.threads or max(1, share))
     model = load_model(settings.initial, str(device))
     if settings.initial_digest and model.digest != settings.initial_digest:
         raise PermanentError(
