@@ -104,10 +104,10 @@ def _list(config: LabelConfig, work: Work, deployments: Deployments, hold: Hold)
     makers |= {"detector or box threshold": work.boxes.digest, "choice of frames": str(work.reading)}
     bind(config.out, makers, work.boxes.least)
     listing = write_listing(work.archive, config.out, hold, config.out, deployments, config.time_zone)
-    for note in (*listing.notes, *_zone_notes(config, listing)):
-        print(f"note: {note}", file=sys.stderr)
     if not listing.num_files:
         raise UserError(_emptiness(config, work, listing))
+    for note in (*listing.notes, *_zone_notes(config, listing)):
+        print(f"note: {note}", file=sys.stderr)
     write_json(join(config.out, "config.json"), config.kept().model_dump(mode="json"))
     return listing
 

@@ -8,13 +8,13 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trygon.errors import TrygonError, UserError
 from trygon.labelling.lists import Given
-from trygon.storage import stamp_of
+from trygon.storage import name_of, stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
 from trygon_serving.journal import LOGGER
 from trygon_serving.labels import LabelSets
@@ -96,7 +96,9 @@ class Supply:
         read = attempt.read if attempt else None
         weights = read[0] if read else version.weights if version and not version.is_held else None
         failure = self._failures.get(place) or (self._failures.get(weights.key) if weights else None)
-        return without_folders(failure.reason) if failure else None
+        spec = attempt.spec if attempt else version.spec if version else None
+        places = [spec.model, *spec.labels.values()] if spec else []
+        return without_folders(failure.reason, places) if failure else None
 
     def spec(self, place: Place) -> VersionSpec | None:
         """What is wanted of a version; None where it is only there until another is."""
@@ -312,7 +314,9 @@ class Supply:
         log.warning("%s is not served: %s", name, reason)
 
 
-def without_folders(reason: str) -> str:
+def without_folders(reason: str, places: Iterable[str] = ()) -> str:
     """A reason for clients: files and folders by their own names, and not where on this machine or elsewhere they
-    lie. The log has the whole of it."""
+    lie, which `places` begin with. The log has the whole of it."""
+    for place in places:
+        reason = reason.replace(place, name_of(place)) if "/" in place else reason
     return _FOLDERS.sub("", _QUERY.sub(r"\1", reason))

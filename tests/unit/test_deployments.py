@@ -98,6 +98,24 @@ def test_camera_that_was_served_stood_from_the_first_start_to_the_last_end(tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["2024-01-01,", ",2024-06-01"], (1, 6)),  # a row as it is set up, and one as it is fetched
+        (["2024-01-01,2024-02-01", "2024-03-01,"], (1, None)),
+        (["2024-01-01,", "2024-03-01,2024-04-01"], (1, 4)),
+        ([",2024-01-01", "2024-03-01,2024-04-01"], (None, 4)),
+    ],
+)
+def test_what_one_row_leaves_open_another_may_say(
+    tmp_path: Path, rows: list[str], expected: tuple[int | None, int | None]
+) -> None:
+    lines = [f"a,1.0000{number},2,{row}" for number, row in enumerate(rows)]  # measured anew, a metre off
+    (tmp_path / "places.csv").write_text("\n".join(["deployment,latitude,longitude,start,end", *lines]))
+    known = read_deployments(tmp_path / "places.csv")
+    assert {(it.start and it.start.month, it.end and it.end.month) for it in known} == {expected}
+
+
 def test_what_r_writes_for_nothing_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "places.csv").write_text("deployment,latitude,longitude,start,path\na,NA,NA,NA,NaN\nNA,NA,NA,NA,NA\n")
     assert read_deployments(tmp_path / "places.csv") == (Deployment("a"),)

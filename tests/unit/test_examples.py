@@ -97,6 +97,16 @@ def test_names_of_folders_are_read_as_people_write_them(folder: str, status: str
     assert _means(folder) == [(status, f"{' '.join(_CARNIVORE)} {means}")]
 
 
+@pytest.mark.parametrize(
+    "species", ["leo persica", "Panthera leo persica", "domestic cat", "sp. 2", "cf. leo", "leo x onca", "cf. Leo"]
+)
+def test_what_is_finer_or_else_than_a_label_is_not_taken_for_it(species: str) -> None:
+    above = f"{';'.join(_CARNIVORE)};Felidae;Panthera"
+    ((status, lineage),) = _means(f"{above};{species}")
+    assert status == "own"
+    assert lineage == f"{above.replace(';', ' ')} {species}"
+
+
 def test_names_that_are_no_scientific_ones_stay_as_they_are() -> None:
     assert _means("Red Thing", "Morph-3", "Stripes sp.", "Animalia;;;;;Morph-3", "Animalia;;;;;;spotted one") == [
         ("own", "Animalia Red Thing"),

@@ -28,6 +28,7 @@ from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.packages import validate, violations
+from trygon.testing.shots import Shot, write_run
 
 _CARNIVORE = ("Animalia", "Chordata", "Mammalia", "Carnivora")
 TREE = TaxonTree.from_taxa(
@@ -211,10 +212,22 @@ def test_what_the_archive_does_not_hold_is_said(run: Run, tmp_path: Path) -> Non
     assert places["b"]["timestampIssues"] == "true"
     assert "coordinates unknown" in places["b"]["deploymentComments"]
     media = {row["fileName"]: row for row in _rows(tmp_path / "media.csv")}
-    assert media["broken.tif"]["mediaComments"] == "corrupted file: truncated; no date in the file"
+    assert media["broken.tif"]["mediaComments"] == "not read: truncated; no date in the file"
     assert media["IMG..3.JPG"]["filePath"] == "a/IMG%2E%2E3.JPG"
     assert media["~x.gif"]["filePath"] == "%7Ex.gif"
     assert json.loads(media["1.jpg"]["exifData"]) == {"Make": "Bushnell"}
+
+
+def test_files_of_kinds_that_are_not_read_raise_no_doubt_about_dates(tmp_path: Path) -> None:
+    shots = [
+        Shot("a/1.jpg", datetime(2024, 5, 31)),
+        *(Shot(f"a/1.{kind}", None, failure="unsupported") for kind in ("NEF", "7z")),
+    ]
+    EXPORTS["camtrap-dp"](write_run(tmp_path / "run", shots), tmp_path / "dp", ExportOptions({"a": (4.5, -70.25)}))
+    (place,) = _rows(tmp_path / "dp/deployments.csv")
+    assert (place["timestampIssues"], place["deploymentComments"]) == ("false", "")
+    media = {row["fileName"]: row["mediaComments"] for row in _rows(tmp_path / "dp/media.csv")}
+    assert media == {"1.jpg": "", "1.NEF": "not read: unsupported; no date in the file"}
 
 
 def test_package_says_what_it_covers(run: Run, tmp_path: Path) -> None:

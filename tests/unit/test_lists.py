@@ -71,6 +71,10 @@ def test_higher_ranks_settle_which_is_meant() -> None:
         ("Plantae,Tracheophyta,Liliopsida,Asparagales,Orchidaceae,Corvus,", "unmatched", []),
         ("Animalia,Chordata,Aves,,Felidae,Panthera,leo", "exact", ["leo"]),  # another class of the same family
         ("Animalia,Chordata,Aves,,,Panthera,leo", "unmatched", []),
+        ("Animalia,Craniata,Mammalia,,,Panthera,leo", "exact", ["leo"]),  # another phylum of the same class
+        ("Animalia,Arthropoda,,,,Panthera,leo", "unmatched", []),
+        (",,Reptilia,,,Varanus,varius", "exact", ["varius"]),  # some have its orders as classes
+        (",,Aves,,,Varanus,varius", "unmatched", []),
         ("Animalia,Chordata,Aves,,,Panthera,leoo", "unmatched", []),
         ("Metazoa,Chordata,Mammalia,Feliformia,Pantheridae,Panthera,", "exact", ["leo", "onca"]),
         ("Animalia,Chordata,Mammalia,Carnivora,,,", "exact", ["leo", "lynx", "onca", "lagopus", "vulpes"]),
@@ -88,6 +92,7 @@ def test_a_name_of_another_branch_is_no_label(tmp_path: Path, line: str, status:
         "Animalia,Acanthocephala,Archiacanthocephala,Moniliformida,Moniliformidae,Moniliformis,moniliformis",
         "Animalia,Arthropoda,Insecta,Hemiptera,Coreidae,Acanthocephala,terminalis",
         "Animalia,Arthropoda,Collembola,Collembola,Entomobryidae,Entomobrya,nivalis",
+        "Animalia,Chordata,Squamata,,Varanidae,Varanus,varius",
         "Animalia,Chordata,Mammalia,Proboscidea,Elephantidae,Loxodonta,africana",
     ]
     tree = TaxonTree.from_taxa(
@@ -175,7 +180,15 @@ def _named(allowed: list[str], **probabilities: float) -> tuple[str, str]:
 @pytest.mark.parametrize("num", [0, 2, 10_000])
 def test_a_quotation_mark_that_nothing_closes_is_one_line(num: int, tmp_path: Path) -> None:
     (tmp_path / "park.csv").write_text('scientific\nPanthera leo\n"Lynx lynx\n' + "Vulpes vulpes\n" * num)
-    with pytest.raises(UserError, match=r"--names .*park\.csv is no CSV .* quotation mark"):
+    with pytest.raises(
+        UserError, match=r"--names .*park\.csv is not a CSV file .* quotation mark closed, .*: line 3: "
+    ):
+        read_names(tmp_path / "park.csv", "--names")
+
+
+def test_what_stands_behind_a_closing_quotation_mark_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "park.csv").write_text('common,scientific\nlion,Panthera leo\n"cat" (feral),Felis catus\n')
+    with pytest.raises(UserError, match="its value with it: line 3: ',' expected"):
         read_names(tmp_path / "park.csv", "--names")
 
 

@@ -11,7 +11,7 @@ import pytest
 from trygon.archive.inputs.listing import Archive
 from trygon.archive.report.pages import clock, plot, write_report
 from trygon.archive.report.statistics import Statistics
-from trygon.archive.report.thumbnails import MOST_OF_A_TAXON
+from trygon.archive.report.thumbnails import MOST_OF_A_TAXON, choose
 from trygon.archive.run_folder.run import Run
 from trygon.storage import read_json, write_json
 from trygon.taxonomy.taxon import Taxon
@@ -67,6 +67,19 @@ def test_pages_and_pictures_are_there_and_nothing_else_is_needed(tmp_path: Path)
     headings += ["70 % to 90 %<small>10 detections<", "50 % to 70 %<small>20 detections<"]
     assert re.findall(r"<h3>(.*)/small></h3>", lion) == headings
     assert lion.index('class="p">79 %') < lion.index("50 % to 70 %") < lion.index('class="p">69 %')
+
+
+@pytest.mark.parametrize(("num_taxa", "shown"), [(1, [0.9, 0.7, 0.5, 0.0]), (150, [0.9, 0.0]), (400, [0.9])])
+def test_where_few_frames_are_shown_the_most_doubtful_are_among_them(
+    tmp_path: Path, num_taxa: int, shown: list[float]
+) -> None:
+    sure = (0.95, 0.8, 0.6, 0.2)
+    run = _run(tmp_path, [Shot(f"a/{n}.jpg", NOON + n * timedelta(hours=1), [Seen("animal", LION, p)])
+                          for n, p in enumerate(sure)])  # fmt: skip
+    ((key, bands),) = choose(run, [Statistics(run).taxa[0]["key"], *map(str, range(num_taxa - 1))]).items()
+    assert key
+    assert [band.num for band in bands] == [1, 1, 1, 1]
+    assert [band.low for band in bands if band.media_ids] == shown
 
 
 @pytest.mark.parametrize("cost", [None, 1234.5])

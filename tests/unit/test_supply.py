@@ -289,4 +289,5 @@ def test_clients_are_told_no_address() -> None:
     assert spec.model_copy(update={"model": "hf-hub:imageomics/bioclip"}).told == "hf-hub:imageomics/bioclip"
     told = without_folders("/srv/labels/park/bank.json is damaged; it was built with " + spec.model)
     assert told == "bank.json is damaged; it was built with m"
+    assert without_folders("/my labels/park is damaged", ["/my labels/park"]) == "park is damaged"
     assert without_folders("Triton is there and/or not; v1/v2") == "Triton is there and/or not; v1/v2"

@@ -56,7 +56,7 @@ def test_a_run_goes_on_with_machines_put_to_it_in_another_way(place: Path) -> No
     _begin(config)
     write_listed(place / "out/checkpoints/run", 4)
     others = {
-        "readers": 3, "micro_batch": 8, "loss_tile": 8, "gradient_checkpointing": True, "sharded": True,
+        "readers": 3, "threads": 1, "micro_batch": 8, "loss_tile": 8, "gradient_checkpointing": True, "sharded": True,
         "compile": True, "checkpoint_minutes": 1.0, "validation_samples": 0, "max_broken": 1.0, "max_cut": 1.0,
         "wait_for_room_s": 1.0, "resize_s": 1.0, "collective_timeout_s": 9.0,
     }  # fmt: skip

@@ -121,13 +121,15 @@ def find_names(tree: TaxonTree, names: Sequence[Given]) -> list[ExampleName]:
 
 
 def _clean(given: Given) -> Given:
-    """The name without what is no part of it; `sp.` behind a genus says no more than the genus. As it was where it is
-    no scientific one."""
+    """The name without what is no part of it: author and year, a genus that is said twice; `sp.` behind a genus says
+    no more than the genus. As it was where anything else stands there: a subspecies, a hybrid, `sp. 2` are others."""
     if any(given.lineage):
-        lineage = clean_lineage(given.lineage)
-        last = max(rank for rank in Rank if given.lineage[rank])
-        is_named = bool(lineage[min(last, Rank.GENUS)])
-        return Given(given.line, name_of_lineage(lineage), (), lineage) if is_named else given
+        *above, genus, species = given.lineage
+        epithet = _epithet(genus, species) if genus and species else None
+        lineage = (
+            clean_lineage((*above, genus, "" if epithet in _ONLY_GENUS else epithet)) if epithet else given.lineage
+        )
+        return given if lineage == given.lineage else Given(given.line, name_of_lineage(lineage), (), lineage)
     text = (given.others or (given.name,))[0]
     words = text.split()
     if len(words) == 2 and words[1].lower().rstrip(".") in _ONLY_GENUS:
@@ -135,6 +137,19 @@ def _clean(given: Given) -> Given:
     # Two words that both begin with a capital may be a binomial, and in a longer name the author has one.
     genus, epithet = clean_binomial(text.capitalize() if len(words) == 2 else text)
     return Given(given.line, f"{genus} {epithet}") if epithet else given
+
+
+def _epithet(genus: str, species: str) -> str | None:
+    """The epithet in what a lineage says of the species, `sp` and the like too; None where more than an author follows
+    it."""
+    words = species.split()
+    if len(words) > 1 and words[0].lower() == genus.lower():
+        del words[0]
+    epithet, author = words[0].lower(), words[1:]
+    if epithet.rstrip(".") in _ONLY_GENUS:
+        return None if author else epithet.rstrip(".")
+    is_author = not author or author[0][0] == "(" or author[0][0].isupper()
+    return epithet if is_author and epithet.replace("-", "").isalpha() else None
 
 
 def _is_found(match: Match) -> bool:

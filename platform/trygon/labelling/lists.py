@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from trygon.errors import UserError
 from trygon.storage import name_of, read_bytes
-from trygon.taxonomy.delimited import delimited, stated
+from trygon.taxonomy.delimited import NO_CSV, delimited, numbered_rows, stated
 from trygon.taxonomy.names import clean_lineage, clean_lineages
 from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_taxa
@@ -26,7 +26,7 @@ from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 
 if TYPE_CHECKING:
-    from _csv import Reader
+    pass
 
 EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambiguous", "unmatched"
 
@@ -34,6 +34,13 @@ _SCIENTIFIC = ("scientific", "scientificname", "scientific_name", "latin", "cano
 _COMMON = ("common", "commonname", "common_name", "vernacularname", "english")
 _CATALOGUES = (".zip", ".parquet")
 _MAX_NAMES = 200_000
+_SAME_CLASS = {
+    "reptilia": {"squamata", "testudines", "crocodylia", "sphenodontia", "rhynchocephalia"},
+    "actinopterygii": {"actinopteri", "teleostei"},
+    "magnoliopsida": {"liliopsida"},
+}
+"""What some sources have as one class, and others as several."""
+
 _MAX_TOLD = 5
 
 
@@ -90,18 +97,18 @@ def _of_text(place: str | Path, flag: str) -> list[Given]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flag} {place} is not a text file in UTF-8: {error}") from error
     rows, delimiter = delimited(io.StringIO(text, newline=""))
-    reader = csv.reader(rows, delimiter=delimiter, strict=True)
+    table = numbered_rows(rows, delimiter)
     try:
-        header = [_plain(cell) for cell in next(reader, [])]
+        header = [_plain(cell) for cell in next(table, (1, []))[1]]
     except csv.Error:  # a lone quote in front of a list
         header = []
     known = {*_SCIENTIFIC, *_COMMON, *RANKS}
     if not known & set(header):
         return list(_of_lines(text.splitlines()))
     try:
-        return list(_of_table(reader, header))
+        return list(_of_table(table, header))
     except csv.Error as error:
-        raise UserError(f"{flag} {place} is no CSV ({error}): see that each quotation mark is closed") from error
+        raise UserError(f"{flag} {place} {NO_CSV}: {error}") from error
 
 
 def _plain(cell: str) -> str:
@@ -115,15 +122,15 @@ def _of_lines(lines: Sequence[str]) -> Iterator[Given]:
             yield Given(number, name)
 
 
-def _of_table(reader: "Reader", header: list[str]) -> Iterator[Given]:
-    for cells in reader:
+def _of_table(table: Iterator[tuple[int, list[str]]], header: list[str]) -> Iterator[Given]:
+    for line, cells in table:
         row = {column: stated(cell) for column, cell in zip(header, cells, strict=False)}
         lineage = tuple(row.get(rank, "") for rank in RANKS)
         ranked = name_of_lineage(lineage)
         names = [row.get(column, "") for column in (*_SCIENTIFIC, *_COMMON)]
         names = list(dict.fromkeys(name for name in (*names[: len(_SCIENTIFIC)], ranked, *names) if name))
         if names:
-            yield Given(reader.line_num, names[0], tuple(names[1:]), lineage)
+            yield Given(line, names[0], tuple(names[1:]), lineage)
 
 
 def name_of_lineage(lineage: Sequence[str]) -> str:
@@ -173,9 +180,9 @@ class Matcher:
     def _fitting(self, places: "list[_Place]", given: Given) -> "list[_Place]":
         """Of the clades of one name those that the ranks beside it may mean, without those within another of them.
 
-        Sources place orders and families differently, and some of them classes. So a clade is another one's where its
-        kingdom, phylum or class is, unless the order or the family is the same; what else differs only decides between
-        clades that fit. A genus is no higher taxon of its name.
+        Sources place orders and families differently, and some of them phyla and classes. So a clade is another one's
+        where its kingdom, phylum or class is, unless the order or the family is the same, or under another phylum the
+        class; what else differs only decides between clades that fit. A genus is no higher taxon of its name.
         """
         rank = max((rank for rank in Rank if given.lineage[rank]), default=None)
         if rank is not None and places:
@@ -201,7 +208,11 @@ class Matcher:
         known = {own[rank].lower()} if rank < Rank.GENUS else set()
         differing = {it for it in common if lineage[it].lower() not in {own[it].lower(), *known}}
         same = {it for it in common if it < rank} - differing
-        if min(differing, default=Rank.SPECIES) <= Rank.CLASS and not same & {Rank.ORDER, Rank.FAMILY}:
+        if Rank.CLASS in differing and _is_one_class(lineage[Rank.CLASS], own[Rank.CLASS]):
+            differing.discard(Rank.CLASS)
+        highest = min(differing, default=Rank.SPECIES)
+        agreed = {Rank.ORDER, Rank.FAMILY} | ({Rank.CLASS} if highest is Rank.PHYLUM else set())
+        if highest <= Rank.CLASS and not same & agreed:
             return None
         return differing
 
@@ -244,6 +255,11 @@ class Matcher:
 
     def _backbone(self) -> Backbone:
         return Backbone.from_checklist(Checklist(self._tree.table, SYNONYM_SCHEMA.empty_table()))
+
+
+def _is_one_class(one: str, other: str) -> bool:
+    pair = {one.lower(), other.lower()}
+    return any(pair <= {whole, *parts} for whole, parts in _SAME_CLASS.items())
 
 
 @lru_cache(maxsize=10_000)

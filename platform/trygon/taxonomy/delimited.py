@@ -23,7 +23,7 @@ from trygon.storage import open_input
 NOT_DELIMITED = (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error)
 """What is raised where a file is no delimited text in UTF-8, or a gzip that is damaged."""
 
-NO_CSV = "is not a CSV file in UTF-8 with each quotation mark closed"
+NO_CSV = "is not a CSV file in UTF-8 with each quotation mark closed, and its value with it"
 """What the user is told then."""
 
 MISSING = ("NA", "NaN", "nan")
@@ -33,6 +33,9 @@ _HEADER_BYTES = 1 << 16
 _BLOCK_BYTES = 8 << 20
 _MAX_LINES = 100
 """Over how many lines one row may go. A quotation mark that closes later is one that nothing closes."""
+_TELLING = 3
+"""Of so many delimiters a line of text is hardly made by chance."""
+
 _TEXT = pa.string()
 
 
@@ -74,10 +77,25 @@ def delimiter_of(header: str) -> str:
 
 def delimited(text: Iterator[str]) -> tuple[Iterator[str], str]:
     """All lines of a text, for Python's `csv`, and its delimiter by the first one: only `csv` knows where the names of
-    the columns end, for one in quotes may go on in the next line. Let it be `strict`: if not, a quotation mark that
-    nothing closes takes all lines to come for one value, and says nothing."""
+    the columns end, for one in quotes may go on in the next line."""
     first = next(text, "")
     return chain([first], text), delimiter_of(first)
+
+
+def numbered_rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of such lines, each with the number of the line where it ends. `csv.Error` names the line with a
+    quotation mark that nothing closes, or behind whose closing one something stands: Python's own reader would take
+    all lines to come for one value, and say nothing."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        begun = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise csv.Error(f"line {begun}: {error}") from error
+        yield reader.line_num, row
 
 
 @contextmanager
@@ -225,7 +243,7 @@ def _num_more(line: str, ahead: Collection[str], dialect: Dialect) -> int:
     num_delimiters = len(dialect.columns) - 1
 
     def is_row(line: str) -> bool:
-        return num_delimiters > 0 and line.count(dialect.delimiter) == num_delimiters
+        return num_delimiters >= _TELLING and line.count(dialect.delimiter) == num_delimiters
 
     return 0 if any(map(is_row, within)) or (is_row(line) and is_row(last)) else reader.line_num - 1
 

@@ -7,7 +7,7 @@ from trygon.archive.inputs.deployments import Span
 
 BY_DEPLOYMENT = """
 SELECT
-    deployment, bool_or(timestamp IS NULL) AS dateless, bool_or(clock IS NOT NULL) AS is_wrong,
+    deployment, bool_or(timestamp IS NULL AND failure IS NULL) AS dateless, bool_or(clock IS NOT NULL) AS is_wrong,
     coalesce(min(timestamp) FILTER (clock IS NULL), min(timestamp)) AS first,
     coalesce(max(timestamp) FILTER (clock IS NULL), max(timestamp)) AS last,
     mode(make) AS make, mode(model) AS model, CASE count(DISTINCT serial) WHEN 1 THEN min(serial) END AS serial

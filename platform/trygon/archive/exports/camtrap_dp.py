@@ -21,7 +21,7 @@ from trygon.archive.exports import camtrap_schemas
 from trygon.archive.exports.cameras import BY_DEPLOYMENT, span
 from trygon.archive.exports.csv import write_rows
 from trygon.archive.exports.options import ExportOptions
-from trygon.archive.inputs.media import media_type
+from trygon.archive.inputs.media import holds_others, media_type
 from trygon.archive.run_folder.database import columns
 from trygon.archive.run_folder.run import Run
 from trygon.storage import write_json
@@ -113,8 +113,10 @@ class _Package:
 
     def media(self) -> Iterator[dict[str, Any]]:
         for row in self.run.rows("FROM media ORDER BY path"):
+            if holds_others(row["path"]):
+                continue
             exif = {"Make": row["make"], "Model": row["model"]}
-            comments = [f"corrupted file: {row['failure']}"] if row["failure"] else []
+            comments = [f"not read: {row['failure']}"] if row["failure"] else []
             if row["decoded_share"] is not None:
                 comments.append(f"cut off: {row['decoded_share']:.0%} of it could be decoded")
             comments += [] if row["timestamp"] else ["no date in the file"]

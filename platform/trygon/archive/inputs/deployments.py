@@ -3,9 +3,9 @@
 Reads tables of people (`--deployments`), of Camtrap DP and of Wildlife Insights: their columns have other names.
 """
 
-import csv
 import fnmatch
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time
@@ -20,7 +20,10 @@ from trygon.archive.run_folder.tables import read_table
 from trygon.errors import UserError
 from trygon.schemas import DEPLOYMENT
 from trygon.storage import join
-from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited, require_columns, stated
+from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, numbered_rows, open_delimited, require_columns, stated
+
+_SAME_PLACE_DEGREES = 0.001
+"""Some 100 m: coordinates that were measured again are not quite the same."""
 
 _NAMES = ("deployment", "deploymentid", "deployment_id")
 _STARTS = ("start", "deploymentstart", "start_date")
@@ -181,13 +184,13 @@ def read_deployments(
         return ()
     try:
         with open_delimited(place) as (lines, delimiter):
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            columns = [name.strip().lower() for name in next(reader, [])]
+            table = numbered_rows(lines, delimiter)
+            columns = [name.strip().lower() for name in next(table, (1, []))[1]]
             if not set(columns) & set(_NAMES):
                 raise UserError(f"{what} {place} has no column 'deployment'")
             rows: list[tuple[str, Deployment]] = []
-            for cells in reader:
-                where = f"{what} {place}, line {reader.line_num}"
+            for line, cells in table:
+                where = f"{what} {place}, line {line}"
                 require_columns(cells, len(columns), where)
                 row = {name: value for name, cell in zip(columns, cells, strict=False) if (value := stated(cell))}
                 if row:
@@ -200,28 +203,30 @@ def read_deployments(
 
 
 def _served(rows: Sequence[tuple[str, Deployment]]) -> tuple[Deployment, ...]:
-    """The deployments of rows, of which several may tell of one: it stood from the first start to the last end.
-
-    A row with one of the two says that the other is open. `UserError` where two rows give one deployment two places.
-    """
-    places: dict[str, tuple[float | None, float | None]] = {}
-    starts: dict[str, list[datetime | None]] = {}
-    ends: dict[str, list[datetime | None]] = {}
+    """The deployments of rows, of which several may tell of one: it stood from the first start to the last end, and
+    still stands where nothing ends the last start. `UserError` where two rows give one deployment two places."""
+    places: dict[str, tuple[float, float]] = {}
+    starts, ends = defaultdict[str, list[datetime]](list), defaultdict[str, list[datetime]](list)
     for where, it in rows:
-        place = it.latitude, it.longitude
-        if it.latitude is not None and (known := places.setdefault(it.name, place)) != place:
-            raise UserError(
-                f"{where}: {it.name!r} stands at {place[0]}, {place[1]}, but above at {known[0]}, {known[1]}: "
-                "give each place a name of its own"
-            )
-        if it.start or it.end:
-            starts.setdefault(it.name, []).append(it.start)
-            ends.setdefault(it.name, []).append(it.end)
-    first = {
-        name: min(some) for name, times in starts.items() if len(some := [it for it in times if it]) == len(times)
-    }
-    last = {name: max(some) for name, times in ends.items() if len(some := [it for it in times if it]) == len(times)}
-    return tuple(replace(it, start=first.get(it.name), end=last.get(it.name)) for _, it in rows)
+        if it.latitude is not None and it.longitude is not None:
+            place = it.latitude, it.longitude
+            known = places.setdefault(it.name, place)
+            if max(abs(one - other) for one, other in zip(place, known, strict=True)) > _SAME_PLACE_DEGREES:
+                raise UserError(
+                    f"{where}: {it.name!r} stands at {place[0]}, {place[1]}, but above at {known[0]}, {known[1]}: "
+                    "give each place a name of its own"
+                )
+        starts[it.name] += [it.start] if it.start else []
+        ends[it.name] += [it.end] if it.end else []
+
+    def span(name: str) -> tuple[datetime | None, datetime | None]:
+        first, last = min(starts[name], default=None), max(ends[name], default=None)
+        began_before = not ends[name] or not first or first <= min(ends[name])
+        has_ended = not starts[name] or not last or last >= max(starts[name])
+        return first if began_before else None, last if has_ended else None
+
+    spans = {name: span(name) for name in starts}
+    return tuple(replace(it, start=spans[it.name][0], end=spans[it.name][1]) for _, it in rows)
 
 
 def _deployment(row: Mapping[str, str], zone: str, where: str) -> Deployment:

@@ -3,7 +3,6 @@
 Lists are read row by row, from disk or S3.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from trygon.archive.inputs.media import is_media, suffix_of_type
 from trygon.archive.inputs.names import ARCHIVE_SUFFIXES, leads_out
 from trygon.errors import UserError
 from trygon.storage import address_of, exists, is_remote, join, list_folder, open_input, read_json
-from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, open_delimited, require_columns, stated
+from trygon.taxonomy.delimited import NO_CSV, NOT_DELIMITED, numbered_rows, open_delimited, require_columns, stated
 
 Row = Mapping[str, str]
 
@@ -219,13 +218,13 @@ def _numbered_rows(place: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The same with the lines in which they end; rows without any value are none."""
     try:
         with open_delimited(place) as (lines, delimiter):
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            columns = [name.strip().lower() for name in next(reader, [])]
-            for cells in reader:
-                require_columns(cells, len(columns), f"{place}, line {reader.line_num}")
+            rows = numbered_rows(lines, delimiter)
+            columns = [name.strip().lower() for name in next(rows, (1, []))[1]]
+            for line, cells in rows:
+                require_columns(cells, len(columns), f"{place}, line {line}")
                 values = [stated(cell) for cell in cells]
                 if any(values):
-                    yield reader.line_num, dict(zip(columns, values, strict=False))
+                    yield line, dict(zip(columns, values, strict=False))
     except FileNotFoundError as error:
         raise UserError(f"{place} does not exist") from error
     except NOT_DELIMITED as error:

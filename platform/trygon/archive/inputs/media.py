@@ -111,12 +111,17 @@ def media_id_of(path: str) -> int:
 
 def is_media(path: str) -> bool:
     """Whether a file is one to be labelled, by its name, or holds such in a way that is not read."""
-    return suffix_of(path) in _MEDIA_TYPES or path.lower().endswith(_PACKED)
+    return suffix_of(path) in _MEDIA_TYPES or holds_others(path)
 
 
 def is_unsupported(path: str) -> bool:
     """Whether a file is not to be read, by its name: a camera's raw file, or one that holds others."""
-    return suffix_of(path) in _RAW_TYPES or path.lower().endswith(_PACKED)
+    return suffix_of(path) in _RAW_TYPES or holds_others(path)
+
+
+def holds_others(path: str) -> bool:
+    """Whether a file is a packed one of a kind that is not read here, by its name."""
+    return path.lower().endswith(_PACKED)
 
 
 def is_video(path: str) -> bool:

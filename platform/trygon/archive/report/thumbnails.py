@@ -40,7 +40,7 @@ WITH banded AS (
 SELECT key, band, media_id, count(*) OVER (PARTITION BY key, band) AS num,
     row_number() OVER (PARTITION BY key, band ORDER BY again, sure DESC, observation_id) AS place
 FROM ranked QUALIFY place <= {{most}}
-ORDER BY key, place, band NULLS FIRST
+ORDER BY key, place, least(band, {len(BANDS) - 1} - band) NULLS FIRST, band
 """
 _IN = "media_id IN (SELECT media_id FROM chosen)"
 # What counts no more, or is called nothing, keeps the type that it was predicted: that shows nobody. What is said of a
@@ -59,7 +59,7 @@ WHERE predictions.detection_id IS NULL AND predictions.{_IN}
 
 class Band(NamedTuple):
     """Frames of a taxon whose name has a probability from `low` to below `high`; both None where it has none, as where
-    a person gave it. `num` detections are so sure, those on the frames that are shown among them."""
+    a person gave it. `num` detections are so sure, those on the frames that are shown among them, if any are."""
 
     low: float | None
     high: float | None
@@ -68,8 +68,8 @@ class Band(NamedTuple):
 
 
 def choose(run: Run, keys: Sequence[str]) -> dict[str, list[Band]]:
-    """Frames to show for each taxon, by its key: in turn one of each band, and one frame an event where a band has
-    several.
+    """Frames to show for each taxon, by its key: in turn one of each band, the surest and the most doubtful first, and
+    one frame an event where a band has several.
 
     The more taxa, the fewer frames each; `keys` has the important ones first.
     """
@@ -87,10 +87,11 @@ def choose(run: Run, keys: Sequence[str]) -> dict[str, list[Band]]:
 def _banded(frames: dict[int, int | None], nums: dict[tuple[str, int | None], int], key: str) -> list[Band]:
     bands = []
     for number in (None, *range(len(BANDS))):
-        if media_ids := [media_id for media_id, band in frames.items() if band == number]:
+        if num := nums.get((key, number)):
             low = None if number is None else BANDS[number]
             high = None if number is None else (1.0, *BANDS)[number]
-            bands.append(Band(low, high, nums[key, number], media_ids))
+            media_ids = [media_id for media_id, band in frames.items() if band == number]
+            bands.append(Band(low, high, num, media_ids))
     return bands
 
 
