@@ -172,6 +172,7 @@ def test_both_shapes_of_speciesnet(tmp_path: Path) -> None:
         "prediction": "x;;;;;;human",
     }
     each = {"filepath": "north/IMG_2.JPG", "detections": [_box(0.7, "1", label="animal", prediction="x;;;;;;animal")]}
+    each["failures"] = 5  # which says nothing
     broken = {"filepath": "south/IMG_1.JPG", "failures": ["DETECTOR"]}
     unseen = {"filepath": "south/clip.avi", "classifications": {"classes": [], "scores": []}}
     results = read_results(_write(tmp_path, {"predictions": [whole, each, broken, unseen]}), ROOT, PATHS)

@@ -229,7 +229,9 @@ def _entries(place: str) -> Iterator[_Entry]:
         return
     for entry in _objects(place, "predictions"):
         num += 1
-        failed = "DETECTOR" in (entry.get("failures") or ()) or not isinstance(entry.get("detections"), list)
+        failures = entry.get("failures")
+        saw_nothing = isinstance(failures, list) and "DETECTOR" in failures
+        failed = saw_nothing or not isinstance(entry.get("detections"), list)
         yield _Entry(_path(place, entry, "filepath"), failed, [] if failed else entry["detections"])
     if not num:
         raise UserError(
