@@ -7,14 +7,16 @@ from trygon.archive.inputs.deployments import Span
 
 BY_DEPLOYMENT = """
 SELECT
-    deployment, bool_or(timestamp IS NULL AND failure IS NULL) AS dateless, bool_or(clock IS NOT NULL) AS is_wrong,
+    deployment, bool_or(timestamp IS NULL AND failure IS NULL) OR count(timestamp) = 0 AS dateless,
+    bool_or(clock IS NOT NULL) AS is_wrong,
     coalesce(min(timestamp) FILTER (clock IS NULL), min(timestamp)) AS first,
     coalesce(max(timestamp) FILTER (clock IS NULL), max(timestamp)) AS last,
     mode(make) AS make, mode(model) AS model, CASE count(DISTINCT serial) WHEN 1 THEN min(serial) END AS serial
 FROM media GROUP BY deployment ORDER BY deployment
 """
 """A row a deployment: dates that can be right, where any can; whether frames without a date or with a wrong one are
-among them; make, model, and the serial number of a camera that stood there alone."""
+among them (one that was not read counts where no other has a date); make, model, and the serial number of a camera
+that stood there alone."""
 
 
 def span(camera: dict[str, Any], options: ExportOptions) -> Span:
