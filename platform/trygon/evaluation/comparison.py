@@ -145,7 +145,7 @@ def _plots(rows: Sequence[Row]) -> str:
         first = title == panels[0][0]
         panel.set_yticklabels([" · ".join(row.choices.values()) for row in rows] if first else [])
         panel.grid(axis="x", alpha=0.3)
-        panel.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -1 / len(rows)), ncol=len(group))
+        panel.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4, ncol=len(group))
     file = io.StringIO()
     figure.savefig(file, format="svg")
     return file.getvalue()[file.getvalue().index("<svg") :]  # without the header of a file of its own
