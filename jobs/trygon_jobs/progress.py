@@ -16,7 +16,10 @@ def stderr_console() -> Any:
     """Where jobs say how far they are: stderr, as wide as its terminal; a log is wide enough for every line."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_COLUMNS)
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:  # a pipe to one, as that of an ablation's cells, is no log
+        console.width = _LOG_COLUMNS
+    return console
 
 
 @contextmanager

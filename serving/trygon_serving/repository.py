@@ -124,9 +124,7 @@ class Repository(Connected):
         except InferenceServerException as error:
             if _is_away(error):
                 # The files stay: it may be loading them all the same.
-                raise TritonUnavailableError(
-                    f"Triton went away while it loaded, or did not answer: {error}"
-                ) from error
+                raise TritonUnavailableError("Triton went away while it loaded, or did not answer") from error
             await self._remove(name)
             raise TrygonError(f"Triton cannot load it: {_reason(error)}") from error
         except UserError:

@@ -311,7 +311,8 @@ class Supply:
     ) -> None:
         reason = str(error) if isinstance(error, TrygonError) else repr(error)
         self._failures[what] = Failure(reason, time.monotonic() + pause_s)
-        log.warning("%s is not served: %s", name, reason)
+        cause = f" ({error.__cause__})" if error and error.__cause__ else ""
+        log.warning("%s is not served: %s%s", name, reason, cause)
 
 
 def without_folders(reason: str, places: Iterable[str] = ()) -> str:

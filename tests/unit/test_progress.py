@@ -23,6 +23,15 @@ def test_lines_begin_before_there_is_a_speed(
     assert re.fullmatch(r"label: 5 of 5, [\d.]+ images/s, [\d.]+(, .* left)?", last)
 
 
+def test_a_log_is_wide_and_a_pipe_to_a_terminal_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an ablation passes on the bars of its cells: wider than the terminal, they would break over its lines."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert progress.stderr_console().width == 200
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert progress.stderr_console().width < 200
+
+
 def test_a_stage_among_bars_has_such_lines_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,10 +126,10 @@ def _clean(given: Given) -> Given:
     if any(given.lineage):
         *above, genus, species = given.lineage
         epithet = _epithet(genus, species) if genus and species else None
-        lineage = (
-            clean_lineage((*above, genus, "" if epithet in _ONLY_GENUS else epithet)) if epithet else given.lineage
-        )
-        return given if lineage == given.lineage else Given(given.line, name_of_lineage(lineage), (), lineage)
+        if epithet is None:
+            return given
+        lineage = clean_lineage((*above, genus, "" if epithet in _ONLY_GENUS else epithet))
+        return Given(given.line, name_of_lineage(lineage), (), lineage)
     text = (given.others or (given.name,))[0]
     words = text.split()
     if len(words) == 2 and words[1].lower().rstrip(".") in _ONLY_GENUS:

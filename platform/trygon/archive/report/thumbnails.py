@@ -1,6 +1,7 @@
 """The pictures of a run's page: which frames it shows, and the small copies that it shows them as.
 
-A page of a million observations shows a few hundred frames: of every taxon some for each band of probability.
+A page of a million observations shows a few hundred frames: of every taxon a few, over the bands of its
+name's probability.
 """
 
 import random
