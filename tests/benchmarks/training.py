@@ -3,15 +3,16 @@
     python tests/benchmarks/training.py OUT [--images 4096] [--batch 128] [--steps 48] [--workers 1 2] [--rounds 2]
     python tests/benchmarks/training.py OUT --workers 1 --threads 1  # on two cores: one is left to readers and Ray
     python tests/benchmarks/training.py OUT --model ViT-B-16 --images 320 --batch 16 --steps 12 --skip 4 --rounds 1
+    python tests/benchmarks/training.py OUT --model ViT-B-16 --precision bf16  # and the rest as above
 
-All train the same model from the same weights, in fp32, on the same curated pictures of a synthetic tree of life: a
-small one (6 layers of 192 for pictures of 224 pixels in patches of 32, 4 of 192 for captions of up to 77 tokens), or
-BioCLIP's ViT-B/16. `trygon train` reads the Parquet form, `open_clip_train.main` the WebDataset form, with as many
-processes, batches of the same size and one process each that reads. They take turns. A rate is that of the steps
-after the first `--skip` of a run, by the clock, from what each trainer writes for every step. The bare step is
-`Learner.step` over and over on the same few batches, with as many processes. Then how near that is to what the cores
-do in plain products of matrices, and what resilience costs: seconds that a checkpoint takes from training, and from
-the start of a command that goes on to its first step. Some 25 minutes on two cores, either.
+All train the same model from the same weights, in fp32 or `--precision bf16`, on the same curated pictures of a
+synthetic tree of life: a small one (6 layers of 192 for pictures of 224 pixels in patches of 32, 4 of 192 for captions
+of up to 77 tokens), or BioCLIP's ViT-B/16. `trygon train` reads the Parquet form, `open_clip_train.main` the
+WebDataset form, with as many processes, batches of the same size and one process each that reads. They take turns. A
+rate is that of the steps after the first `--skip` of a run, by the clock, from what each trainer writes for every
+step. The bare step is `Learner.step` over and over on the same few batches, with as many processes. Then how near that
+is to what the cores do in plain products of matrices, and what resilience costs: seconds that a checkpoint takes from
+training, and from the start of a command that goes on to its first step. Some 25 minutes on two cores, either.
 """
 
 import argparse
@@ -59,6 +60,10 @@ _MODELS = {
 }
 
 
+_PRECISIONS = {"fp32": "fp32", "bf16": "amp_bf16"}
+"""What open_clip's trainer calls them."""
+
+
 def write_model(folder: Path, name: str) -> None:
     """The model that all start from, of random weights."""
     from open_clip import SimpleTokenizer
@@ -85,7 +90,7 @@ def write_data(out: Path, images: int) -> Path:
 def train_command(out: Path, shards: Path, run: Path, workers: int, options: Any, epochs: int) -> list[str]:
     words = ["--shards", shards, "--out", run, "--initial.model", out / "model", "--objective", "clip"]
     words += ["--workers", workers, "--batch-size", options.batch, "--epochs", epochs, "--shuffle-rows", 512]
-    words += ["--warmup-steps", 10, "--threads", threads(workers, options)]
+    words += ["--warmup-steps", 10, "--threads", threads(workers, options), "--precision", options.precision]
     return command("train", *words, "--steps-per-leg", options.steps)
 
 
@@ -132,7 +137,8 @@ def run_open_clip(out: Path, shards: Path, workers: int, options: Any) -> float:
     ]
     command += ["--dist-backend", "gloo", "--dataset-type", "webdataset", "--train-data", "::".join(tars)]
     command += ["--dataset-resampled", "--train-num-samples", str(options.steps * options.batch), "--workers", "1"]
-    command += ["--batch-size", str(options.batch // workers), "--epochs", "1", "--precision", "fp32", "--lr", "1e-4"]
+    command += ["--batch-size", str(options.batch // workers), "--epochs", "1", "--lr", "1e-4"]
+    command += ["--precision", _PRECISIONS[options.precision]]
     command += [
         "--warmup",
         "10",
@@ -184,6 +190,7 @@ def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> Non
         objective="clip",
         batch_size=options.batch,
         warmup_steps=10,
+        precision=options.precision,
     )
     model = load_model(out / "model", "cpu")
     plan = Plan.of(list_row_groups(list_shards(shards, "train")), 1, 4, options.batch, 0)
@@ -203,19 +210,21 @@ def _bare(rank: int, workers: int, out: Path, shards: Path, options: Any) -> Non
 
 
 def run_bare(out: Path, shards: Path, workers: int, options: Any) -> float:
-    from trygon.training.run import MEMORY
+    from trygon.training.allocator import allocator
 
     (out / f"meet-{workers}").unlink(missing_ok=True)
-    os.environ.update(MEMORY)  # as trygon's workers have it
+    environment = allocator()
+    os.environ.update(environment)  # as trygon's workers have it
     mp.spawn(_bare, (workers, out, shards, options), nprocs=workers)  # pyright: ignore[reportPrivateImportUsage]
-    for name in MEMORY:
+    for name in environment:
         del os.environ[name]
     return float((out / "bare").read_text())
 
 
-def matrix_gflops() -> float:
+def matrix_gflops(precision: str) -> float:
     """What all cores do in a product such as that of a ViT-B's MLP: 16 pictures of 197 tokens, 768 to 3,072 wide."""
-    left, right = torch.rand(16 * 197, 768), torch.rand(768, 3072)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = torch.rand(16 * 197, 768, dtype=dtype), torch.rand(768, 3072, dtype=dtype)
     seconds = []
     for _ in range(20):
         started = time.perf_counter()
@@ -267,6 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", choices=_MODELS, default="small")
+    parser.add_argument("--precision", choices=_PRECISIONS, default="fp32")
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=48)
@@ -299,7 +309,7 @@ def main() -> None:
     print("\n".join(table), flush=True)
     lines = lines_of(out / "run")[options.skip : options.steps]
     done = statistics.median(1000 * line["tflops"] for line in lines)
-    print(f"\nSteps of the last row do {done:.0f} GFLOP a second, plain products of matrices {matrix_gflops():.0f}.")
+    print(f"\nSteps of the last row do {done:.0f} GFLOP a second, plain products of matrices {matrix_gflops(options.precision):.0f}.")
     wait, cost, resumed = resilience(out, shards, options, ours)
     print(f"\nSteps wait {wait:.2f} s for a checkpoint; with what it takes from them meanwhile it costs {cost:.1f} s.")
     print(f"A run that goes on is at its first step after {resumed:.0f} s.")

@@ -24,6 +24,7 @@ from trygon.errors import PermanentError, TrygonError, UserError
 from trygon.lease import Hold, LostError
 from trygon.mirror import local_folder
 from trygon.storage import is_remote, join, open_input
+from trygon.training.allocator import allocator
 from trygon.training.checkpoints import (
     RUN,
     BrokenError,
@@ -49,8 +50,6 @@ _FAILURES, _ELASTIC_FAILURES = 2, 20
 """That many are mended without a new checkpoint between them."""
 _SHUTDOWN_S = "5"
 """That long workers are given to leave their group before they are ended: one that hangs never does."""
-MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
-"""glibc keeps what a step sets free for the next one: handing it back and asking anew takes 6 % of a step on CPUs."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _attempt(settings: TrainSettings, storage: str, team: Team, watcher: Watcher
             name=RUN,
             **checkpoint_storage(storage),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            worker_runtime_env={"env_vars": MEMORY},
+            worker_runtime_env={"env_vars": {} if team.use_gpu else allocator()},
         ),
     )
     # What is on one machine alone does not grow.
