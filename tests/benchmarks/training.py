@@ -309,7 +309,8 @@ def main() -> None:
     print("\n".join(table), flush=True)
     lines = lines_of(out / "run")[options.skip : options.steps]
     done = statistics.median(1000 * line["tflops"] for line in lines)
-    print(f"\nSteps of the last row do {done:.0f} GFLOP a second, plain products of matrices {matrix_gflops(options.precision):.0f}.")
+    most = matrix_gflops(options.precision)
+    print(f"\nSteps of the last row do {done:.0f} GFLOP a second, plain products of matrices {most:.0f}.")
     wait, cost, resumed = resilience(out, shards, options, ours)
     print(f"\nSteps wait {wait:.2f} s for a checkpoint; with what it takes from them meanwhile it costs {cost:.1f} s.")
     print(f"A run that goes on is at its first step after {resumed:.0f} s.")
