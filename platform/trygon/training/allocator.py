@@ -14,6 +14,7 @@ def allocator() -> dict[str, str]:
     half precision's attention wait for each other (40 %). docs/benchmarks.md has the figures.
     """
     library = Path(ray.__file__).parent / "core/libjemalloc.so"
-    if os.environ.get("LD_PRELOAD") or not library.exists():
+    # The loader takes a path with one of these for two.
+    if os.environ.get("LD_PRELOAD") or not library.exists() or set(" :") & set(str(library)):
         return {}
     return {"LD_PRELOAD": str(library), "MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always"}
