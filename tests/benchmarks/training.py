@@ -298,9 +298,9 @@ def main() -> None:
         rounds = []
         for _ in range(options.rounds):
             ours, waited = run_trygon(out, shards, workers, options)
-            rounds.append(
-                (ours, run_open_clip(out, shards, workers, options), run_bare(out, shards, workers, options), waited)
-            )
+            theirs, bare = run_open_clip(out, shards, workers, options), run_bare(out, shards, workers, options)
+            rounds.append((ours, theirs, bare, waited))
+            print(f"{workers} workers: {ours:.3g}, open_clip's {theirs:.3g}, bare {bare:.3g} images/s", flush=True)
         ours, theirs, bare, waited = (statistics.median(column) for column in zip(*rounds, strict=True))
         table.append(
             f"| {workers} | {ours:.3g} | {theirs:.3g} | {ours / theirs:.2f} "
