@@ -98,6 +98,16 @@ def test_a_folder_with_stand_ins_is_complete_without_apt_and_made_anew_with_it(
     assert (out / "photos/labels.csv").is_file()  # what stands is not lost before there is something better
 
 
+@pytest.mark.parametrize("name", ["photos/holiday.jpg", "config.json"])
+def test_what_is_the_users_own_is_not_replaced(tools: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "mine"
+    write_bytes(out / name, b"mine")
+    with pytest.raises(UserError, match=f"--out .*/mine holds {name.removesuffix('holiday.jpg')} of something else"):
+        build_sample(out)
+    assert (out / name).read_bytes() == b"mine"
+    assert [path.name for path in out.iterdir()] == [name.split("/")[0]]
+
+
 def test_drawn_photos_have_the_form_of_the_photos(photos: Path) -> None:
     rows = _labels(photos)
     assert set(table("labels")[0]) < set(rows[0])
