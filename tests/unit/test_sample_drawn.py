@@ -28,6 +28,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {})
     return folder
 
 
@@ -70,6 +71,23 @@ def test_packages_at_hand_need_only_be_read(tools: Path, tmp_path: Path) -> None
     _add(tools, "dpkg-deb")
     assert drawn_parts(tmp_path) == {"backgrounds": "apt-get"}
     for package in (MATE_BACKGROUNDS, PLASMA_WALLPAPERS):
+        write_bytes(tmp_path / "cache/downloads" / package.file, b"")
+    assert drawn_parts(tmp_path) == {}
+
+
+def test_apt_of_another_release_has_other_versions(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(tools, "apt-get", "dpkg-deb")
+    for names, drawn in (
+        ({"VERSION_CODENAME": "noble"}, dict.fromkeys(BOTH, "Debian 12's apt")),
+        ({"VERSION_CODENAME": "faye", "DEBIAN_CODENAME": "bookworm"}, {}),
+        ({}, {}),
+    ):
+        monkeypatch.setattr("platform.freedesktop_os_release", lambda names=names: names)
+        assert drawn_parts(tmp_path) == drawn
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"VERSION_CODENAME": "noble"})
+    for package in (GCOMPRIS, TUXPAINT, MATE_BACKGROUNDS, PLASMA_WALLPAPERS):
         write_bytes(tmp_path / "cache/downloads" / package.file, b"")
     assert drawn_parts(tmp_path) == {}
 

@@ -1,6 +1,7 @@
 """Puts the sample folder together, part by part. A finished part is never made twice; the manifest is written last.
 
-Where apt is missing, drawn pictures stand in for the photos and the backgrounds. What stands there finished is kept.
+Where Debian 12's apt is missing, drawn pictures stand in for the photos and the backgrounds. What stands there
+finished is kept.
 """
 
 import shutil
@@ -23,6 +24,7 @@ from trygon.data.packages import (
     ZAMBA,
     Package,
     fetch,
+    is_other_release,
     missing_apt_tool,
     read_source,
     read_wheel,
@@ -98,7 +100,8 @@ def drawn_parts(out: Path) -> dict[str, str]:
 
 
 def _missing_tool(part: Part) -> str:
-    return missing_apt_tool(all((downloads_folder() / package.file).is_file() for package in part.packages))
+    at_hand = all((downloads_folder() / package.file).is_file() for package in part.packages)
+    return missing_apt_tool(at_hand) or ("" if at_hand or not is_other_release() else "Debian 12's apt")
 
 
 def _stand_in(name: str) -> Part:
