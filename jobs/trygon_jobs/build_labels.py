@@ -1,5 +1,6 @@
 """`trygon build-labels`: the text vectors of many taxa, as a LabelBank."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +33,8 @@ class BuildLabelsConfig(JobConfig):
     include: Place | None = None
     """A table of taxa that are always in."""
     clade: Annotated[tuple[str, ...], Parameter(negative="--empty-clade")] = ()
-    """Take species of these clades, the first named first (repeat it). By default all of --taxa; mammals and birds of
-    the sample's taxonomy."""
+    """Take species of these clades, by name or path (Animalia/Aves), the first named first (repeat it). By default all
+    of --taxa; mammals and birds of the sample's taxonomy."""
     limit: int | None = Field(None, ge=1)
     """How many species to take, those with a common name first. By default all of --taxa; 15,000 of the sample's."""
     text_type: TextType = TextType.TAXON_COM
@@ -72,7 +73,7 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
 def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     from trygon.cache import sample_folder
     from trygon.errors import UserError
-    from trygon.labelling.selection import choose_species
+    from trygon.labelling.selection import choose_species, clade_notes
     from trygon.taxonomy.tables import read_taxa
     from trygon_jobs.taxa import read_clean
 
@@ -83,6 +84,8 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     include = read_clean(config.include) if config.include else None
     clades = config.clade or (() if config.taxa else _SAMPLE_CLADES)
     limit = config.limit or (taxa.num_rows if config.taxa else _SAMPLE_LIMIT)
+    for note in clade_notes(taxa, clades):
+        print(f"note: {note}", file=sys.stderr)
     return choose_species(taxa, clades, limit, include)
 
 

@@ -123,7 +123,7 @@ class Costs:
 def main(config: Annotated[DemoConfig, Parameter(name="*")] = DemoConfig()) -> None:
     """Run the whole chain on sample data: photos, training, a labelled archive, one request.
 
-    Where apt is missing, drawn organisms stand in for the photos; the first step says so.
+    Where Debian 12's apt is missing, drawn organisms stand in for the photos; the first step says so.
     """
     from rich.console import Console
 

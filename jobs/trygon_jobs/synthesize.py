@@ -8,7 +8,7 @@ from pydantic import Field
 
 from trygon.data.synthetic.recipe import MIN_SPECIES, Recipe, SourceKind
 from trygon.errors import UserError
-from trygon_jobs.config import JobConfig
+from trygon_jobs.config import JobConfig, Place
 
 if TYPE_CHECKING:
     from trygon.data.synthetic.parts import Part
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SynthesizeConfig(JobConfig):
     """What is made, and how much of it."""
 
-    out: str
+    out: Place
     """The folder, or the s3:// address, for the sources; each stands in a folder of its own name (the source
     `folder` in photos/), beside truth.parquet and truth.json, which say what was made."""
 
@@ -60,7 +60,7 @@ def main(config: Annotated[SynthesizeConfig, Parameter(name="*")]) -> None:
 
 def _claim(config: SynthesizeConfig) -> None:
     """Take the output for this config; refuse what holds another one."""
-    from trygon.storage import exists, join, read_json, write_json
+    from trygon.storage import exists, join, list_files, read_json, write_json
 
     identity, plan = config.model_dump(mode="json", exclude={"out"}), join(config.out, "plan.json")
     if exists(plan):
@@ -72,6 +72,9 @@ def _claim(config: SynthesizeConfig) -> None:
                 f"now {identity[changed[0]]}): give another folder, or remove it"
             )
         return
+    if list_files(config.out):
+        told = "holds files of something else, which may be replaced: give another folder"
+        raise UserError(f"{config.out} {told}")
     write_json(plan, identity)
 
 

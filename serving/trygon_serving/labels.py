@@ -19,11 +19,12 @@ from trygon.labelling.classification import Classifier
 from trygon.labelling.lists import Given, Matcher, positions_of, told
 from trygon.models.folder import Identified
 from trygon.storage import is_remote, join, read_bytes
+from trygon.taxonomy.clade_names import clade_slices
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import wire
 from trygon_serving.answers import LabelChoice, NameChoice
 from trygon_serving.journal import LOGGER
-from trygon_serving.naming import clade_slices, taxa_of_names
+from trygon_serving.naming import taxa_of_names
 from trygon_serving.problem import Problem
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0

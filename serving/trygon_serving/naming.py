@@ -1,4 +1,4 @@
-"""Which taxa a request means by its clades and names: rows of a tree, found in whole columns at once."""
+"""Which taxa a request means by its names: rows of a tree, found in whole columns at once."""
 
 from collections.abc import Sequence
 
@@ -8,24 +8,6 @@ import pyarrow.compute as pc
 
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
-
-
-def clade_slices(tree: TaxonTree, text: str) -> list[slice]:
-    """The clades of a name, or the one of a path from its kingdom down (`Animalia/Chordata`, see `path_of`)."""
-    if "/" not in text:
-        return tree.find(text.strip())
-    inside, rank = slice(0, len(tree)), -1
-    for name in text.split("/"):
-        step = _below(tree, inside, rank, name)
-        if step is None:
-            return []
-        inside, rank = step
-    return [inside]
-
-
-def path_of(taxon: Taxon) -> str:
-    """The names from the kingdom down; blank ranks are left out."""
-    return "/".join(name for name in taxon.lineage if name)
 
 
 def taxa_of_names(tree: TaxonTree, names: Sequence[str]) -> list[Taxon | None]:
@@ -57,14 +39,3 @@ def scientific_names(taxa: pa.Table, rank: Rank) -> pa.ChunkedArray:
         return taxa[RANKS[rank]]
     whole = pc.and_(pc.not_equal(taxa["genus"], ""), pc.not_equal(taxa["species"], ""))
     return pc.if_else(whole, pc.binary_join_element_wise(taxa["genus"], taxa["species"], " "), "")
-
-
-def _below(tree: TaxonTree, inside: slice, rank: int, name: str) -> tuple[slice, int] | None:
-    """The first clade of a name within a clade, at the highest rank that has one."""
-    for deeper in range(rank + 1, len(RANKS)):
-        first, last = tree.clade_ids[deeper][inside.start], tree.clade_ids[deeper][inside.stop - 1]
-        names = tree.table[RANKS[deeper]].take(pa.array(tree.clade_starts[deeper][first : last + 1]))
-        place = pc.index(names, name).as_py()
-        if place >= 0:
-            return tree.clade_slice(Rank(deeper), int(first) + place), deeper
-    return None

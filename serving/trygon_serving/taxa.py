@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trygon.taxonomy.clade_names import clade_slices, path_of
 from trygon.taxonomy.taxon import Rank
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving.answers import RANK_NAMES
-from trygon_serving.naming import clade_slices, path_of, scientific_names
+from trygon_serving.naming import scientific_names
 from trygon_serving.problem import Problem
 from trygon_serving.wire import TaxaPage, TaxonItem
 

@@ -44,6 +44,15 @@ def test_a_world_is_made_once_and_goes_on_where_it_stopped(tmp_path: Path, capsy
         synthesize.main(config.model_copy(update={"seed": 3}))
 
 
+def test_what_is_the_users_own_is_not_replaced(tmp_path: Path) -> None:
+    labels = tmp_path / "photos/labels.csv"
+    labels.parent.mkdir()
+    labels.write_text("path,species\n")
+    with pytest.raises(UserError, match="holds files of something else"):
+        synthesize.main(SynthesizeConfig(out=str(tmp_path), images=100, species=30))
+    assert labels.read_text() == "path,species\n"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_object_storage_gets_the_same_bytes_as_a_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
-from trygon.labelling.selection import choose_species
+from trygon.labelling.selection import choose_species, clade_notes
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.tables import TAXA_SCHEMA, read_taxa
@@ -191,6 +191,20 @@ def test_included_taxa_are_always_in() -> None:
 def test_clade_that_the_taxonomy_lacks_is_one_line() -> None:
     with pytest.raises(UserError, match="--clade Dragons"):
         choose_species(TAXA.table, ["Dragons"], 3)
+
+
+def test_a_clade_is_known_by_its_path_and_namesakes_are_told(model: Model) -> None:
+    fly = Taxon(("Animalia", "Arthropoda", "Insecta", "Diptera", "Tipulidae", "Aves", "ornata"))
+    tree, path = TaxonTree.from_taxa([*TAXA.taxa, fly]), "Animalia/Arthropoda/Insecta/Diptera/Tipulidae/Aves"
+    bank = LabelBank.build(tree, model, TextType.SCI)
+    for clade, names in (("Aves", {WREN.scientific}), (path, {fly.scientific}), ("Animalia/Aves", {WREN.scientific})):
+        assert _names(bank.within([clade]).tree) == names
+        assert _names(choose_species(tree.table, [clade], 9)) == names
+    (note,) = clade_notes(tree.table, ["Aves", "Mammalia", path])
+    assert note.startswith(f"--clade Aves is taken for Animalia/Chordata/Aves, and not {path}")
+    assert not clade_notes(tree.table, [])
+    with pytest.raises(UserError, match="--clade Plantae/Aves"):
+        choose_species(tree.table, ["Plantae/Aves"], 9)
 
 
 def _labels_config(taxa: str, include: str | None = None) -> build_labels.BuildLabelsConfig:

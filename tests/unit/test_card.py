@@ -22,3 +22,12 @@ def test_a_species_under_two_lineages_is_one_species_and_two_taxa() -> None:
     told = summarise(samples, REJECT.empty_table())
     assert told["num_species"] == {"seen": 2, "unseen": 0}
     assert told["num_taxa"] == 4
+
+
+def test_a_licence_in_capitals_and_without_is_one() -> None:
+    names = ["Public domain", "cc-by-4.0", "cc-by-4.0", "Public Domain", "Public domain", "CC-BY-4.0", "cc-by-4.0"]
+    samples = _samples(*(LION | {"split": "train", "license": name} for name in names))
+    assert list(summarise(samples, REJECT.empty_table())["licenses"].items()) == [
+        ("cc-by-4.0", 4),
+        ("Public domain", 3),
+    ]

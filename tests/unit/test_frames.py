@@ -15,6 +15,7 @@ from trygon.data.frames import CAMERAS, HEIGHT, STRIP, WIDTH, write_archive
 from trygon.data.images import BadImage, decode
 from trygon.data.sample.drawn import drawn_grounds, is_drawn, write_drawn_backgrounds, write_drawn_photos
 from trygon.errors import UserError
+from trygon.storage import write_bytes
 from trygon.taxonomy.taxon import RANKS
 from trygon.testing.photos import draw_photo, write_labels
 
@@ -83,6 +84,17 @@ def test_the_same_seed_makes_the_same_bytes(sample: Path, archive: Path, tmp_pat
     first = {path.relative_to(archive): path.read_bytes() for path in archive.rglob("*.JPG")}
     again = {path.relative_to(tmp_path / "again"): path.read_bytes() for path in (tmp_path / "again").rglob("*.JPG")}
     assert first == again
+
+
+def test_only_an_archive_that_was_begun_is_made_anew(sample: Path, tmp_path: Path) -> None:
+    write_bytes(tmp_path / "mine/holiday.jpg", b"mine")
+    with pytest.raises(UserError, match=r"--archive .*/mine holds files that are no archive of the sample data"):
+        write_archive(sample, tmp_path / "mine")
+    assert (tmp_path / "mine/holiday.jpg").read_bytes() == b"mine"
+    for name in (".begun", "half.jpg"):
+        write_bytes(tmp_path / "archive" / name, b"")
+    assert write_archive(sample, tmp_path / "archive")
+    assert not {path.name for path in (tmp_path / "archive").rglob("*")} & {".begun", "half.jpg"}
 
 
 def test_without_sample_data_it_says_how_to_get_them(tmp_path: Path) -> None:

@@ -143,8 +143,11 @@ def test_pods_are_safe_and_whole(manifest: dict[str, Any]) -> None:
             assert container["securityContext"] == closed
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
             assert container["resources"]["requests"]["memory"]
-    if manifest["kind"] in ("RayJob", "RayService"):
+    is_cluster = manifest["kind"] in ("RayJob", "RayService")
+    if is_cluster:
         assert cluster_of(manifest)["autoscalerOptions"]["securityContext"] == closed
+    # A head asks Kubernetes for pods. The others read pictures, and have no token.
+    assert not any(pod.get("automountServiceAccountToken", True) for pod in pods_of(manifest)[is_cluster:])
 
 
 def test_service_agrees_with_the_application() -> None:

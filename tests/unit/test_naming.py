@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trygon.taxonomy.clade_names import clade_slices, namesake_notes, path_of
 from trygon.taxonomy.taxon import Lineage, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import taxa
-from trygon_serving.naming import clade_slices, path_of, taxa_of_names
+from trygon_serving.naming import taxa_of_names
 
 MORUS_BIRD = Taxon(("Animalia", "Chordata", "Aves", "Suliformes", "Sulidae", "Morus", "bassanus"), "Northern Gannet")
 MORUS_TREE = Taxon(("Plantae", "Tracheophyta", "", "Rosales", "Moraceae", "Morus", "alba"), "White Mulberry")
@@ -27,6 +28,22 @@ def test_a_name_means_all_its_namesakes_and_a_path_one_of_them() -> None:
     assert _species(clade_slices(TREE, path_of(MORUS_BIRD))) == {"Morus bassanus"}
     assert clade_slices(TREE, "Plantae/Aves") == []
     assert clade_slices(TREE, "/") == []
+
+
+COMB_JELLY = Taxon(("Animalia", "Ctenophora", "Nuda", "Beroida", "Beroidae", "Beroe", "cucumis"))
+CRANE_FLY = Taxon(("Animalia", "Arthropoda", "Insecta", "Diptera", "Tipulidae", "Ctenophora", "ornata"))
+
+
+def test_a_name_with_namesakes_says_what_it_is_taken_for_and_how_to_say_another() -> None:
+    tree = TaxonTree.from_taxa([MORUS_BIRD, MORUS_TREE, FOX, COMB_JELLY, CRANE_FLY])
+    fly, mulberry = path_of(CRANE_FLY.at(Rank.GENUS)), "Plantae/Tracheophyta/Rosales/Moraceae/Morus"
+    assert list(namesake_notes(tree, ["Ctenophora", "Morus", "Canidae", "Vulpes vulpes", fly, "none"])) == [
+        f"--clade Ctenophora is taken for Animalia/Ctenophora, and not {fly}: give one of these to choose it alone",
+        f"--clade Morus is taken for {path_of(MORUS_BIRD.at(Rank.GENUS))} and {mulberry}: "
+        "give one of these to choose it alone",
+    ]
+    nested = Taxon(("Animalia", "Ctenophora", "", "", "", "Ctenophora", "prima"))
+    assert not list(namesake_notes(TaxonTree.from_taxa([COMB_JELLY, nested]), ["Ctenophora"]))
 
 
 def test_names_are_known_where_they_mean_one_taxon() -> None:

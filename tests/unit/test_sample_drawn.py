@@ -28,6 +28,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("TRYGON_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {})
     return folder
 
 
@@ -74,6 +75,23 @@ def test_packages_at_hand_need_only_be_read(tools: Path, tmp_path: Path) -> None
     assert drawn_parts(tmp_path) == {}
 
 
+def test_apt_of_another_release_has_other_versions(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(tools, "apt-get", "dpkg-deb")
+    for names, drawn in (
+        ({"VERSION_CODENAME": "noble"}, dict.fromkeys(BOTH, "Debian 12's apt")),
+        ({"VERSION_CODENAME": "faye", "DEBIAN_CODENAME": "bookworm"}, {}),
+        ({}, {}),
+    ):
+        monkeypatch.setattr("platform.freedesktop_os_release", lambda names=names: names)
+        assert drawn_parts(tmp_path) == drawn
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"VERSION_CODENAME": "noble"})
+    for package in (GCOMPRIS, TUXPAINT, MATE_BACKGROUNDS, PLASMA_WALLPAPERS):
+        write_bytes(tmp_path / "cache/downloads" / package.file, b"")
+    assert drawn_parts(tmp_path) == {}
+
+
 def test_photos_that_are_there_are_kept_without_apt(tools: Path, tmp_path: Path) -> None:
     assert not list(tools.iterdir())
     for part in _parts_of_debian():
@@ -96,6 +114,16 @@ def test_a_folder_with_stand_ins_is_complete_without_apt_and_made_anew_with_it(
     with pytest.raises(UserError, match=f"apt could not download {GCOMPRIS.name}=.*E: no network"):
         build_sample(out)
     assert (out / "photos/labels.csv").is_file()  # what stands is not lost before there is something better
+
+
+@pytest.mark.parametrize("name", ["photos/holiday.jpg", "config.json"])
+def test_what_is_the_users_own_is_not_replaced(tools: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "mine"
+    write_bytes(out / name, b"mine")
+    with pytest.raises(UserError, match=f"--out .*/mine holds {name.removesuffix('holiday.jpg')} of something else"):
+        build_sample(out)
+    assert (out / name).read_bytes() == b"mine"
+    assert [path.name for path in out.iterdir()] == [name.split("/")[0]]
 
 
 def test_drawn_photos_have_the_form_of_the_photos(photos: Path) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -174,3 +175,9 @@ def test_small_and_partial_worlds_are_made(images: int, sources: tuple[SourceKin
     parts = plan(recipe, "unused", 50)
     assert sum(part.num_pictures for part in parts) == images
     assert {part.source for part in parts if isinstance(part, Part) and part.source} == set(sources)
+
+
+def test_many_pictures_of_few_species_leave_some_out_of_the_benchmark() -> None:
+    world = make_world(Recipe(images=40_000, sources=(SourceKind.EOL, SourceKind.RARESPECIES), species=30))
+    assert len(set(world.rare_species.tolist())) == 22
+    assert len(np.unique(world.records[SourceKind.EOL].species)) == 30

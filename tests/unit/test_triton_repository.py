@@ -56,7 +56,7 @@ def _config(repository: Path, name: str) -> Any:
 
 
 def _files(repository: Path) -> set[str]:
-    return {str(path.relative_to(repository)) for path in repository.rglob("*") if path.is_file()}
+    return {str(path.relative_to(repository)) for path in repository.rglob("[!.]*") if path.is_file()}
 
 
 def _warm_up(config: Any) -> list[tuple[int, str, int, list[int], bool]]:
@@ -230,6 +230,7 @@ def test_the_commands_make_a_repository_from_a_model(model_folder: Path, picture
     missing = trygon(*export, f"onnx:{tmp_path / 'graph'}", cwd=tmp_path)
     assert missing.returncode == 2
     assert missing.stderr.count("\n") == 1
+    assert not (tmp_path / "repository").exists()
     assert f"trygon export-model --model {model_folder} --encoder onnx" in missing.stderr
     words = ["--encoder", "onnx", "--pictures", pictures, "--out", "graph"]
     made = trygon("export-model", "--model", model_folder, *words, cwd=tmp_path)
@@ -257,8 +258,8 @@ def test_encoders_that_no_repository_can_have_are_refused(
     model_folder: Path, tmp_path: Path, encoder: str, words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        write_own_repository(tmp_path, str(model_folder), encoder)
-    assert not _files(tmp_path)
+        write_own_repository(tmp_path / "repository", str(model_folder), encoder)
+    assert not (tmp_path / "repository").exists()
 
 
 def test_onnx_is_for_a_triton_of_ones_own(model_folder: Path, tmp_path: Path) -> None:

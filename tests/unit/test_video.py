@@ -107,6 +107,30 @@ def test_what_there_is_of_a_video_counts_where_that_is_asked_for(tmp_path: Path)
     assert rows[-1]["frames"] == [0, 10]
 
 
+@pytest.mark.parametrize("kind", ["mkv", "webm"])
+def test_matroska_that_was_cut_off_is_told_by_its_bytes(kind: str, tmp_path: Path) -> None:
+    """It says nowhere how many pictures it has."""
+    data = write_video(kind, 8)
+    (tmp_path / f"whole.{kind}").write_bytes(data)
+    (tmp_path / f"cut.{kind}").write_bytes(data[: int(0.6 * len(data))])
+    (tmp_path / f"unended.{kind}").write_bytes(_unended(data))
+    for name in ("whole", "unended"):
+        row = _rows(tmp_path, f"{name}.{kind}")[-1]
+        assert (row.get("failure"), row.get("decoded_share"), len(row["frames"])) == (None, None, 8)
+    row = _rows(tmp_path, f"cut.{kind}")[-1]
+    assert (row["failure"], row["decoded_share"]) == ("truncated", pytest.approx(0.6, abs=0.02))
+    row = _rows(tmp_path, f"cut.{kind}", label_truncated=True)[-1]
+    assert row.get("failure") is None
+    assert 2 <= len(row["frames"]) < 8
+
+
+def _unended(data: bytes) -> bytes:
+    """A Matroska file whose size is not known, as one that was streamed."""
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    assert data[at] == 1  # eight bytes long
+    return data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :]
+
+
 @pytest.mark.parametrize(
     ("sampling", "wanted", "numbers", "most"),
     [

@@ -53,7 +53,7 @@ def summarise(samples: pa.Table, rejects: pa.Table) -> dict[str, Any]:
             np.logical_and.reduce([pc.not_equal(once[rank], "").to_numpy() for rank in RANKS]).sum()
         ),
         "kingdoms": _tally(once, "kingdom"),
-        "licenses": _tally(once, "license"),
+        "licenses": _licenses(once),
         "resolution": {name: number for name, number in _tally(once, "resolution").items() if name},
         "rejects": _tally(rejects, "reason"),
         "rejects_by_source": {
@@ -69,6 +69,15 @@ def _tally(table: pa.Table, column: str) -> dict[str, int]:
     return {
         row["values"] or "": row["counts"] for row in sorted(counts, key=lambda row: (-row["counts"], row["values"]))
     }
+
+
+def _licenses(table: pa.Table) -> dict[str, int]:
+    """As `_tally`; sources write one licence in capitals and without, and it goes by the commoner way."""
+    told: dict[str, tuple[str, int]] = {}
+    for name, number in _tally(table, "license").items():
+        first, before = told.get(name.lower(), (name, 0))
+        told[name.lower()] = first, before + number
+    return dict(sorted(told.values(), key=lambda row: (-row[1], row[0])))
 
 
 def _num_distinct(lineages: pa.Table, ranks: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ from trygon.data.images import decode
 from trygon.data.packages import BIODEX
 from trygon.data.sample.drawn import drawn_beasts, drawn_grounds
 from trygon.data.sample.photos import ATTRIBUTION_HEADER, write_table
+from trygon.errors import UserError
 from trygon.storage import require_folder, write_bytes, write_text
 from trygon.taxonomy.taxon import RANKS
 
@@ -30,6 +31,8 @@ WIDTH, HEIGHT, STRIP = 1280, 960, 44
 """A frame, and the dark strip below it that cameras write the time into."""
 
 _FOLDER = "100EK113"
+_BEGUN = ".begun"
+"""Says that what lies in the folder is an unfinished archive of the sample data."""
 _MAKE = "TRYGON"
 _INTRODUCTION = f"""# Where the frames come from
 
@@ -96,18 +99,26 @@ class Animal:
 
 
 def write_archive(sample: Path, out: Path, seed: int = 0) -> bool:
-    """Fill `out` with about 60 frames; False where that was done.
+    """Fill `out` with about 60 frames; False where that was done. `UserError` where it holds anything else, which
+    would be removed.
 
     Beside it come the truth (`OUT-truth.csv`) and the licences of the pictures it is made of (`OUT-ATTRIBUTION.md`).
     `sample` is a folder that `trygon sample` filled. The same seed makes the same bytes.
     """
+    out = out.absolute()  # `.` has no name
     truth = out.with_name(f"{out.name}-truth.csv")
     if truth.is_file() and out.is_dir():
         return False
+    begun = out / _BEGUN
+    if out.exists() and any(out.iterdir()) and not begun.is_file():
+        what = "files that are no archive of the sample data"
+        raise UserError(f"--archive {out} holds {what}: give another --archive, or remove it")
     hint = "Run `trygon sample` first."
     photos = require_folder(sample / "photos", "the sample photos' folder", hint)
     labels = {row["path"]: row for row in csv.DictReader((photos / "labels.csv").read_text("utf-8").splitlines())}
-    shutil.rmtree(out, ignore_errors=True)
+    if begun.is_file():
+        shutil.rmtree(out)
+    write_text(begun, "")
     rows: list[dict[str, str]] = []
     backgrounds = require_folder(sample / "backgrounds", "the backgrounds' folder", hint)
     cameras = _cameras(labels, backgrounds)
@@ -120,6 +131,7 @@ def write_archive(sample: Path, out: Path, seed: int = 0) -> bool:
     used = {row["photo"] for row in rows} | {camera.background for camera in cameras}
     write_text(out.with_name(f"{out.name}-ATTRIBUTION.md"), attribution(sample, used))
     write_table(truth, rows)
+    begun.unlink()
     return True
 
 

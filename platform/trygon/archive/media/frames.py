@@ -15,7 +15,7 @@ from trygon.archive.inputs.media import is_video
 from trygon.archive.inputs.names import MAX_BYTES
 from trygon.archive.media.exif import read_header
 from trygon.archive.media.reading import Reading, fault, open_file, read_file
-from trygon.archive.media.video import describe, open_video, sample
+from trygon.archive.media.video import describe, kept_share, open_video, sample
 from trygon.data.images import BadImage, decode, square
 from trygon.data.truncated import salvage
 from trygon.models.folder import ImageTower
@@ -127,6 +127,7 @@ class Frames:
     ) -> Iterator[dict[str, Any] | _Picture]:
         with open_file(self.archive, path, member) as file:
             yield {"digest": hashlib.file_digest(file, "sha256").hexdigest()}
+            kept = kept_share(file)
             file.seek(0)
             with open_video(file) as container:
                 video = describe(container)
@@ -136,7 +137,7 @@ class Frames:
         about = asdict(video)
         share = about.pop("share")
         yield about | {"duration": about.pop("duration_s")}
-        yield from self._truncated(share)
+        yield from self._truncated(share if kept is None else kept)
 
     def _truncated(self, share: float | None) -> Iterator[dict[str, Any]]:
         if share is not None:

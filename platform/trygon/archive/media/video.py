@@ -22,8 +22,9 @@ from trygon.data.images import MAX_PIXELS, BadImage
 _FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "asf", "mpeg", "flv", "mpegts"}
 _HEAD = (b"RIFF", b"\x1aE\xdf\xa3", b"\x30\x26\xb2\x75", b"FLV", b"\0\0\x01\xba")
 _WHOLE = 0.98
-"""A video that has less than this share of the pictures that its header promises was cut off."""
+"""A video that has less than this share of the pictures, or the bytes, that its header promises was cut off."""
 _TOLERANCE_S = 1e-3
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Video:
     frames: list[int] = field(default_factory=list)
     """Numbers of the frames that were looked at, from 0."""
     share: float | None = None
-    """Share of the promised pictures, where some are missing."""
+    """Share of the promised pictures, where some are missing; `kept_share` knows more of a Matroska file."""
 
 
 def open_video(file: io.BufferedIOBase) -> InputContainer:
@@ -69,6 +70,30 @@ def open_video(file: io.BufferedIOBase) -> InputContainer:
         container.close()
         raise BadImage("unsupported", f"{container.format.name} without pictures")
     return container
+
+
+def kept_share(file: io.BufferedIOBase) -> float | None:
+    """Share of the bytes that a Matroska file (MKV, WebM) says it has, where some are missing: it does not say how
+    many pictures. None for other files, and for one that was never ended, which says neither."""
+    file.seek(0)
+    if _ebml(file, with_marker=True) != _EBML:
+        return None
+    file.seek(_ebml(file) or 0, io.SEEK_CUR)
+    size = _ebml(file) if _ebml(file, with_marker=True) == _SEGMENT else None
+    start = file.tell()
+    num_kept = file.seek(0, io.SEEK_END) - start
+    return num_kept / size if size and num_kept < _WHOLE * size else None
+
+
+def _ebml(file: io.BufferedIOBase, with_marker: bool = False) -> int | None:
+    """A number as EBML (RFC 8794) writes it, the name of an element with the bit that marks its length; None for the
+    one that stands for an unknown size, and where there is none."""
+    first = file.read(1)
+    if first in (b"", b"\0"):
+        return None
+    length = 9 - first[0].bit_length()
+    number, most = int.from_bytes(first + file.read(length - 1)), (1 << 7 * length) - 1
+    return number if with_marker else number & most if number & most != most else None
 
 
 def describe(container: InputContainer) -> Video:

@@ -1,11 +1,12 @@
 """Puts the sample folder together, part by part. A finished part is never made twice; the manifest is written last.
 
-Where apt is missing, drawn pictures stand in for the photos and the backgrounds. What stands there finished is kept.
+Where Debian 12's apt is missing, drawn pictures stand in for the photos and the backgrounds. What stands there
+finished is kept.
 """
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,14 @@ from trygon.data.packages import (
     ZAMBA,
     Package,
     fetch,
+    is_other_release,
     missing_apt_tool,
     read_source,
     read_wheel,
 )
 from trygon.data.sample.photos import table, write_backgrounds, write_photos
 from trygon.data.sample.pictures import packages_of
-from trygon.errors import TrygonError
+from trygon.errors import TrygonError, UserError
 from trygon.storage import digest_texts, read_json, replace_folder, write_bytes, write_json
 
 _VERSION = "1"
@@ -98,7 +100,8 @@ def drawn_parts(out: Path) -> dict[str, str]:
 
 
 def _missing_tool(part: Part) -> str:
-    return missing_apt_tool(all((downloads_folder() / package.file).is_file() for package in part.packages))
+    at_hand = all((downloads_folder() / package.file).is_file() for package in part.packages)
+    return missing_apt_tool(at_hand) or ("" if at_hand or not is_other_release() else "Debian 12's apt")
 
 
 def _stand_in(name: str) -> Part:
@@ -121,11 +124,13 @@ def _parts(out: Path) -> list[Part]:
 
 def build_sample(out: Path) -> bool:
     """Fetch and unpack what `out` lacks; False where nothing was lacking. Needs pip, a network, and for photos apt
-    (Debian 12): where its tools are missing, the `drawn_parts` stand in."""
+    (Debian 12): where its tools are missing, the `drawn_parts` stand in. `UserError` where something else has the
+    name of what is to be written."""
     parts = _parts(out)
     missing = [part for part in parts if not _finished(out / part.name, part)]
     if not missing and (out / "sample.json").is_file():
         return False
+    _require_own(out, missing)
     _require_space(out)
     columns = (TextColumn("{task.description:<46}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
@@ -143,6 +148,16 @@ def build_sample(out: Path) -> bool:
     packages = dict.fromkeys(package for part in parts for package in part.packages)
     write_json(out / "sample.json", {package.name: _entry(package) for package in packages})
     return True
+
+
+def _require_own(out: Path, missing: Sequence[Part]) -> None:
+    """`UserError` for a folder of the user's own, whose photos would be replaced, or whose config.json."""
+    folders = [out / part.name for part in missing if not (out / part.name / "part.json").is_file()]
+    strange = [f"{folder.name}/" for folder in folders if folder.exists() and any(folder.iterdir())]
+    if (out / "config.json").exists() and not (out / "sample.json").exists():  # which is written before it
+        strange.append("config.json")
+    if strange:
+        raise UserError(f"--out {out} holds {' and '.join(strange)} of something else: give another --out")
 
 
 def _begin(progress: Progress, task: TaskID, what: str) -> None:

@@ -33,7 +33,7 @@ _CREDIT = {"license": "CC0-1.0", "author": "drawn by trygon", "source_url": "", 
 _INTRODUCTION = """# Where these pictures come from
 
 trygon drew them. They are no photos: the organisms and their names are made up. They stand in for the photos in
-Debian's packages; `trygon sample` replaces them where it finds apt.
+Debian's packages; `trygon sample` replaces them where it finds Debian 12's apt.
 
 """
 

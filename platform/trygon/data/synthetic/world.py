@@ -90,7 +90,7 @@ _LABEL_SHARES = {
 # The exponent of Zipf's law for the pictures of each species: iNat21 is nearly even, a trap's insects are not at all.
 _ZIPF = {SourceKind.INAT21: 0.3, SourceKind.BIOSCAN: 1.3, SourceKind.EOL: 0.9}
 _INAT21_SPECIES_SHARE = 0.35
-_MAX_RARE_SPECIES, _RARE_PICTURES = 400, 30
+_MAX_RARE_SPECIES, _MAX_RARE_SHARE, _RARE_PICTURES = 400, 0.75, 30
 _FOLDER_PICTURES = 6
 _MIN_WITH_ALL_DIRT = 40
 
@@ -148,7 +148,8 @@ def make_world(recipe: Recipe) -> World:
     spelling = rng.choice(
         len(Spelling) - 1, tree.num_species, p=[1 - sum(SPELLING_SHARES.values()), *SPELLING_SHARES.values()]
     )
-    num_rare = min(_MAX_RARE_SPECIES, max(2, counts[SourceKind.RARESPECIES] // _RARE_PICTURES))
+    num_rare = max(2, counts[SourceKind.RARESPECIES] // _RARE_PICTURES)
+    num_rare = min(_MAX_RARE_SPECIES, int(_MAX_RARE_SHARE * tree.num_species), num_rare)
     rare = np.sort(rng.choice(tree.num_species, num_rare, replace=False))
     shown = {source: _species_shown(source, counts[source], tree, rare, rng) for source in counts}
     records: dict[SourceKind, Records] = {}
