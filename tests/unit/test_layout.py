@@ -20,6 +20,7 @@ RAY_ALLOWED = (
     "trygon/cluster/",
     "trygon/data/curation.py",
     "trygon/data/ingest.py",
+    "trygon/training/allocator.py",
     "trygon/training/endurance.py",
     "trygon/training/features.py",
     "trygon/training/reports.py",
