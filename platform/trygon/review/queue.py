@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trygon.review.columns import NAMES, Columns
+from trygon.review.columns import Columns
 from trygon.review.said import Review, Said
+from trygon.schemas import NAME_COLUMNS
 from trygon.taxonomy.taxon import RANKS
 
 _SHOWN, _WITHIN = ("type", "scientific", "common", "rank"), ("class", "order", "family")
@@ -61,7 +62,7 @@ class Queue:
             if at is not None:  # else its frame left the archive
                 said = self._said.of(one)
                 self.decided_M[at] = said is not None
-                names = said or self.columns.row(at, NAMES)
+                names = said or self.columns.row(at, NAME_COLUMNS)
                 self.label_M[at] = self._label_number(names)
 
     def _predicted(self) -> np.ndarray:
@@ -73,7 +74,7 @@ class Queue:
             # Numbered anew: of all columns' numbers together an int64 may be too small.
             key_M = pa.array(key_M).dictionary_encode().indices.to_numpy().astype(np.int64)
         _, first = np.unique(key_M, return_index=True)
-        numbers = [self._label_number(self.columns.row(int(at), NAMES)) for at in first]
+        numbers = [self._label_number(self.columns.row(int(at), NAME_COLUMNS)) for at in first]
         return np.asarray(numbers, np.int32)[key_M]
 
     def _label_number(self, names: Mapping[str, Any]) -> int:
