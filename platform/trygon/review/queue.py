@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trygon.review.columns import Columns
 from trygon.review.said import Review, Said
@@ -99,10 +100,8 @@ class Queue:
     @cached_property
     def _sureness(self) -> np.ndarray:
         """The least probability of an animal's name in each event as predicted; 1 where it has none: (E,)."""
-        animal_M = self.columns.table["type"].combine_chunks().dictionary_encode()
-        names = animal_M.dictionary.to_pylist()
-        is_animal = np.isin(animal_M.indices.to_numpy(), [at for at, name in enumerate(names) if name == "animal"])
-        value_M = np.where(is_animal & ~self.columns.aside_M, self.columns.probability_M, np.float32(1))
+        is_animal_M = pc.equal(self.columns.table["type"], "animal").to_numpy()
+        value_M = np.where(is_animal_M & ~self.columns.aside_M, self.columns.probability_M, np.float32(1))
         return np.minimum.reduceat(value_M, self.columns.first_E) if len(value_M) else value_M
 
     def reviewed_E(self) -> np.ndarray:
