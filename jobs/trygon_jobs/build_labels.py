@@ -50,6 +50,7 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
     from trygon.mirror import made_here
     from trygon.models.folder import describe
     from trygon.storage import join, remove_tree, write_json
+    from trygon_jobs.progress import counting
 
     tower = describe(config.model)
     tree = _choose(config)
@@ -62,7 +63,9 @@ def main(config: Annotated[BuildLabelsConfig, Parameter(name="*")]) -> None:
         from trygon.models.model import load_model  # torch: not for a bank that stands
 
         model = load_model(config.model)
-        bank = _calibrated(config, _encode(config, tree, model, chunks), model, photos)
+        with counting("build-labels", total=len(tree), unit="taxa") as advance:
+            bank = LabelBank.build(tree, model, config.text_type, advance, scratch=chunks)
+        bank = _calibrated(config, bank, model, photos)
         with made_here(config.out, CARD, hold) as folder:
             write_json(folder / "config.json", config.model_dump(mode="json"))
             bank.save(folder)
@@ -87,14 +90,6 @@ def _choose(config: BuildLabelsConfig) -> "TaxonTree":
     for note in clade_notes(taxa, clades):
         print(f"note: {note}", file=sys.stderr)
     return choose_species(taxa, clades, limit, include)
-
-
-def _encode(config: BuildLabelsConfig, tree: "TaxonTree", model: "Model", chunks: str) -> "LabelBank":
-    from trygon.labelling.bank import LabelBank
-    from trygon_jobs.progress import counting
-
-    with counting("build-labels", total=len(tree), unit="taxa") as advance:
-        return LabelBank.build(tree, model, config.text_type, advance, scratch=chunks)
 
 
 def _calibration_digest(config: BuildLabelsConfig) -> str:

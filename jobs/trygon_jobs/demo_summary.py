@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trygon.data.sample.drawn import is_drawn
 from trygon.storage import read_json
 from trygon.taxonomy.names import clean_lineage
@@ -127,13 +129,11 @@ def _sighting(truth: Row, observations: Sequence[Row]) -> Sighting:
 
 def _overlap(one: Row, other: Row) -> float:
     """Intersection over union of two boxes."""
-    shared = area = 1.0
-    other_area = 1.0
-    for start, size in (("x", "width"), ("y", "height")):
-        a, b, length_a, length_b = float(one[start]), float(other[start]), float(one[size]), float(other[size])
-        shared *= max(0.0, min(a + length_a, b + length_b) - max(a, b))
-        area, other_area = area * length_a, other_area * length_b
-    return shared / (area + other_area - shared)
+    from trygon.archive.detection.detector import iou
+
+    boxes = ([float(row[name]) for name in ("x", "y", "width", "height")] for row in (one, other))
+    corners = (np.array([x, y, x + width, y + height]) for x, y, width, height in boxes)
+    return float(iou(*corners))
 
 
 def _species(truth: Row) -> str:

@@ -1,7 +1,6 @@
 """How well a model names species, seen in training and not: metrics.json and a page with pictures."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from pydantic import Field
@@ -38,6 +37,7 @@ class EvaluateConfig(JobConfig):
 def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     """Measure zero-shot accuracy per text type and rank, and few-shot accuracy; write metrics.json and a page."""
     from trygon.disk import only_writer, writing_to
+    from trygon.evaluation.page import render
     from trygon.evaluation.zero_shot import tasks_of
     from trygon.mirror import made_here
 
@@ -54,7 +54,9 @@ def main(config: Annotated[EvaluateConfig, Parameter(name="*")]) -> None:
     with writing_to(config.out), only_writer(config.out) as hold:
         metrics, shown = _measure(models, tasks)
         with made_here(config.out, _IDENTITY, hold) as folder:
-            _write(folder, config, identity, metrics, tasks, shown)
+            write_json(folder / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
+            write_text(folder / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
+            write_json(folder / _IDENTITY, identity)
     print(f"evaluation: {page}")
 
 
@@ -114,18 +116,3 @@ def _measure(
         metrics |= {f"baseline/{name}" if index else name: value for name, value in figures.items()}
         shown = shown or predictions
     return metrics, shown
-
-
-def _write(
-    folder: Path,
-    config: EvaluateConfig,
-    identity: dict[str, Any],
-    metrics: dict[str, float],
-    tasks: "Sequence[Task]",
-    shown: "dict[str, list[Prediction]]",
-) -> None:
-    from trygon.evaluation.page import render
-
-    write_json(folder / "metrics.json", {name: round(value, 4) for name, value in metrics.items()})
-    write_text(folder / "index.html", render(config.model, config.baseline, metrics, tasks, shown))
-    write_json(folder / _IDENTITY, identity)

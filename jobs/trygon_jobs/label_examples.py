@@ -12,14 +12,13 @@ from trygon.archive.run_folder.parts import Parts
 from trygon.archive.run_folder.sessions import makers
 from trygon.errors import UserError
 from trygon.labelling.choice import Choice
-from trygon.labelling.examples import Examples, join
+from trygon.labelling.examples import Examples, with_examples
 from trygon.labelling.few_shot import Prototypes
 from trygon.lease import Hold
 from trygon.models.encoders import find_encoder
 from trygon.models.encoders.choice import EncoderChoice
 from trygon.models.folder import absolute_ref, describe, model_key
-from trygon.storage import join as joined_place
-from trygon.storage import write_text
+from trygon.storage import join, write_text
 from trygon.taxonomy.captions import caption
 from trygon.taxonomy.taxon import Taxon
 from trygon_jobs.label import LabelConfig
@@ -62,7 +61,7 @@ def join_examples(config: LabelConfig, choice: Choice, table: pa.Table, hold: Ho
     for note in (*examples.notes, *([f"examples: {failed.num_rows} cannot be read"] if failed.num_rows else [])):
         print(f"note: {note}; see examples.csv in {config.out}", file=sys.stderr)
     hold.check()
-    write_text(joined_place(config.out, "examples.csv"), examples.report(Counter(failed["name"].to_pylist())))
+    write_text(join(config.out, "examples.csv"), examples.report(Counter(failed["name"].to_pylist())))
 
     def encode(taxa: Sequence[Taxon]) -> np.ndarray:
         # Not above: PyTorch is needed only where a taxon is in no label.
@@ -73,4 +72,4 @@ def join_examples(config: LabelConfig, choice: Choice, table: pa.Table, hold: Ho
         return model.encode_texts([caption(taxon, bank.text_type) for taxon in taxa])
 
     archive_D = mean_crop(Parts(config.out), bank.vector_ND.shape[1])
-    return join(choice, examples, archive_D, encode, config.examples_only)
+    return with_examples(choice, examples, archive_D, encode, config.examples_only)

@@ -85,18 +85,12 @@ def duration(seconds: float) -> str:
 
 def bars(console: Any) -> Any:
     """Bars for several stages, with the time taken and left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    times = (progress.TimeElapsedColumn(), progress.TextColumn("left"), progress.TimeRemainingColumn())
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(), *times)
     # A step of training can take minutes.
-    return Progress(TextColumn("{task.description}"), *columns, console=console, speed_estimate_period=900)
+    return progress.Progress(*columns, console=console, speed_estimate_period=900)
 
 
 def stage(progress: Any, title: str, total: int) -> Callable[[int], None]:

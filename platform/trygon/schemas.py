@@ -6,6 +6,9 @@ from trygon.taxonomy.taxon import RANKS
 
 _RANK_FIELDS = [pa.field(rank, pa.string()) for rank in RANKS]
 
+NAME_COLUMNS = ("type", "rank", *RANKS, "scientific", "common")
+"""The columns by which OBSERVATION, EVENT_TAXON and REVIEW name what is there."""
+
 RECORD = pa.schema(
     [
         pa.field("source_id", pa.string(), nullable=False),

@@ -2,35 +2,24 @@
 
 import asyncio
 import base64
-import io
 import re
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
-from trygon.archive.run_folder.run import Run
-from trygon.archive.run_folder.search import Filters, RunSearch
-from trygon.archive.run_folder.sessions import bind
 from trygon.data.images import preprocess
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.limits import Limits
-from trygon.taxonomy.captions import TextType
-from trygon.taxonomy.tree import TaxonTree
-from trygon.testing.runs import write_tiny_run
-from trygon.testing.served import TAXA, Served
-from trygon.testing.tiny import write_tiny_model
+from trygon.testing.served import Served
 from trygon_serving.api import make_api
 from trygon_serving.args import AppArgs
-from trygon_serving.catalogue import VersionSpec
 from trygon_serving.embedded import Embedded
 from trygon_serving.lookups import Lookups
 from trygon_serving.service import Service
@@ -180,61 +169,6 @@ def test_vectors_are_those_of_the_model(api: TestClient, tiny: Served, photo: by
     assert reply["model"]["digest"] == tiny.model.digest
 
 
-def test_observations_of_a_run_that_look_like_a_picture(
-    api: TestClient, args: AppArgs, tiny: Served, photo: bytes
-) -> None:
-    run = Run.open(args.runs["season"])
-    expected = RunSearch(run, run.observations)
-    allowed_N = expected.allowed(Filters(taxa=("roe deer",)))
-    hits = expected.nearest(_vector(tiny, photo)[0], 3, allowed_N)
-    form = {"k": "3", "taxon": ["roe deer"], "after": "2000-01-01T00:00"}
-    files = [("image", ("a.jpg", photo)), ("image", ("b.jpg", b"no picture"))]
-    reply = api.post("/v1/similar", files=files, data=form).raise_for_status().json()
-    answer, unusable = reply["answers"]
-    assert [it["observation_id"] for it in answer["neighbours"]] == [str(hit.observation_id) for hit in hits]
-    assert [it["cosine"] for it in answer["neighbours"]] == pytest.approx([hit.cosine for hit in hits], abs=1e-3)
-    assert {it["common"] for it in answer["neighbours"]} == {"roe deer"}
-    assert all(it["media"] and it["timestamp"] and not it["reviewed"] for it in answer["neighbours"])
-    assert (unusable["neighbours"], unusable["problem"]["status"]) == ([], 415)
-    body = {"images": [base64.b64encode(photo).decode()], "k": 3, "taxon": ["roe deer"], "before": "2100-01-01"}
-    again = api.post("/v1/similar", json=body).raise_for_status().json()
-    assert again["answers"][0]["neighbours"] == answer["neighbours"]
-    (card,) = api.get("/v1/runs").raise_for_status().json()
-    assert card == {
-        "name": "season", "num_observations": run.observations.num_rows, "model_digest": tiny.model.digest,
-        "encoder": "torch",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("options", "status", "said"),
-    [
-        ({"run": "moon"}, 422, "'moon' is not one of season"),
-        ({"taxon": "unicorn"}, 422, "taxon unicorn: no observation"),
-        ({"after": "yesterday"}, 422, "after: "),
-        ({"after": "2024-05-31T18:00:00Z"}, 422, "after: "),
-        ({"k": 0}, 422, "k: "),
-    ],
-)
-def test_what_a_run_does_not_have_is_said(
-    api: TestClient, photo: bytes, options: dict[str, Any], status: int, said: str
-) -> None:
-    response = api.post("/v1/similar", params=options, content=photo, headers=JPEG)
-    assert response.status_code == status
-    assert said in response.json()["detail"]
-
-
-def test_a_run_of_another_model_is_not_searched(args: AppArgs, photo: bytes, tmp_path: Path) -> None:
-    run = write_tiny_run(tmp_path)
-    bind(run.folder, {"model": "another"})
-    with TestClient(make_api(Service(args.model_copy(update={"runs": {"old": str(run.folder)}})))) as api:
-        response = api.post("/v1/similar", content=photo, headers=JPEG)
-    assert response.status_code == 503
-    assert response.json()["title"] == "The run does not fit the model"
-    with TestClient(make_api(Service(args.model_copy(update={"runs": {}})))) as api:
-        assert api.post("/v1/similar", content=photo, headers=JPEG).status_code == 404
-
-
 @pytest.mark.parametrize(
     ("request_", "status", "said"),
     [
@@ -317,157 +251,6 @@ def test_what_is_served_is_told(api: TestClient, tiny: Served) -> None:
     assert sets["checklists"] == ["island"]
     assert api.get("/readyz").json() == {"status": "ready"}
     assert api.get("/healthz").json() == {"status": "live"}
-
-
-def test_label_sets_of_all_versions_are_told_each_as_most_requests_meet_it(args: AppArgs) -> None:
-    assert isinstance(args.models, dict)
-    v1 = args.models["tiny"]["v1"]
-    all_taxa, dogs = v1.labels["all"], v1.labels["dogs"]
-    rarely = v1.model_copy(update={"share": 0.1, "labels": {"new": dogs, "names": dogs}})
-    never = v1.model_copy(update={"share": 0, "labels": {"next": all_taxa, "new": all_taxa}})
-    mostly = v1.model_copy(update={"share": 0.9, "labels": {"names": all_taxa}})
-    models = {"tiny": {"v0": never, "v1": rarely, "v2": mostly}}
-    with TestClient(make_api(Service(args.model_copy(update={"models": models})))) as api:
-        sets = api.get("/v1/label-sets").raise_for_status().json()["label_sets"]
-        pages = [api.get("/v1/taxa", params={"labels": it["name"]}).raise_for_status().json() for it in sets]
-    assert [(it["name"], it["num_taxa"]) for it in sets] == [("names", 4), ("new", 2), ("next", 4)]
-    assert [page["labels"] for page in pages] == ["names", "new", "next"]
-
-
-def _with_labels(args: AppArgs, tiny: Served, **labels: Path) -> AppArgs:
-    """The same with other label sets."""
-    sets = {name: str(folder) for name, folder in labels.items()}
-    models = {"tiny": {"v1": VersionSpec(model=str(tiny.model_folder), labels=sets)}}
-    return args.model_copy(update={"models": models})
-
-
-def test_a_label_set_is_replaced_while_it_is_asked(args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path) -> None:
-    """Written anew twice under requests: none fails, and each is answered by the old names or by the new ones."""
-    folder = tmp_path / "labels"
-    LabelBank.build(TaxonTree.from_taxa(TAXA[:2]), tiny.model, TextType.COM).save(folder)
-    with TestClient(make_api(Service(_with_labels(args, tiny, names=folder)))) as api:
-        for taxa in (TAXA, TAXA[1:]):
-            bank = LabelBank.build(TaxonTree.from_taxa(taxa), tiny.model, TextType.COM)
-            bank.save(folder)
-            counts, deadline = [], time.monotonic() + 30
-            while (not counts or counts[-1] != len(taxa)) and time.monotonic() < deadline:
-                counts.append(_ask(api, photo)["labels"]["num_taxa"])
-                time.sleep(0.05)
-            assert counts[-1] == len(taxa)
-        assert api.get("/v1/label-sets").json()["label_sets"][0]["digest"] == bank.tree.digest
-
-
-def test_labels_of_another_model_do_not_take_the_place(
-    args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path
-) -> None:
-    from trygon.models.model import load_model
-
-    folder = tmp_path / "labels"
-    tree = TaxonTree.from_taxa(TAXA)
-    LabelBank.build(tree, tiny.model, TextType.COM).save(folder)
-    service = Service(_with_labels(args, tiny, names=folder))
-    with TestClient(make_api(service)) as api:
-        _ask(api, photo)
-        LabelBank.build(tree, load_model(write_tiny_model(tmp_path / "other", 1), "cpu"), TextType.SCI).save(folder)
-        deadline = time.monotonic() + 30
-        while not (told := api.get("/v1/label-sets").json()["label_sets"][0])["problem"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert "were built with" in told["problem"]
-        assert _ask(api, photo)["labels"]["text_type"] == "com"
-
-
-def test_labels_of_another_model_are_never_served(args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path) -> None:
-    from trygon.models.model import load_model
-
-    other = load_model(write_tiny_model(tmp_path / "other", 1), "cpu")
-    LabelBank.build(TaxonTree.from_taxa(TAXA), other, TextType.COM).save(tmp_path / "labels")
-    service = Service(_with_labels(args, tiny, names=tmp_path / "labels"))
-    with TestClient(make_api(service)) as api:
-        for response in (api.get("/readyz"), api.post("/v1/classify", content=photo, headers=JPEG)):
-            assert response.status_code == 503
-            assert response.json()["title"] == "The model is not ready"
-            assert "the labels were built with" in response.json()["detail"]
-        (card,) = api.get("/v1/models").json()
-        assert not card["ready"]
-        assert "the labels were built with" in card["problem"]
-
-
-def test_a_model_that_triton_does_not_hold_is_told_and_the_others_answer(
-    args: AppArgs, tiny: Served, photo: bytes, tmp_path: Path
-) -> None:
-    """This Triton's repository is not the application's to write, as with `--triton`."""
-    from trygon.models.model import load_model
-
-    other = write_tiny_model(tmp_path / "other", 1)
-    LabelBank.build(TaxonTree.from_taxa(TAXA), load_model(other, "cpu"), TextType.COM).save(tmp_path / "labels")
-    assert isinstance(args.models, dict)
-    spec = VersionSpec(model=str(other), labels={"others": str(tmp_path / "labels")})
-    service = Service(args.model_copy(update={"models": args.models | {"other": {"v1": spec}}}))
-    with TestClient(make_api(service)) as api:
-        assert _ask(api, photo)["model"]["name"] == "tiny"
-        deadline = time.monotonic() + 30
-        ask = {"url": "/v1/classify?model=other", "content": photo, "headers": JPEG}
-        while "does not hold it" not in (response := api.post(**ask)).text:
-            assert time.monotonic() < deadline, response.text
-            time.sleep(0.1)
-        assert response.status_code == 503
-        assert [it["ready"] for it in api.get("/v1/models").json()] == [True, False]
-
-
-def _png(side: int) -> bytes:
-    """A picture that is small as a file and large in memory."""
-    buffer = io.BytesIO()
-    Image.new("1", (side, side)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _many_scans(photo: bytes) -> bytes:
-    """A progressive JPEG whose last scan is there two hundred times: each costs a pass over all pixels."""
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(photo)).save(buffer, "JPEG", progressive=True)
-    data = buffer.getvalue()
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * 200 + data[-2:]
-
-
-def _archive() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("run.html", "<script>alert(1)</script>")
-    return buffer.getvalue()
-
-
-def _hostile(photo: bytes) -> dict[str, tuple[bytes, int]]:
-    return {
-        "decompression bomb": (_png(8000), 413),
-        "bomb that Pillow itself refuses": (_png(14_000), 413),
-        "bomb of scans": (_many_scans(photo), 422),
-        "truncated": (photo[: len(photo) // 2], 422),
-        "header alone": (photo[:20], 422),
-        "picture behind a page": (b"<html><script>1</script>" + photo, 415),
-        "picture behind a document": (b"%PDF-1.7\n" + photo, 415),
-        "gif that is a script": (b"GIF89a/*" + b" " * 100 + b"*/=1;alert(1)", 415),
-        "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415),
-        "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", 415),
-        "archive": (_archive(), 415),
-        "noise with a picture's magic": (b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, 422),
-        "webp of nothing": (b"RIFF\x04\x00\x00\x00WEBP", 422),
-    }
-
-
-def test_hostile_files_are_refused_with_the_right_status(api: TestClient, photo: bytes) -> None:
-    for name, (data, status) in _hostile(photo).items():
-        response = api.post("/v1/classify", content=data, headers=JPEG)
-        assert response.status_code == status, f"{name}: {response.text}"
-        assert response.headers["content-type"] == "application/problem+json"
-
-
-def test_what_hides_behind_a_picture_is_not_looked_at(api: TestClient, photo: bytes) -> None:
-    (plain,) = api.post("/v1/classify", content=photo, headers=JPEG).raise_for_status().json()["answers"]
-    reply = api.post("/v1/classify", content=photo + _archive(), headers=JPEG).raise_for_status()
-    assert [it["scientific"] for it in reply.json()["answers"][0]["top"]] == [it["scientific"] for it in plain["top"]]
-    assert "script" not in reply.text
 
 
 def test_figures_tell_of_answers_and_of_triton(api: TestClient, triton: Embedded, photo: bytes) -> None:

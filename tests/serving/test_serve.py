@@ -4,7 +4,6 @@ import concurrent.futures
 import ipaddress
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -22,7 +21,6 @@ import psutil
 import pytest
 
 from trygon.data.images import preprocess
-from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.models.model import load_model
@@ -30,12 +28,11 @@ from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.commands import command, trygon
 from trygon.testing.processes import family, living, quiet_environment
-from trygon.testing.served import SETTINGS, TAXA, Served
+from trygon.testing.served import TAXA, Served
 from trygon.testing.servers import free_port, proxies, replicas, tritons, wait_ready
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.rollout import add_version, set_share
-from trygon_serving.settings import Settings, check
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -372,38 +369,6 @@ def test_one_signal_stops_everything(running: Running) -> None:
     assert not folders[0].exists()
     assert f"curl -F image=@photo.jpg https://127.0.0.1:{running.port}/v1/classify" in running.announced
     assert "Traceback" not in err
-
-
-def test_port_in_use_is_one_line(tiny: Served) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        result = trygon("serve", "--model", tiny.model_folder, "--labels", tiny.labels_folder, "--port", port)
-    assert result.returncode == 2, result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert f"127.0.0.1:{port}" in result.stderr
-    assert "--port" in result.stderr
-
-
-def _refused(model: Path, labels: Path) -> str:
-    """What the check before the start says, in one line."""
-    with pytest.raises(UserError) as caught:
-        check(Settings.model_validate(SETTINGS | {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}}))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_missing_model_labels_and_wrong_pairs_are_one_line(tiny: Served, tmp_path: Path) -> None:
-    assert str(tmp_path / "no") in _refused(tmp_path / "no", tiny.labels_folder)
-    assert "build-labels" in _refused(tiny.model_folder, tmp_path)
-    damaged = tmp_path / "damaged"
-    shutil.copytree(tiny.labels_folder, damaged)
-    vectors = np.load(damaged / "vectors.npy")
-    np.save(damaged / "vectors.npy", np.where(np.arange(4)[:, None] == 2, np.float32("nan"), vectors))
-    assert "damaged" in _refused(tiny.model_folder, damaged)
-    other = write_tiny_model(tmp_path / "other", seed=1)
-    assert str(other) in _refused(other, tiny.labels_folder)
 
 
 def test_preprocessing_of_the_test_is_not_trivial(photo: bytes, tiny: Served) -> None:

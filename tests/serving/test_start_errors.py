@@ -1,16 +1,20 @@
 """What a server that does not start says: one line, and the exit code of whose it is."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trygon.errors import UserError
+from trygon.testing.commands import trygon
 from trygon.testing.processes import quiet_environment
-from trygon.testing.served import SETTINGS, write_served
+from trygon.testing.served import SETTINGS, Served, write_served
+from trygon.testing.tiny import write_tiny_model
 from trygon_serving.catalogue import VersionSpec, write_catalogue
 from trygon_serving.launcher import run
 from trygon_serving.settings import Settings, check
@@ -102,3 +106,37 @@ def test_a_port_taken_after_it_was_checked_is_the_users_to_mend(tmp_path: Path) 
     expected = f"error: cannot listen on 127.0.0.1:{port}: it was taken meanwhile; choose another with --port"
     assert result.stderr.splitlines()[-1] == expected
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_port_in_use_is_one_line(tiny: Served) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = trygon("serve", "--model", tiny.model_folder, "--labels", tiny.labels_folder, "--port", port)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert f"127.0.0.1:{port}" in result.stderr
+    assert "--port" in result.stderr
+
+
+def _refused(model: Path, labels: Path) -> str:
+    """What the check before the start says, in one line."""
+    with pytest.raises(UserError) as caught:
+        check(Settings.model_validate(SETTINGS | {"model": {"tiny": str(model)}, "labels": {"names": str(labels)}}))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.slow
+def test_missing_model_labels_and_wrong_pairs_are_one_line(tiny: Served, tmp_path: Path) -> None:
+    assert str(tmp_path / "no") in _refused(tmp_path / "no", tiny.labels_folder)
+    assert "build-labels" in _refused(tiny.model_folder, tmp_path)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny.labels_folder, damaged)
+    vectors = np.load(damaged / "vectors.npy")
+    np.save(damaged / "vectors.npy", np.where(np.arange(4)[:, None] == 2, np.float32("nan"), vectors))
+    assert "damaged" in _refused(tiny.model_folder, damaged)
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    assert str(other) in _refused(other, tiny.labels_folder)

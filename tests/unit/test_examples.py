@@ -23,7 +23,7 @@ from trygon.labelling.bank import LabelBank
 from trygon.labelling.choice import choose
 from trygon.labelling.classification import Classifier
 from trygon.labelling.decisions import MOTORS, NOTHING, PEOPLE
-from trygon.labelling.examples import Examples, find_names, join, lineage_of
+from trygon.labelling.examples import Examples, find_names, lineage_of, with_examples
 from trygon.labelling.lists import Given
 from trygon.lease import Hold
 from trygon.models.encoders import find_encoder
@@ -145,7 +145,7 @@ def test_new_label_is_named_where_texts_say_another_one() -> None:
         encoded.extend(taxon.scientific for taxon in taxa)
         return np.eye(DIM)[[7] * len(taxa)]
 
-    choice, prototypes = join(choose(BANK, ()), examples, np.full(DIM, 0.1), encode)
+    choice, prototypes = with_examples(choose(BANK, ()), examples, np.full(DIM, 0.1), encode)
     assert encoded == ["Panthera pardus"]
     assert len(choice.bank.tree) == len(TREE) + 1
     classifier = Classifier(choice.bank, prototypes=prototypes)
@@ -162,7 +162,7 @@ def test_what_has_examples_is_a_choice_and_may_be_reported(tmp_path: Path) -> No
     (tmp_path / "country.csv").write_text("scientific\nVulpes vulpes\n")
     narrow = choose(BANK, ("Canidae",), checklist=str(tmp_path / "country.csv"))
     examples = Examples.of(_table(lion=_near(0), **{"Vulpes lagopus": _near(2)}), TREE)
-    choice, prototypes = join(narrow, examples, np.zeros(DIM), _no_texts)
+    choice, prototypes = with_examples(narrow, examples, np.zeros(DIM), _no_texts)
     names = [taxon.scientific for taxon in choice.bank.tree.taxa]
     assert names == ["Vulpes lagopus", "Vulpes vulpes", "Panthera leo"]
     assert choice.allowed_N is not None
@@ -173,7 +173,7 @@ def test_what_has_examples_is_a_choice_and_may_be_reported(tmp_path: Path) -> No
 
 def test_alone_only_taxa_with_examples_are_labels() -> None:
     examples = Examples.of(_table(lion=_near(0), Stripes=_near(5), fox=_near(1)), TREE)
-    choice, prototypes = join(choose(BANK, ()), examples, np.zeros(DIM), _no_texts, alone=True)
+    choice, prototypes = with_examples(choose(BANK, ()), examples, np.zeros(DIM), _no_texts, alone=True)
     assert [taxon.scientific for taxon in choice.bank.tree.taxa] == ["Stripes", "Panthera leo"]
     probability_BN = Classifier(choice.bank, prototypes=prototypes).probabilities(np.stack([*_near(5), *_near(0)]))
     assert probability_BN.argmax(1).tolist() == [0, 0, 0, 1, 1, 1]

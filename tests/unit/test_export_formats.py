@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ImageFile
 
-from trygon.archive.detection.results import read_thresholds
+from trygon.archive.detection.results import ResultFile
 from trygon.archive.exports import EXPORTS, ExportOptions
 from trygon.archive.exports.speciesnet import LABELS, label
 from trygon.archive.run_folder.reviews import ReviewLog
@@ -289,7 +289,7 @@ def test_readers_of_boxes_are_told_from_what_confidence_on_they_count(tmp_path: 
     _read_megadetector(tmp_path)
     info = json.loads((tmp_path / "megadetector.json").read_text())["info"]
     assert set(info["detector_metadata"].values()) == {0.05}
-    assert read_thresholds(str(tmp_path / "megadetector.json"))["animal"] == 0.05
+    assert ResultFile(str(tmp_path / "megadetector.json")).least()["animal"] == 0.05
 
 
 def test_flat_table_says_which_frame_of_a_video_and_what_decided(tmp_path: Path) -> None:

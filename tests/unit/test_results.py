@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trygon.archive.detection.results import read_results, read_thresholds
+from trygon.archive.detection.results import ResultFile
 from trygon.archive.inputs.listing import Archive
 from trygon.archive.media.frames import Frames
 from trygon.archive.media.reading import Reading
@@ -43,10 +43,10 @@ def _write(folder: Path, content: Any) -> str:
 
 def test_thresholds_are_those_given_else_the_typical_one_of_the_file(tmp_path: Path) -> None:
     place = _write(tmp_path, _megadetector())
-    assert read_thresholds(place, thresholds={"person": 0.5}) == {"animal": 0.2, "person": 0.5, "vehicle": 0.2}
+    assert ResultFile(place, {"person": 0.5}).least() == {"animal": 0.2, "person": 0.5, "vehicle": 0.2}
     typical = {"detector_metadata": {"typical_detection_threshold": 0.3}}
     place = _write(tmp_path, _megadetector() | {"info": typical})
-    assert read_thresholds(place) == {"animal": 0.3, "person": 0.3, "vehicle": 0.3}
+    assert ResultFile(place).least() == {"animal": 0.3, "person": 0.3, "vehicle": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_thresholds_are_those_given_else_the_typical_one_of_the_file(tmp_path: P
 )
 def test_typical_threshold_that_is_no_confidence_is_none(about: Any, tmp_path: Path) -> None:
     place = _write(tmp_path, _megadetector() | {"info": {"detector_metadata": about}})
-    assert read_thresholds(place) == {"animal": 0.2, "person": 0.2, "vehicle": 0.2}
+    assert ResultFile(place).least() == {"animal": 0.2, "person": 0.2, "vehicle": 0.2}
 
 
 @pytest.mark.parametrize("name", ["images", "predictions"])
@@ -63,7 +63,7 @@ def test_entry_that_is_no_object_ends_in_a_line_that_says_which(name: str, entry
     first = {"file": PATHS[0], "filepath": PATHS[0], "detections": []}
     place = _write(tmp_path, {name: [first, entry]})
     with pytest.raises(UserError, match=f"entry 2 of `{name}` is no object"):
-        read_results(place, ROOT, PATHS)
+        ResultFile(place).read(ROOT, PATHS)
 
 
 @pytest.mark.parametrize("prefix", ["", "/mnt/disk/", "C:\\cards\\season 3\\", "./"])
@@ -71,7 +71,7 @@ def test_entry_that_is_no_object_ends_in_a_line_that_says_which(name: str, entry
 def test_megadetector_results_are_found_whatever_stands_before_the_paths(
     prefix: str, version: str | None, tmp_path: Path
 ) -> None:
-    results = read_results(_write(tmp_path, _megadetector(prefix, version)), ROOT, PATHS)
+    results = ResultFile(_write(tmp_path, _megadetector(prefix, version))).read(ROOT, PATHS)
     given = results.of("north/IMG_1.JPG")
     assert given is not None
     assert [(box.category, round(box.confidence, 3)) for _, box in given.boxes] == [("person", 0.9), ("animal", 0.3)]
@@ -109,7 +109,7 @@ def _of_a_disk(*folders: str) -> dict[str, Any]:
 def test_boxes_are_those_of_the_archives_own_folder(
     folders: tuple[str, ...], root: str, num_boxes: int, tmp_path: Path
 ) -> None:
-    results = read_results(_write(tmp_path, _of_a_disk(*folders)), root, PATHS)
+    results = ResultFile(_write(tmp_path, _of_a_disk(*folders))).read(root, PATHS)
     given = [results.of(path) for path in PATHS]
     assert [it and len(it.boxes) for it in given] == [num_boxes, num_boxes, num_boxes, None]
 
@@ -117,7 +117,7 @@ def test_boxes_are_those_of_the_archives_own_folder(
 def test_the_folder_is_found_behind_all_others(tmp_path: Path) -> None:
     content = _of_a_disk("season 2/", "season 3/")
     content["images"][3:3] = [{"file": f"season 2/more/{number}.jpg", "detections": []} for number in range(3000)]
-    given = read_results(_write(tmp_path, content), ROOT, PATHS).of(PATHS[0])
+    given = ResultFile(_write(tmp_path, content)).read(ROOT, PATHS).of(PATHS[0])
     assert given is not None
     assert len(given.boxes) == 2
 
@@ -127,7 +127,7 @@ def test_folders_that_the_archive_may_all_be_are_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="such as 'season 2/' and 'season 3/', and the archive's own path does not say"
     ):
-        read_results(place, "/archives/today", PATHS)
+        ResultFile(place).read("/archives/today", PATHS)
 
 
 def test_merged_files_of_several_disks_serve_an_archive_that_has_both(tmp_path: Path) -> None:
@@ -135,26 +135,26 @@ def test_merged_files_of_several_disks_serve_an_archive_that_has_both(tmp_path: 
     images = [{"file": f"{begin}{path}", "detections": [_box(0.9)]} for begin, paths in ours.items() for path in paths]
     by_chance = [{"file": f"F:/other/{path}", "detections": []} for path in ("cam2/2.jpg", "cam7/1.jpg", "cam8/1.jpg")]
     paths = [*(path for paths in ours.values() for path in paths), "cam2/2.jpg"]
-    results = read_results(_write(tmp_path, {"images": images + by_chance}), "/archives/today", paths)
+    results = ResultFile(_write(tmp_path, {"images": images + by_chance})).read("/archives/today", paths)
     assert [bool(results.of(path)) for path in paths] == [True, True, True, True, False]
     rival = [{"file": "F:/old/cam2/1.jpg", "detections": []}]
     place = _write(tmp_path, {"images": images + rival})
     with pytest.raises(UserError, match="such as 'F:/old/' and 'E:/batch2/'"):
-        read_results(place, "/archives/today", paths)
-    found = read_results(place, "/archives/old", paths).of("cam2/1.jpg")
+        ResultFile(place).read("/archives/today", paths)
+    found = ResultFile(place).read("/archives/old", paths).of("cam2/1.jpg")
     assert found is not None
     assert not found.boxes
 
 
 def test_names_that_repeat_on_another_level_lead_nowhere_else(tmp_path: Path) -> None:
     images = [{"file": f"{path}", "detections": []} for path in ("a/1.jpg", "a/b/1.jpg", "a/b/2.jpg")]
-    results = read_results(_write(tmp_path, {"images": images}), ROOT, ["1.jpg", "b/1.jpg", "b/2.jpg"])
+    results = ResultFile(_write(tmp_path, {"images": images})).read(ROOT, ["1.jpg", "b/1.jpg", "b/2.jpg"])
     assert all(results.of(path) for path in ("1.jpg", "b/1.jpg", "b/2.jpg"))
 
 
 def test_thresholds_are_those_given_then_the_files_then_the_usual(tmp_path: Path) -> None:
     def found(content: Any, **thresholds: float) -> list[str]:
-        given = read_results(_write(tmp_path, content), ROOT, PATHS, thresholds).of("north/IMG_1.JPG")
+        given = ResultFile(_write(tmp_path, content), thresholds).read(ROOT, PATHS).of("north/IMG_1.JPG")
         assert given is not None
         return [box.category for _, box in given.boxes]
 
@@ -175,7 +175,7 @@ def test_both_shapes_of_speciesnet(tmp_path: Path) -> None:
     each["failures"] = 5  # which says nothing
     broken = {"filepath": "south/IMG_1.JPG", "failures": ["DETECTOR"]}
     unseen = {"filepath": "south/clip.avi", "classifications": {"classes": [], "scores": []}}
-    results = read_results(_write(tmp_path, {"predictions": [whole, each, broken, unseen]}), ROOT, PATHS)
+    results = ResultFile(_write(tmp_path, {"predictions": [whole, each, broken, unseen]})).read(ROOT, PATHS)
     found = [results.of(path) for path in PATHS]
     assert [(it.failed, [box.category for _, box in it.boxes]) for it in found if it] == [
         (False, ["person"]),
@@ -190,7 +190,7 @@ def test_entry_that_makes_no_sense_has_failed_and_boxes_stay_in_the_frame(tmp_pa
     for path, detection in (("a.jpg", {"bbox": [0, 1]}), ("b.jpg", _box(0.9, "7")), ("c.jpg", "a lion")):
         content["images"].append({"file": path, "detections": [detection]})
     content["images"].append({"file": "d.jpg", "detections": [_box(0.9) | {"bbox": [-0.1, 0.9, 0.5, 0.5]}]})
-    results = read_results(_write(tmp_path, content), ROOT, [*PATHS, "a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    results = ResultFile(_write(tmp_path, content)).read(ROOT, [*PATHS, "a.jpg", "b.jpg", "c.jpg", "d.jpg"])
     given = [results.of(f"{name}.jpg") for name in "abcd"]
     assert [it.failed for it in given if it] == [True, True, True, False]
     assert given[3] is not None
@@ -201,7 +201,7 @@ def test_entry_that_makes_no_sense_has_failed_and_boxes_stay_in_the_frame(tmp_pa
 @pytest.mark.parametrize("bbox", [[1.0, 0.2, 0.1, 0.1], [0.2, -0.5, 0.1, 0.5], [0.2, 0.2, 0.0, 0.3]])
 def test_boxes_of_which_nothing_is_in_the_frame_are_left_out(bbox: list[float], tmp_path: Path) -> None:
     content = {"images": [{"file": PATHS[0], "detections": [_box(0.9) | {"bbox": bbox}, _box(0.8)]}]}
-    given = read_results(_write(tmp_path, content), ROOT, PATHS).of(PATHS[0])
+    given = ResultFile(_write(tmp_path, content)).read(ROOT, PATHS).of(PATHS[0])
     assert given is not None
     assert [box.x for _, box in given.boxes] == pytest.approx([0.1])
 
@@ -218,7 +218,7 @@ def test_boxes_of_which_nothing_is_in_the_frame_are_left_out(bbox: list[float], 
 def test_what_is_no_result_file_of_the_archive_is_told(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_results(str(tmp_path / "results.json"), ROOT, PATHS)
+        ResultFile(str(tmp_path / "results.json")).read(ROOT, PATHS)
 
 
 def test_frames_take_the_boxes_and_files_without_are_told(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_frames_take_the_boxes_and_files_without_are_told(tmp_path: Path) -> Non
         "frames_processed": [0, 7, 14, 21],
     }
     del content["images"][1]
-    results = read_results(_write(tmp_path, content), ROOT, PATHS)
+    results = ResultFile(_write(tmp_path, content)).read(ROOT, PATHS)
     frames = Frames(Archive(str(tmp_path)), reading=Reading(sampling=Sampling(1, 60)), results=results)
     (first,), (second,), (third,), clip = (list(frames.rows({"path": path})) for path in PATHS)
     assert [box["category"] for box in first["boxes"]] == ["person", "animal"]

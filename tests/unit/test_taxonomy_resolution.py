@@ -1,19 +1,14 @@
 """Names against a backbone: what is found, how it is marked, and what is left alone."""
 
-import string
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from backbones import backbone_of, resolve, row_of, taxa_of
 
 from trygon.errors import UserError
-from trygon.taxonomy.names import clean_binomial
 from trygon.taxonomy.resolution import Backbone
-from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist
 from trygon.taxonomy.taxon import RANKS
 
 CATS = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
@@ -60,40 +55,19 @@ SYNONYMS = [
 ]
 
 
-def _row(lineage: Sequence[str]) -> tuple[str, ...]:
-    return (*lineage, *[""] * (7 - len(lineage)))
-
-
-def _taxa(lineages: Sequence[Sequence[str]], common: Sequence[str] | None = None) -> pa.Table:
-    rows = [_row(lineage) for lineage in lineages]
-    columns = [pa.array([row[rank] for row in rows], pa.string()) for rank in range(7)]
-    return pa.table([*columns, pa.array(common or [""] * len(rows), pa.string())], schema=TAXA_SCHEMA)
-
-
-def _backbone(
-    lineages: Sequence[Sequence[str]],
-    common: Sequence[str] | None = None,
-    synonyms: Sequence[tuple[str, Sequence[str]]] = (),
-) -> Backbone:
-    accepted = _taxa([lineage for _, lineage in synonyms]).select(list(RANKS))
-    names = pa.table([pa.array([name for name, _ in synonyms], pa.string()), *accepted.columns], schema=SYNONYM_SCHEMA)
-    return Backbone.from_checklist(Checklist(_taxa(lineages, common), names))
-
-
-BACKBONE = _backbone([*TAXA, *HOMONYMS], [*TAXA.values(), *[""] * len(HOMONYMS)], SYNONYMS)
+BACKBONE = backbone_of([*TAXA, *HOMONYMS], [*TAXA.values(), *[""] * len(HOMONYMS)], SYNONYMS)
 
 
 def _resolve(*lineage: str, backbone: Backbone = BACKBONE) -> tuple[tuple[str, ...], str]:
-    (row,) = backbone.resolve(_taxa([lineage])).to_pylist()
-    return tuple(row[rank] for rank in RANKS), row["resolution"]
+    return resolve(backbone, *lineage)
 
 
 def _species(binomial: str, *above: str) -> tuple[tuple[str, ...], str]:
-    return _resolve(*_row(above)[:5], *binomial.split(" "))
+    return _resolve(*row_of(above)[:5], *binomial.split(" "))
 
 
 def test_exact_name_gets_the_backbone_s_lineage_and_common_name() -> None:
-    resolved = BACKBONE.resolve(_taxa([["", "", "", "", "", "Panthera", "leo"], LION], ["", "king"])).to_pylist()
+    resolved = BACKBONE.resolve(taxa_of([["", "", "", "", "", "Panthera", "leo"], LION], ["", "king"])).to_pylist()
     assert [tuple(row[rank] for rank in RANKS) for row in resolved] == [LION, LION]
     assert [row["resolution"] for row in resolved] == ["exact", "exact"]
     assert [row["common"] for row in resolved] == ["lion", "king"]
@@ -125,7 +99,7 @@ def test_higher_ranks_settle_homonyms(binomial: str, above: tuple[str, ...], fam
     [("Agathis montana", ()), ("Bus minor", ("Animalia", "Arthropoda", "Insecta", "Diptera")), ("Felis ambigua", ())],
 )
 def test_what_is_not_settled_is_ambiguous_and_left_as_it_is(binomial: str, above: tuple[str, ...]) -> None:
-    assert _species(binomial, *above) == ((*_row(above)[:5], *binomial.split(" ")), "ambiguous")
+    assert _species(binomial, *above) == ((*row_of(above)[:5], *binomial.split(" ")), "ambiguous")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +116,7 @@ def test_what_is_not_settled_is_ambiguous_and_left_as_it_is(binomial: str, above
     ],
 )
 def test_a_homonym_elsewhere_in_the_tree_is_no_match(lineage: tuple[str, ...]) -> None:
-    assert _resolve(*lineage) == (_row(lineage), "unresolved")
+    assert _resolve(*lineage) == (row_of(lineage), "unresolved")
 
 
 FLIES, MOTHS = [
@@ -152,7 +126,7 @@ DECAPODS = ("Animalia", "Arthropoda", "Malacostraca", "Decapoda", "Portunidae")
 NOCTUIDS = (*MOTHS[:4], "Noctuidae")
 KATYDIDS = (*MOTHS[:3], "Orthoptera", "Tettigoniidae")
 LEAFHOPPERS = (*MOTHS[:3], "Hemiptera", "Cicadellidae")
-ONE_HOMONYM = _backbone(
+ONE_HOMONYM = backbone_of(
     [
         (*NOCTUIDS, "Busia", "minor"),
         (*NOCTUIDS, "Leptogaster", "flavipes"),
@@ -185,7 +159,7 @@ ONE_HOMONYM = _backbone(
 def test_a_homonym_in_the_same_phylum_is_no_match_where_the_backbone_has_only_the_other(
     lineage: tuple[str, ...],
 ) -> None:
-    assert _resolve(*lineage, backbone=ONE_HOMONYM) == (_row(lineage), "unresolved")
+    assert _resolve(*lineage, backbone=ONE_HOMONYM) == (row_of(lineage), "unresolved")
 
 
 @pytest.mark.parametrize(
@@ -220,29 +194,28 @@ GOLDFISH = (*FISH, "Carassius", "auratus")
 def test_a_rank_that_the_backbone_leaves_blank_is_kept_between_names_that_agree(
     given: tuple[str, ...], resolved: str
 ) -> None:
-    backbone = _backbone([GOLDFISH], synonyms=[("Cyprinus auratus", GOLDFISH)])
+    backbone = backbone_of([GOLDFISH], synonyms=[("Cyprinus auratus", GOLDFISH)])
     assert _resolve(*given, backbone=backbone)[0] == (*GOLDFISH[:2], resolved, *GOLDFISH[3:])
 
 
 def test_a_species_listed_twice_is_its_fuller_lineage() -> None:
     bare = ("Animalia", "", "", "", "", "Panthera", "leo")
     for lineages in ([LION, bare], [bare, LION]):
-        backbone = _backbone(lineages, ["" if it == LION else "lion" for it in lineages], [("Felis leo", bare)])
-        for row in (LION, bare, _row(["", "", "", "", "", "Panthera", "leo"])):
+        backbone = backbone_of(lineages, ["" if it == LION else "lion" for it in lineages], [("Felis leo", bare)])
+        for row in (LION, bare, row_of(["", "", "", "", "", "Panthera", "leo"])):
             assert _resolve(*row, backbone=backbone) == (LION, "exact")
         assert _resolve(*bare[:5], "Felis", "leo", backbone=backbone) == (LION, "synonym")
-        assert backbone.resolve(_taxa([LION]))["common"].to_pylist() == ["lion"]
+        assert backbone.resolve(taxa_of([LION]))["common"].to_pylist() == ["lion"]
     # Of two that contradict each other neither is the fuller.
-    twins = [_row(["Animalia", "", "", "", family, "Panthera", "leo"]) for family in ("Felidae", "Pantheridae")]
-    assert (
-        _resolve(*_row(["", "", "", "", "", "Panthera", "leo"]), backbone=_backbone([*twins, bare]))[1] == "ambiguous"
-    )
-    assert _resolve(*bare, backbone=_backbone([*twins, bare])) == (bare, "exact")
+    twins = [row_of(["Animalia", "", "", "", family, "Panthera", "leo"]) for family in ("Felidae", "Pantheridae")]
+    backbone = backbone_of([*twins, bare])
+    assert _resolve("", "", "", "", "", "Panthera", "leo", backbone=backbone)[1] == "ambiguous"
+    assert _resolve(*bare, backbone=backbone) == (bare, "exact")
 
 
 def test_of_two_common_names_the_order_of_rows_does_not_choose() -> None:
     found = [
-        _backbone([LION, LION], names).resolve(_taxa([LION]))["common"].to_pylist()
+        backbone_of([LION, LION], names).resolve(taxa_of([LION]))["common"].to_pylist()
         for names in (["lion", "African lion"], ["African lion", "lion"])
     ]
     assert found == [["African lion"]] * 2
@@ -251,17 +224,17 @@ def test_of_two_common_names_the_order_of_rows_does_not_choose() -> None:
 def test_synonyms_of_species_and_genera() -> None:
     assert _species("Felis leo", "Animalia") == (LION, "synonym")
     assert _species("Uncia uncia") == (OUNCE, "synonym")
-    assert _resolve("Animalia", "", "", "", "", "Leo") == (_row((*CATS, "Panthera")), "synonym")
+    assert _resolve("Animalia", "", "", "", "", "Leo") == (row_of((*CATS, "Panthera")), "synonym")
     # Its accepted name stands nowhere else in the checklist.
     assert _species("Puma concolor") == ((*CATS, "Leopardus", "pardalis"), "synonym")
     assert _species("Leopardus pardalis") == ((*CATS, "Leopardus", "pardalis"), "exact")
 
 
 def test_a_binomial_that_stands_for_a_genus_makes_no_synonym_of_its_own_genus() -> None:
-    backbone = _backbone([LION, (*CATS, "Felis", "catus")], synonyms=[("Felis fusca", (*CATS, "Panthera"))])
-    assert _resolve(*CATS, "Felis", backbone=backbone) == (_row((*CATS, "Felis")), "exact")
-    other = _backbone([LION], synonyms=[("Felis fusca", (*CATS, "Panthera"))])
-    assert _resolve(*CATS, "Felis", backbone=other) == (_row((*CATS, "Felis")), "unresolved")
+    backbone = backbone_of([LION, (*CATS, "Felis", "catus")], synonyms=[("Felis fusca", (*CATS, "Panthera"))])
+    assert _resolve(*CATS, "Felis", backbone=backbone) == (row_of((*CATS, "Felis")), "exact")
+    other = backbone_of([LION], synonyms=[("Felis fusca", (*CATS, "Panthera"))])
+    assert _resolve(*CATS, "Felis", backbone=other) == (row_of((*CATS, "Felis")), "unresolved")
     assert other.told()["synonyms"] == 0
 
 
@@ -298,7 +271,7 @@ def test_two_names_as_near_are_ambiguous() -> None:
 
 def test_an_epithet_that_is_used_elsewhere_is_no_slip() -> None:
     # longissima is a word of another genus: a species that the backbone lacks, and no sedge misspelt.
-    backbone = _backbone([*TAXA, (*SEDGES, "Carex", "longissina")])
+    backbone = backbone_of([*TAXA, (*SEDGES, "Carex", "longissina")])
     assert _resolve(*SEDGES, "Carex", "longissima", backbone=backbone)[1] == "unresolved"
     assert _resolve(*SEDGES, "Carex", "longissinna", backbone=backbone)[0][6] == "longissina"
 
@@ -310,23 +283,23 @@ def test_genus_and_epithet_are_not_both_guessed() -> None:
 
 
 def test_a_single_name_is_looked_up_at_its_own_rank_only() -> None:
-    assert _resolve("Animalia", "", "", "", "Felidae") == (_row(CATS), "exact")
+    assert _resolve("Animalia", "", "", "", "Felidae") == (row_of(CATS), "exact")
     assert _resolve(*SPRINGTAILS)[1] == "exact"
     assert _resolve("Animalia", "Arthropoda", "", "Collembola")[1] == "unresolved"  # its class, not its order
     for name in ("Leo", "Giant", "Oenanthe"):
         assert _resolve("", "", "", name)[1] == "unresolved"
     assert _resolve("", "", "", "", "", "Flacca")[1] == "unresolved"  # an epithet, not a genus
-    assert _resolve("Animalia") == (_row(["Animalia"]), "exact")
+    assert _resolve("Animalia") == (row_of(["Animalia"]), "exact")
 
 
 def test_a_single_name_nearly_right_needs_its_surroundings() -> None:
-    assert _resolve("Animalia", "Chordata", "", "Carnivora", "Felidea") == (_row(CATS), "fuzzy")
+    assert _resolve("Animalia", "Chordata", "", "Carnivora", "Felidea") == (row_of(CATS), "fuzzy")
     assert _resolve("Animalia", "", "", "", "Felidea")[1] == "unresolved"
     assert _resolve("Animalia", "Arthropoda", "", "", "Felidea")[1] == "unresolved"
 
 
 def test_common_names_of_higher_taxa_are_their_own() -> None:
-    rows = BACKBONE.resolve(_taxa([CATS, (*CATS, "Panthera"), ["Animalia"]])).to_pylist()
+    rows = BACKBONE.resolve(taxa_of([CATS, (*CATS, "Panthera"), ["Animalia"]])).to_pylist()
     assert [row["common"] for row in rows] == ["cats", "", ""]
 
 
@@ -336,12 +309,12 @@ def test_species_of_a_known_genus_gets_its_higher_ranks_and_stays_unresolved() -
     # Nothing is filled where a given rank says otherwise, nor from one of two genera of a name.
     other = ("Animalia", "", "", "", "Pantheridae", "Panthera", "spelaea")
     assert _resolve(*other) == (other, "unresolved")
-    assert _species("Oenanthe nova") == (_row(["", "", "", "", "", "Oenanthe", "nova"]), "unresolved")
+    assert _species("Oenanthe nova") == (row_of(["", "", "", "", "", "Oenanthe", "nova"]), "unresolved")
     assert _species("Oenanthe nova", "Plantae") == ((*UMBELS, "Oenanthe", "nova"), "unresolved")
 
 
 def test_backbone_is_cleaned_as_sources_are() -> None:
-    backbone = _backbone(
+    backbone = backbone_of(
         [("Metazoa", "CHORDATA", "", "", "Felidae Fischer, 1817", "", "Panthera leo (Linnaeus, 1758)")],
         synonyms=[("Felis leo Linnaeus, 1758", ("Metazoa", "CHORDATA", "", "", "FELIDAE", "Panthera", "leo"))],
     )
@@ -351,7 +324,7 @@ def test_backbone_is_cleaned_as_sources_are() -> None:
 
 
 def test_other_columns_and_nulls(tmp_path: Path) -> None:
-    pq.write_table(_taxa(list(TAXA), list(TAXA.values())), tmp_path / "taxa.parquet")
+    pq.write_table(taxa_of(list(TAXA), list(TAXA.values())), tmp_path / "taxa.parquet")
     table = pa.table(
         {
             "place": pa.array([3, 1]),
@@ -367,83 +340,9 @@ def test_other_columns_and_nulls(tmp_path: Path) -> None:
     assert resolved["resolution"].to_pylist() == ["exact", "unresolved"]
     assert resolved["kingdom"].to_pylist() == ["Animalia", ""]
     assert resolved["common"].to_pylist() == ["lion", ""]
-    assert BACKBONE.resolve(_taxa([])).num_rows == 0
+    assert BACKBONE.resolve(taxa_of([])).num_rows == 0
 
 
 def test_empty_backbone_is_a_user_error() -> None:
     with pytest.raises(UserError, match="names no taxon"):
-        _backbone([[""]])
-
-
-# Few names at each rank: homonyms, gaps and shared epithets are then the rule.
-few = st.tuples(
-    *[st.sampled_from(["", "Animalia", "Plantae"])],
-    *[st.sampled_from(["", "Aus", "Bus"])] * 3,
-    *[st.sampled_from(["Aidae", "Bidae"])],
-    *[st.sampled_from(["Longigenus", "Longigenis", "Zus"])],
-    *[st.sampled_from(["", "albus", "alba", "longissimus", "longissima", "lonigssimus", "niger"])],
-)
-checklists = st.lists(few, min_size=1, max_size=12)
-
-
-def _within(poor: Sequence[str], full: Sequence[str]) -> bool:
-    return all(not name or name == other for name, other in zip(poor, full, strict=True))
-
-
-def _fullest(lineage: tuple[str, ...], lineages: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The lineage, or the one at the same rank that has all its names and those of all others that do."""
-    depth = max(rank for rank in range(7) if lineage[rank])
-    taxa = {_row(other[: depth + 1]) for other in lineages if other[depth] == lineage[depth]}
-    full = [taxon for taxon in taxa if _within(lineage, taxon)]
-    return next((taxon for taxon in full if all(_within(other, taxon) for other in full)), lineage)
-
-
-@given(checklists)
-def test_a_backbone_s_own_names_are_exact_and_stay_themselves_or_gain_what_is_blank(
-    lineages: list[tuple[str, ...]],
-) -> None:
-    resolved = _backbone(lineages).resolve(_taxa(lineages)).to_pylist()
-    assert [tuple(row[rank] for rank in RANKS) for row in resolved] == [_fullest(it, lineages) for it in lineages]
-    assert {row["resolution"] for row in resolved} == {"exact"}
-
-
-synonym_lists = st.lists(st.tuples(st.sampled_from(["Longigenus albus", "Zus niger", "Leo"]), few), max_size=4)
-
-
-@given(checklists, synonym_lists, st.lists(few, max_size=5))
-def test_rows_stay_in_order_each_resolved_as_if_alone_and_twice_changes_nothing(
-    lineages: list[tuple[str, ...]], synonyms: list[tuple[str, tuple[str, ...]]], rows: list[tuple[str, ...]]
-) -> None:
-    backbone = _backbone(lineages, synonyms=synonyms)
-    once = backbone.resolve(_taxa(rows + rows[::-1]))
-    alone = [_resolve(*row, backbone=backbone) for row in rows]
-    got = [(tuple(row[rank] for rank in RANKS), row["resolution"]) for row in once.to_pylist()]
-    assert got == alone + alone[::-1]
-    twice = backbone.resolve(once)
-    assert twice.select(list(RANKS)).equals(once.select(list(RANKS)))
-    for before, after in zip(once["resolution"].to_pylist(), twice["resolution"].to_pylist(), strict=True):
-        assert after == (before if before in {"ambiguous", "unresolved"} else "exact")
-
-
-words = st.text(string.ascii_lowercase, min_size=9, max_size=14).filter(lambda word: clean_binomial(word, "Carex")[1])
-
-
-@given(st.lists(words, min_size=1, max_size=6, unique=True), st.data())
-def test_one_slip_in_a_long_epithet_is_mended_or_ambiguous(epithets: list[str], data: st.DataObject) -> None:
-    meant = data.draw(st.sampled_from(epithets))
-    place = data.draw(st.integers(0, len(meant) - 2))
-    letter = data.draw(st.sampled_from(string.ascii_lowercase))
-    slip = data.draw(
-        st.sampled_from(
-            [
-                meant[:place] + meant[place + 1 :],
-                meant[:place] + letter + meant[place:],
-                meant[:place] + letter + meant[place + 1 :],
-                meant[:place] + meant[place + 1] + meant[place] + meant[place + 2 :],
-            ]
-        )
-    )
-    assume(slip not in epithets)
-    lineages = [(*SEDGES, "Carex", epithet) for epithet in epithets]
-    lineage, how = _resolve(*SEDGES, "Carex", slip, backbone=_backbone(lineages))
-    assert (lineage[6], how) in {(meant, "fuzzy"), (slip, "ambiguous")}
+        backbone_of([[""]])

@@ -1,7 +1,6 @@
 """What holds the networks in a worker: decoded frames in, detections with their vectors out. Knows nothing of Ray."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ class Finder:
         if all(row["boxes"] is not None for row in rows):
             return [[Box(**box) for box in row["boxes"]] for row in rows]
         if self._detector is None:
-            return [[replace(WHOLE_FRAME)] for _ in rows]
+            return [[WHOLE_FRAME] for _ in rows]
         if isinstance(self._detector, MegaDetector):
             return self._detector.detect(images)
         side = self._detector.card.input_side

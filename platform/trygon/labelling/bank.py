@@ -65,12 +65,13 @@ class LabelBank:
         for start in range(0, len(tree), chunk):
             kept = join(scratch, f"{key}-{start:08d}.npy") if scratch else None
             taxa = tree.taxa[start : start + chunk]
+            rows = vector_ND[start : start + len(taxa)]
             if kept and exists(kept):
-                vector_ND[start : start + len(taxa)] = np.load(io.BytesIO(read_bytes(kept)), allow_pickle=False)
+                rows[:] = np.load(io.BytesIO(read_bytes(kept)), allow_pickle=False)
             else:
-                vector_ND[start : start + len(taxa)] = model.encode_texts([caption(it, text_type) for it in taxa])
+                rows[:] = model.encode_texts([caption(it, text_type) for it in taxa])
                 if kept:
-                    _keep(kept, vector_ND[start : start + len(taxa)])
+                    _keep(kept, rows)
             progress(len(taxa))
         return cls(tree, vector_ND, model.logit_scale, model.ref, model.digest, text_type)
 

@@ -41,18 +41,19 @@ def choose(bank: LabelBank, clades: Sequence[str], names: str | None = None, che
     A list's names that are in no label, or may mean several, are in `matches` and `notes`. `UserError` where a list
     leaves nothing.
     """
-    within = bank.within(clades)
+    chosen, allowed_N = bank.within(clades), None
     matches: dict[str, Sequence[Match]] = {}
-    chosen = within
+    notes: list[str] = []
     if names is not None:
-        matches[NAMES] = _matched(within, names, "--names")
-        chosen = within.select(positions_of(matches[NAMES]))
-    if checklist is None:
-        return Choice(chosen, bank, None, matches, _notes(matches, names, checklist))
-    matches[CHECKLIST] = _matched(chosen, checklist, "--checklist")
-    allowed_N = np.zeros(len(chosen.tree), bool)
-    allowed_N[positions_of(matches[CHECKLIST])] = True
-    return Choice(chosen, bank, allowed_N, matches, _notes(matches, names, checklist))
+        matches[NAMES] = _matched(chosen, names, "--names")
+        notes.append(told(matches[NAMES], names))
+        chosen = chosen.select(positions_of(matches[NAMES]))
+    if checklist is not None:
+        matches[CHECKLIST] = _matched(chosen, checklist, "--checklist")
+        notes.append(told(matches[CHECKLIST], checklist))
+        allowed_N = np.zeros(len(chosen.tree), bool)
+        allowed_N[positions_of(matches[CHECKLIST])] = True
+    return Choice(chosen, bank, allowed_N, matches, tuple(filter(None, notes)))
 
 
 def _matched(bank: LabelBank, place: str, flag: str) -> list[Match]:
@@ -63,9 +64,3 @@ def _matched(bank: LabelBank, place: str, flag: str) -> list[Match]:
             "name common or scientific names that they hold, or build labels with these taxa"
         )
     return matches
-
-
-def _notes(matches: Mapping[str, Sequence[Match]], names: str | None, checklist: str | None) -> tuple[str, ...]:
-    places = {NAMES: names, CHECKLIST: checklist}
-    notes = (told(some, places[kind] or "") for kind, some in matches.items())
-    return tuple(note for note in notes if note)

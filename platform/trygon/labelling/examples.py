@@ -187,7 +187,7 @@ def _own(tree: TaxonTree, given: Given, clean: Given) -> Taxon:
     return Taxon(("Animalia", "", "", "", "", (given.others or (given.name,))[0] if epithet else name, ""))
 
 
-def join(
+def with_examples(
     choice: Choice, examples: Examples, archive_D: np.ndarray, encode_taxa: EncodeTaxa, alone: bool = False
 ) -> tuple[Choice, Prototypes]:
     """The choice with the examples' taxa among its labels, and the prototypes of these.

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +23,6 @@ from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_taxa
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
-
-if TYPE_CHECKING:
-    pass
 
 EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambiguous", "unmatched"
 
@@ -244,7 +240,8 @@ class Matcher:
         if not any(row["species"] for row in rows):
             return [None] * len(names)
         table = clean_lineages(pa.Table.from_pylist(rows, TAXA_SCHEMA))
-        resolved = self._backbone().resolve(table).to_pylist()
+        backbone = Backbone.from_checklist(Checklist(self._tree.table, SYNONYM_SCHEMA.empty_table()))
+        resolved = backbone.resolve(table).to_pylist()
         matches: list[Match | None] = []
         for given, row in zip(names, resolved, strict=True):
             near = row["species"] and row["resolution"] in (Resolution.FUZZY, Resolution.EXACT)
@@ -252,9 +249,6 @@ class Matcher:
             places = self._fitting([(Rank.SPECIES, where) for where in slices], given)
             matches.append(self._found(given, FUZZY, *places[0]) if len(places) == 1 else None)
         return matches
-
-    def _backbone(self) -> Backbone:
-        return Backbone.from_checklist(Checklist(self._tree.table, SYNONYM_SCHEMA.empty_table()))
 
 
 def _is_one_class(one: str, other: str) -> bool:

@@ -102,11 +102,12 @@ class VectorIndex:
         vector_D = np.asarray(vector_D, np.float32)
         if vector_D.shape != (self.dim,):
             raise UserError(f"the query has {vector_D.size} dimensions, the run's vectors have {self.dim}")
-        share = 1.0 if allowed_N is None else float(np.mean(allowed_N)) if len(allowed_N) else 0.0
-        if not share:
-            return []
         options: dict[str, Any] = {}
+        share = 1.0
         if allowed_N is not None:
+            if not allowed_N.any():
+                return []
+            share = float(np.mean(allowed_N))
             bits = np.packbits(allowed_N, bitorder="little")  # faiss keeps a pointer to it
             options["sel"] = faiss.IDSelectorBitmap(bits)
         if hasattr(self.index, "nlist"):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trygon.errors import UserError
 from trygon.storage import stable_id
@@ -56,8 +57,7 @@ def clade_notes(taxa: pa.Table, clades: Sequence[str]) -> list[str]:
 
 def _equal(column: pa.ChunkedArray, value: str) -> np.ndarray:
     """Where a column of texts has a value: (N,) bool."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.fill_null(-1).to_numpy() == encoded.dictionary.index(value).as_py()
+    return pc.equal(column, value).fill_null(False).to_numpy()
 
 
 def _spread(taxa: pa.Table, rows: np.ndarray, room: int) -> list[int]:

@@ -3,6 +3,7 @@
 A few dozen bytes an observation are held, so that a million of them fit. Knows nothing of reviews.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +15,6 @@ import pyarrow.compute as pc
 from trygon.archive.media.pictures import PERSON
 from trygon.archive.run_folder.run import Run
 from trygon.ids import Ids
-from trygon.taxonomy.taxon import RANKS
-
-NAMES = ["type", "rank", *RANKS, "scientific", "common"]
-"""The columns of an observation that name it."""
 
 _BOX = ["x", "y", "width", "height"]
 
@@ -108,7 +105,7 @@ class Columns:
         last = int(self.first_E[event + 1]) if event + 1 < len(self.first_E) else len(self)
         return range(int(self.first_E[event]), last)
 
-    def row(self, at: int, names: list[str]) -> dict[str, Any]:
+    def row(self, at: int, names: Sequence[str]) -> dict[str, Any]:
         """Some columns of an observation."""
         return {name: self.table[name][at].as_py() for name in names}
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from trygon.archive.naming.counts import count_of
 from trygon.archive.run_folder.reviews import ReviewLog
-from trygon.review.columns import NAMES, Columns
+from trygon.review.columns import Columns
 from trygon.review.queue import Queue, View
 from trygon.review.said import Review, Said
 from trygon.review.taxa import TaxonSearch
+from trygon.schemas import NAME_COLUMNS
 from trygon.taxonomy.taxon import RANKS, Taxon
 
 LIFE_STAGES, SEXES = ("adult", "subadult", "juvenile"), ("female", "male")
@@ -176,7 +177,7 @@ class Desk:
 
     def _names(self, at: int) -> Mapping[str, Any]:
         """What an observation is called, as its name columns."""
-        return self._queue.word(at) or self.columns.row(at, NAMES)
+        return self._queue.word(at) or self.columns.row(at, NAME_COLUMNS)
 
     def _lineage(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The clades above the event's most frequent animal."""
@@ -272,7 +273,7 @@ class Desk:
             if at is None:
                 raise Refused("this observation is not in the run")
             names = self._names(at)
-            return Word(by, names["type"], {name: names.get(name) for name in NAMES})
+            return Word(by, names["type"], {name: names.get(name) for name in NAME_COLUMNS})
 
     def told(self, observation_ids: Sequence[int], but_event_of: int) -> list[dict[str, Any]]:
         """What some observations are, those of one's own event left out."""

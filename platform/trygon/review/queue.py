@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from trygon.review.columns import NAMES, Columns
+from trygon.review.columns import Columns
 from trygon.review.said import Review, Said
+from trygon.schemas import NAME_COLUMNS
 from trygon.taxonomy.taxon import RANKS
 
 _SHOWN, _WITHIN = ("type", "scientific", "common", "rank"), ("class", "order", "family")
@@ -61,7 +63,7 @@ class Queue:
             if at is not None:  # else its frame left the archive
                 said = self._said.of(one)
                 self.decided_M[at] = said is not None
-                names = said or self.columns.row(at, NAMES)
+                names = said or self.columns.row(at, NAME_COLUMNS)
                 self.label_M[at] = self._label_number(names)
 
     def _predicted(self) -> np.ndarray:
@@ -73,7 +75,7 @@ class Queue:
             # Numbered anew: of all columns' numbers together an int64 may be too small.
             key_M = pa.array(key_M).dictionary_encode().indices.to_numpy().astype(np.int64)
         _, first = np.unique(key_M, return_index=True)
-        numbers = [self._label_number(self.columns.row(int(at), NAMES)) for at in first]
+        numbers = [self._label_number(self.columns.row(int(at), NAME_COLUMNS)) for at in first]
         return np.asarray(numbers, np.int32)[key_M]
 
     def _label_number(self, names: Mapping[str, Any]) -> int:
@@ -98,10 +100,8 @@ class Queue:
     @cached_property
     def _sureness(self) -> np.ndarray:
         """The least probability of an animal's name in each event as predicted; 1 where it has none: (E,)."""
-        animal_M = self.columns.table["type"].combine_chunks().dictionary_encode()
-        names = animal_M.dictionary.to_pylist()
-        is_animal = np.isin(animal_M.indices.to_numpy(), [at for at, name in enumerate(names) if name == "animal"])
-        value_M = np.where(is_animal & ~self.columns.aside_M, self.columns.probability_M, np.float32(1))
+        is_animal_M = pc.equal(self.columns.table["type"], "animal").to_numpy()
+        value_M = np.where(is_animal_M & ~self.columns.aside_M, self.columns.probability_M, np.float32(1))
         return np.minimum.reduceat(value_M, self.columns.first_E) if len(value_M) else value_M
 
     def reviewed_E(self) -> np.ndarray:

@@ -279,11 +279,9 @@ def _jpeg(asked: _Asked, data: bytes) -> Response:
     """A picture, which the browser asks for again each time: somebody may have said since that it shows a person."""
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = _HEADERS | {"Cache-Control": "private, no-cache", "ETag": etag}
-    return (
-        Response(status_code=304, headers=headers)
-        if asked.etag == etag
-        else Response(data, 200, headers, "image/jpeg")
-    )
+    if asked.etag == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(data, 200, headers, "image/jpeg")
 
 
 def _number(text: str, least: float, most: float) -> float:

@@ -39,8 +39,8 @@ class TaxonSearch:
         found = np.flatnonzero(scores)
         # Of equal ones the higher clade, then the shorter name: the longer ones appear with a few more letters.
         lengths = pc.utf8_length(scientific).to_numpy()[found]
-        best = found[np.lexsort((found, lengths, self._rank_C[found], -scores[found]))][:limit]
-        return [self.told(self.taxon_at(int(row)), self._key(int(row))) for row in best]
+        best = found[np.lexsort((found, lengths, self._clades[0][found], -scores[found]))][:limit]
+        return [self._told(*self._clade(row)) for row in best.tolist()]
 
     def taxon(self, key: str) -> Taxon | None:
         """The clade of a key, None where it is none."""
@@ -48,15 +48,15 @@ class TaxonSearch:
         if not (rank.isdecimal() and clade.isdecimal() and int(rank) < len(RANKS)):
             return None
         starts = self.tree.clade_starts[int(rank)]
-        return self.tree.taxon(int(starts[int(clade)])).at(Rank(int(rank))) if int(clade) < len(starts) else None
+        return self._taxon(Rank(int(rank)), int(starts[int(clade)])) if int(clade) < len(starts) else None
 
     def called(self, scientific: str, beside: Taxon) -> dict[str, Any] | None:
         """The clade with exactly that scientific name; of homonyms the one that shares most ranks with `beside`."""
         rows = np.flatnonzero(pc.equal(self._texts[0], scientific.lower()).to_numpy(zero_copy_only=False))
         if not rows.size:
             return None
-        row = max(rows.tolist(), key=lambda it: _num_shared(self.taxon_at(it), beside))
-        return self.told(self.taxon_at(row), self._key(row))
+        clades = [self._clade(row) for row in rows.tolist()]
+        return self._told(*max(clades, key=lambda it: _num_shared(self._taxon(*it), beside)))
 
     def lineage(self, names: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The clades above what a row with rank columns names, and itself, from the kingdom down."""
@@ -65,16 +65,17 @@ class TaxonSearch:
         if not slices:
             return []
         start = next((it.start for it in slices if _is_within(self.tree.taxon(it.start), taxon)), slices[0].start)
-        ranks = [rank for rank in Rank if taxon.lineage[rank]]
-        return [
-            self.told(self.tree.taxon(start).at(rank), f"{rank.value}:{self._number(rank, start)}") for rank in ranks
-        ]
+        return [self._told(rank, start) for rank in Rank if taxon.lineage[rank]]
 
-    @staticmethod
-    def told(taxon: Taxon, key: str) -> dict[str, Any]:
-        """A clade as the page has it."""
+    def _taxon(self, rank: Rank, start: int) -> Taxon:
+        """A clade by its rank and its first taxon."""
+        return self.tree.taxon(start).at(rank)
+
+    def _told(self, rank: Rank, start: int) -> dict[str, Any]:
+        """The same as the page has it."""
+        taxon = self._taxon(rank, start)
         return {
-            "key": key,
+            "key": f"{rank.value}:{self.tree.clade_ids[rank][start]}",
             "scientific": taxon.scientific,
             "common": taxon.common,
             "rank": str(taxon.rank),
@@ -85,16 +86,9 @@ class TaxonSearch:
             ),
         }
 
-    def taxon_at(self, row: int) -> Taxon:
-        """The clade in a row of the search's own table."""
-        return self.tree.taxon(int(self._start_C[row])).at(Rank(int(self._rank_C[row])))
-
-    def _key(self, row: int) -> str:
-        rank = Rank(int(self._rank_C[row]))
-        return f"{rank.value}:{self._number(rank, int(self._start_C[row]))}"
-
-    def _number(self, rank: Rank, start: int) -> int:
-        return int(self.tree.clade_ids[rank][start])
+    def _clade(self, row: int) -> tuple[Rank, int]:
+        rank_C, start_C = self._clades
+        return Rank(int(rank_C[row])), int(start_C[row])
 
     @cached_property
     def _clades(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,30 +97,20 @@ class TaxonSearch:
         ranks = [np.full(len(some), rank, np.int8) for rank, some in zip(Rank, starts, strict=True)]
         return np.concatenate(ranks), np.concatenate(starts)
 
-    @property
-    def _rank_C(self) -> np.ndarray:
-        return self._clades[0]
-
-    @property
-    def _start_C(self) -> np.ndarray:
-        return self._clades[1]
-
     @cached_property
     def _texts(self) -> tuple[pa.Array, pa.Array]:
         """Scientific and common names of all clades, in lower case."""
-        table = self.tree.table
+        rank_C, start_C = self._clades
         scientific, common = [], []
         for rank in Rank:
-            rows = pa.array(self._start_C[self._rank_C == rank])
-            names = table[RANKS[rank]].take(rows).combine_chunks()
+            taxa = self.tree.table.take(pa.array(start_C[rank_C == rank])).combine_chunks()
+            names, own = taxa[RANKS[rank]], taxa["common"]
             if rank is Rank.SPECIES:
-                names = pc.binary_join_element_wise(table["genus"].take(rows).combine_chunks(), names, " ")
-                names = pc.utf8_trim(names, " ")
-            # A row of the tree that ends at this rank has the clade's own common name.
-            deeper = table[RANKS[rank + 1]].take(rows).combine_chunks() if rank < Rank.SPECIES else None
-            own = table["common"].take(rows).combine_chunks()
-            common.append(own if deeper is None else pc.if_else(pc.equal(deeper, ""), own, ""))
-            scientific.append(names)
+                names = pc.utf8_trim(pc.binary_join_element_wise(taxa["genus"], names, " "), " ")
+            else:  # a row of the tree that ends at this rank has the clade's own common name
+                own = pc.if_else(pc.equal(taxa[RANKS[rank + 1]], ""), own, "")
+            scientific += names.chunks
+            common += own.chunks
         return tuple(pc.utf8_lower(pa.concat_arrays(part)) for part in (scientific, common))  # pyright: ignore[reportReturnType]
 
 

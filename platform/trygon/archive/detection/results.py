@@ -38,7 +38,6 @@ class FileBoxes:
 class Results:
     """A result file. F its entries by the key of their path, N its boxes above their thresholds."""
 
-    digest: str
     key_F: np.ndarray
     first_F: np.ndarray
     """The first box of an entry; one more at the end."""
@@ -70,7 +69,7 @@ class ResultFile:
     """A result file at a place, not read yet; `thresholds` go before what it says is typical of a category."""
 
     place: str
-    thresholds: Thresholds
+    thresholds: Thresholds = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -83,59 +82,43 @@ class ResultFile:
         return f"{digest_file(self.place)}:{dict(self.thresholds)}"
 
     def least(self) -> Mapping[str, float]:
-        """The least confidence of each of its categories."""
-        return read_thresholds(self.place, thresholds=self.thresholds)
+        """The least confidence of each of its categories: that given, else the one that the file says is typical, else
+        0.2."""
+        return dict.fromkeys(self._categories.values(), self._typical()) | dict(self.thresholds)
 
     def read(self, root: str, paths: Iterable[str]) -> Results:
-        """Its boxes for the files of an archive at `root` with these paths: see `read_results`."""
-        return read_results(self.place, root, paths, self.thresholds)
+        """Its boxes for the files of an archive at `root` with these paths.
+
+        Its paths may have folders in front of the archive's, of several kinds where files were merged, and it may tell
+        of more than the archive: what lies in other folders is left out. Raises `UserError` where it is no result
+        file, has nothing to do with the archive, or leaves open which of its folders the archive is.
+        """
+        begins = _begins(self.place, root, np.sort(np.fromiter(map(_key, paths), np.int64)))
+        columns = _Columns(self._categories, self.least())
+        for entry in _entries(self.place):
+            begin = next(filter(entry.path.startswith, begins), None)
+            if begin is not None:
+                columns.add(_key(entry.path.removeprefix(begin)), entry)
+        return columns.results()
+
+    @cached_property
+    def _categories(self) -> dict[str, str]:
+        """The names of categories by their numbers in the file, whose end may have them: it is read once."""
+        own = {key: str(name).lower() for key, name in _one(self.place, "detection_categories").items()}
+        names = MEGADETECTOR_CATEGORIES | own  # a file's own go first
+        return {key: _NAMES.get(name, name) for key, name in names.items()}
+
+    def _typical(self) -> float:
+        """What the file says is typical, if it says a confidence."""
+        about = _one(self.place, "info").get("detector_metadata")
+        typical = about.get("typical_detection_threshold") if isinstance(about, dict) else None
+        if isinstance(typical, int | float) and not isinstance(typical, bool) and 0 <= typical <= 1:
+            return float(typical)
+        return _USUAL
 
 
 def _frame(number: int) -> int | None:
     return None if number < 0 else int(number)
-
-
-def read_results(place: str, root: str, paths: Iterable[str], thresholds: Thresholds | None = None) -> Results:
-    """The boxes of a result file for the files of an archive at `root` with these paths.
-
-    Its paths may have folders in front of the archive's, of several kinds where files were merged, and it may tell of
-    more than the archive: what lies in other folders is left out. A category without a threshold takes the one that
-    the file says is typical, else 0.2. Raises `UserError` where it is no result file, has nothing to do with the
-    archive, or leaves open which of its folders the archive is.
-    """
-    begins = _begins(place, root, np.sort(np.fromiter(map(_key, paths), np.int64)))
-    names = _categories(place)
-    columns = _Columns(names, read_thresholds(place, names.values(), thresholds))
-    for entry in _entries(place):
-        begin = next(filter(entry.path.startswith, begins), None)
-        if begin is not None:
-            columns.add(_key(entry.path.removeprefix(begin)), entry)
-    return columns.results(digest_file(place))
-
-
-def read_thresholds(
-    place: str, categories: Iterable[str] | None = None, thresholds: Thresholds | None = None
-) -> dict[str, float]:
-    """The least confidence of each category of a result file: that given, else the one that the file says is typical,
-    else 0.2. The categories are read from the file, unless they are known."""
-    names = _categories(place).values() if categories is None else categories
-    return dict.fromkeys(names, _usual(place)) | dict(thresholds or {})
-
-
-def _usual(place: str) -> float:
-    """What a file says is typical, if it says a confidence."""
-    about = _one(place, "info").get("detector_metadata")
-    typical = about.get("typical_detection_threshold") if isinstance(about, dict) else None
-    if isinstance(typical, int | float) and not isinstance(typical, bool) and 0 <= typical <= 1:
-        return float(typical)
-    return _USUAL
-
-
-def _categories(place: str) -> dict[str, str]:
-    """The names of categories by their numbers in a file."""
-    own = {key: str(name).lower() for key, name in _one(place, "detection_categories").items()}
-    names = MEGADETECTOR_CATEGORIES | own  # a file's own go first
-    return {key: _NAMES.get(name, name) for key, name in names.items()}
 
 
 def _key(path: str) -> int:
@@ -193,7 +176,7 @@ class _Columns:
         frame = detection.get("frame_number")
         return self.names[str(detection["category"])], box, -1 if frame is None else int(frame)
 
-    def results(self, digest: str) -> Results:
+    def results(self) -> Results:
         """All entries, by key; of two for one file the first one counts."""
         key_F, order = np.unique(np.asarray(self.keys, np.int64), return_index=True)
         num_F = np.asarray(self.num_boxes, np.int64)
@@ -201,7 +184,6 @@ class _Columns:
         first_F = np.concatenate([[0], np.cumsum(num_F)])
         row_N = np.repeat(start_F - first_F[:-1], num_F) + np.arange(first_F[-1])
         return Results(
-            digest,
             key_F,
             first_F,
             np.asarray(self.failed, bool)[order],

@@ -115,7 +115,7 @@ class _Package:
         for row in self.run.rows("FROM media ORDER BY path"):
             if holds_others(row["path"]):
                 continue
-            exif = {"Make": row["make"], "Model": row["model"]}
+            exif = {tag: row[name] for tag, name in (("Make", "make"), ("Model", "model")) if row[name]}
             comments = [f"not read: {row['failure']}"] if row["failure"] else []
             if row["decoded_share"] is not None:
                 comments.append(f"cut off: {row['decoded_share']:.0%} of it could be decoded")
@@ -130,9 +130,7 @@ class _Package:
                 "filePublic": "false",
                 "fileName": path.name,
                 "fileMediatype": media_type(row["path"]),
-                "exifData": json.dumps({tag: text for tag, text in exif.items() if text})
-                if any(exif.values())
-                else "",
+                "exifData": json.dumps(exif) if exif else "",
                 "mediaComments": "; ".join(comments),
             }
 
@@ -147,16 +145,12 @@ class _Package:
                 "bboxY": row["y"],
                 "bboxWidth": row["width"],
                 "bboxHeight": row["height"],
-                "classificationProbability": row["probability"],
-                "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
             }
         for row in self.run.rows("FROM event_taxa ORDER BY deployment, start, event_id, number"):
             yield self._observation(row) | {
                 "observationID": f"{row['event_id']}-{row['number']}",
                 "observationLevel": "event",
                 "count": row["count"] or None,
-                "classificationProbability": row["probability"],
-                "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
             }
 
     def _observation(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +167,8 @@ class _Package:
             "classificationMethod": "human" if row["reviewed_by"] else "machine",
             "classifiedBy": row["reviewed_by"] or f"trygon {__version__}, {self.run.summary['model']}",
             "classificationTimestamp": (row["reviewed_at"] or self.made).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+            "classificationProbability": row["probability"],
+            "observationTags": f"rank:{row['rank']}" if row["rank"] else "",
         }
 
     def description(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
         "images": _images(run),
         "annotations": _annotations(run, ids),
     }
-    write_stream(out / FILE, parts.items())
+    write_stream(out / FILE, parts)
     return []
 
 

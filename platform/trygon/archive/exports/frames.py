@@ -4,10 +4,10 @@ Knows no format.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ SELECT scientific, {columns(RANKS)}, max(common) AS common, any_value(rank) AS r
 FROM observations WHERE scientific IS NOT NULL GROUP BY ALL ORDER BY ALL
 """
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
+_RESERVED: tuple[str, ...] = ("animal", "person", "human", "vehicle", "unknown", "empty", "blank")
+"""Words that formats use for something else, in lower case."""
 
 Key = tuple[str | None, ...]
 
@@ -78,8 +80,6 @@ class Names:
     """A name for every taxon of a run that no other one has: its common name if that will do."""
 
     run: Run
-    reserved: tuple[str, ...] = ("animal", "person", "human", "vehicle", "unknown", "empty", "blank")
-    """Words that formats use for something else, in lower case."""
 
     @cached_property
     def taxa(self) -> list[dict[str, Any]]:
@@ -90,12 +90,12 @@ class Names:
     def unique(self) -> dict[Key, str]:
         """By the key of a row."""
         found: dict[Key, str] = {}
-        taken = set(self.reserved)
+        taken = set(_RESERVED)
         for row in self.taxa:
             lineage = " ".join(row[rank] for rank in RANKS if row[rank])
             choices = [row["common"], row["scientific"], f"{row['scientific']} ({lineage})"]
-            choices += [f"{row['scientific']} ({number})" for number in range(2, len(self.taxa) + 2 + len(taken))]
-            name = next(it for it in choices if it and it.strip() and it.lower() not in taken)
+            numbered = (f"{row['scientific']} ({number})" for number in count(2))
+            name = next(it for it in chain(choices, numbered) if it and it.strip() and it.lower() not in taken)
             taken.add(name.lower())
             found[key_of(row)] = name
         return found
@@ -110,11 +110,11 @@ def key_of(row: dict[str, Any]) -> Key:
     return row["scientific"], *(row[rank] for rank in RANKS)
 
 
-def write_stream(path: Path, parts: Iterable[tuple[str, Any]]) -> None:
+def write_stream(path: Path, parts: Mapping[str, Any]) -> None:
     """Write a JSON object of which a value may be an iterator: it becomes a list with a line an item, as they come."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        for number, (name, value) in enumerate(parts):
+        for number, (name, value) in enumerate(parts.items()):
             file.write(f"{',' if number else '{'}\n{json.dumps(name)}: ")
             if isinstance(value, Iterator):
                 file.write("[")

@@ -37,7 +37,7 @@ def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
         "classification_category_descriptions": {ids[key_of(row)]: _description(row) for row in names.taxa},
         "images": (_image(frame, ids) for frame in frames(run)),
     }
-    write_stream(out / FILE, parts.items())
+    write_stream(out / FILE, parts)
     return []
 
 

@@ -31,7 +31,7 @@ _FIRST = ("human", "animal", "vehicle", "unknown")
 def write(run: Run, out: Path, options: ExportOptions) -> list[str]:
     """Write `predictions.json`."""
     version = f"trygon {__version__}, {run.summary['model']}"
-    write_stream(out / FILE, [("predictions", (_prediction(frame, options, version) for frame in frames(run)))])
+    write_stream(out / FILE, {"predictions": (_prediction(frame, options, version) for frame in frames(run))})
     return []
 
 

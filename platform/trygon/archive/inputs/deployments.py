@@ -78,15 +78,11 @@ class Deployments:
         """The deployment of a file."""
         named = self._of_table(file.path)
         if named is None and self.pattern:
-            found = self._regex.search(file.path)
+            found = re.search(self.pattern, file.path)
             named = found["deployment"] if found else None
         name = named or file.deployment
         self._named.add(name)
         return name
-
-    @cached_property
-    def _regex(self) -> re.Pattern[str]:
-        return re.compile(self.pattern)
 
     @cached_property
     def _prefixes(self) -> dict[str, Deployment]:
@@ -94,8 +90,7 @@ class Deployments:
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], Deployment]]:
-        patterns = [it for it in self.known if it.path and _is_pattern(it.path)]
-        return [(re.compile(fnmatch.translate(it.path or "")), it) for it in patterns]
+        return [(re.compile(fnmatch.translate(it.path)), it) for it in self.known if it.path and _is_pattern(it.path)]
 
     @cached_property
     def _met(self) -> set[str | None]:

@@ -137,11 +137,6 @@ def read_wildlife_insights(place: str, times: Times) -> Iterator[Entry]:
             yield Entry(used or (row.get("image_id", "?"),), deployment or None, time, row.get("sequence_id") or None)
 
 
-def no_deployments(place: str, zone: str) -> tuple[Deployment, ...]:
-    """Of lists that say nothing of them."""
-    return ()
-
-
 def camtrap_dp_deployments(place: str, zone: str) -> tuple[Deployment, ...]:
     """Places and times of a package's deployments."""
     return read_deployments(_resource(place, "deployments"), zone, "the package's table")
@@ -154,10 +149,10 @@ def wildlife_insights_deployments(place: str, zone: str) -> tuple[Deployment, ..
 
 @dataclass(frozen=True)
 class ListKind:
-    """A kind of list: its files' entries and its deployments."""
+    """A kind of list: its files' entries and its deployments, none where it says nothing of them."""
 
     entries: Callable[[str, Times], Iterator[Entry]]
-    deployments: Callable[[str, str], tuple[Deployment, ...]] = no_deployments
+    deployments: Callable[[str, str], tuple[Deployment, ...]] = lambda place, zone: ()
 
 
 LISTS = {

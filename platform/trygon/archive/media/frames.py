@@ -163,12 +163,8 @@ def _boxes(given: FileBoxes | None, number: int | None) -> list[Box]:
     """The boxes of a frame; all of them in a still picture."""
     boxes = [box for frame, box in given.boxes if number is None or (frame or 0) == number] if given else []
     # Merged result files have boxes twice: they would be two animals of one id.
-    surest = {box.key: box for box in sorted(boxes, key=_confidence)}
+    surest = {box.key: box for box in sorted(boxes, key=lambda box: box.confidence)}
     return [box for box in boxes if surest[box.key] is box]
-
-
-def _confidence(box: Box) -> float:
-    return box.confidence
 
 
 def _wanted(given: FileBoxes, most: int) -> list[int]:

@@ -4,8 +4,14 @@ The layouts are those that Reconyx gave to ExifTool (its `Reconyx.pm`). Other ma
 """
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
+
+_LAYOUTS = {
+    b"\x01\xf1": (0x28, slice(0x2A, 0x2A + 30), "utf-16-le"),  # HyperFire
+    b"RECONYXUF\0": (0x46, slice(0x4B, 0x4B + 15), "ascii"),
+    b"RECONYXH2\0": (0x50, slice(0x7E, 0x7E + 30), "utf-16-le"),
+}
+"""By how notes begin: where the temperature stands, and the serial number with its encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,37 +26,11 @@ def read_notes(data: object) -> Notes:
     """The notes of a maker that is known here."""
     if not isinstance(data, bytes):
         return Notes()
-    for begins, read in _MAKERS.items():
+    for begins, (at, serial, encoding) in _LAYOUTS.items():
         if data.startswith(begins):
             try:
-                return read(data)
+                (temperature,) = struct.unpack_from("<h", data, at)
+                return Notes(data[serial].decode(encoding).partition("\0")[0], temperature)
             except (struct.error, UnicodeDecodeError):  # cut off
                 return Notes()
     return Notes()
-
-
-def _hyperfire(data: bytes) -> Notes:
-    (temperature,) = struct.unpack_from("<h", data, 0x28)
-    return Notes(_until_nul(data[0x2A : 0x2A + 30].decode("utf-16-le")), temperature)
-
-
-def _ultrafire(data: bytes) -> Notes:
-    (temperature,) = struct.unpack_from("<h", data, 0x46)
-    return Notes(_until_nul(data[0x4B : 0x4B + 15].decode("ascii")), temperature)
-
-
-def _hyperfire_2(data: bytes) -> Notes:
-    (temperature,) = struct.unpack_from("<h", data, 0x50)
-    return Notes(_until_nul(data[0x7E : 0x7E + 30].decode("utf-16-le")), temperature)
-
-
-def _until_nul(text: str) -> str:
-    return text.partition("\0")[0]
-
-
-_MAKERS: dict[bytes, Callable[[bytes], Notes]] = {
-    b"\x01\xf1": _hyperfire,
-    b"RECONYXUF\0": _ultrafire,
-    b"RECONYXH2\0": _hyperfire_2,
-}
-"""How the notes of a maker begin, and what reads them."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from trygon.archive.detection.detector import Thresholds
 from trygon.archive.naming.events import Events
@@ -26,17 +25,17 @@ class Boxes(Rows):
     corner_M4: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table | pa.RecordBatch, events: Events) -> tuple["Boxes", np.ndarray]:
+    def of(cls, table: pa.Table, events: Events) -> tuple["Boxes", np.ndarray]:
         """From rows of DETECTION, and which rows those are: those of files that are gone are left out."""
-        frame_M = events.frames_of(_numbers(table, "media_id"))
+        frame_M = events.frames_of(table["media_id"].to_numpy())
         rows = np.flatnonzero(frame_M >= 0)
-        x, y, width, height = (_numbers(table, name)[rows] for name in ("x", "y", "width", "height"))
+        x, y, width, height = (table[name].to_numpy()[rows] for name in ("x", "y", "width", "height"))
         boxes = cls(
-            _numbers(table, "detection_id")[rows],
+            table["detection_id"].to_numpy()[rows],
             frame_M[rows],
-            _pictures(table)[rows],
-            _categories(table)[rows],
-            _numbers(table, "confidence")[rows],
+            table["frame_number"].fill_null(-1).to_numpy()[rows],
+            _categories(table["category"])[rows],
+            table["confidence"].to_numpy()[rows],
             np.stack([x, y, x + width, y + height], axis=1),
         )
         return boxes, rows
@@ -60,20 +59,7 @@ def sure_enough(table: pa.Table, thresholds: Thresholds) -> pa.Table:
     return table if kept.all() else table.filter(pa.array(kept))
 
 
-def _numbers(table: pa.Table | pa.RecordBatch, name: str) -> np.ndarray:
-    return _plain(table[name])
-
-
-def _plain(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
-
-
-def _pictures(table: pa.Table | pa.RecordBatch) -> np.ndarray:
-    return _plain(pc.fill_null(table["frame_number"], -1))
-
-
-def _categories(table: pa.Table | pa.RecordBatch) -> np.ndarray:
-    column = table["category"]
-    encoded = (column.combine_chunks() if isinstance(table, pa.Table) else column).dictionary_encode()
+def _categories(column: pa.ChunkedArray) -> np.ndarray:
+    encoded = column.combine_chunks().dictionary_encode()
     codes = [CATEGORIES.get(name, UNKNOWN) for name in encoded.dictionary.to_pylist()]
     return np.asarray(codes, np.int8)[encoded.indices.to_numpy()]

@@ -27,8 +27,10 @@ def count_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     seen = [row for row in rows if row["type"] != "blank"]
     if not seen:
         return [max(rows, key=_weight) | {"count": None, "observation_ids": []}]
-    groups = _groups(seen)
-    best = {key: max(group, key=_weight) for key, group in groups.items()}
+    best: dict[tuple[str, _Lineage], dict[str, Any]] = {}
+    for row in seen:
+        key = _key(row)
+        best[key] = max(best.get(key, row), row, key=_weight)
     stands_for = {key: _deepest(key, best) for key in best}
     counted = defaultdict(list)
     for row in seen:
@@ -51,13 +53,6 @@ def _agreed(rows: Sequence[dict[str, Any]], name: str) -> str | None:
 def _weight(row: dict[str, Any]) -> tuple[bool, float]:
     """What a person said stands before what the model did."""
     return row["reviewed_by"] is not None, row["probability"] or 0.0
-
-
-def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, _Lineage], list[dict[str, Any]]]:
-    groups = defaultdict(list)
-    for row in rows:
-        groups[_key(row)].append(row)
-    return groups
 
 
 def _key(row: dict[str, Any]) -> tuple[str, _Lineage]:

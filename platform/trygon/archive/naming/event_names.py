@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trygon.taxonomy.taxon import RANKS
+from trygon.schemas import NAME_COLUMNS
 
-_NAMES = ("type", "rank", *RANKS, "scientific", "common", "probability", "decided_by")
+_TOLD = (*NAME_COLUMNS, "probability", "decided_by")
 
 
 def under_event_names(observations: pa.Table, taxa: pa.ChunkedArray) -> pa.Table:
@@ -23,7 +23,7 @@ def under_event_names(observations: pa.Table, taxa: pa.ChunkedArray) -> pa.Table
     at = of_taxon.take(pc.if_else(counts, shown, pa.scalar(None, pa.int32())))
     blank = {"type": "blank", "decided_by": "classifier"}
     columns = {name: observations[name] for name in observations.column_names}
-    for name in _NAMES:
+    for name in _TOLD:
         nothing = pa.scalar(blank.get(name), observations.schema.field(name).type)
         alone = pc.if_else(counts, nothing, observations[name])
         columns[name] = pc.if_else(pc.is_valid(at), pc.struct_field(rows, name).take(at), alone)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pyarrow as pa
 
+from trygon.archive.naming.events import Events
 from trygon.archive.naming.namer import Named, Namer
 from trygon.archive.naming.tracks import link
 from trygon.labelling.columns import TaxonTexts, keeps_name, reason_texts, type_texts
@@ -70,11 +71,12 @@ class _Taxa:
 
 
 class Pool:
-    """Takes named boxes in any order and pools each event with its last one. `missing_E` are the boxes of each event
-    that are still to come."""
+    """Takes named boxes in any order and pools each event with its last one. `frame_M` are the frames of all that are
+    to come."""
 
-    def __init__(self, namer: Namer, event_F: np.ndarray, missing_E: np.ndarray) -> None:
-        self._namer, self._event_F, self._missing_E = namer, event_F, missing_E.copy()
+    def __init__(self, namer: Namer, events: Events, frame_M: np.ndarray) -> None:
+        self._namer, self._event_F = namer, events.event_F
+        self._missing_E = np.bincount(events.event_F[frame_M], minlength=len(events.event_ids))
         self._open: list[Named] = []
         self._found = [_NO_TAXA]
 

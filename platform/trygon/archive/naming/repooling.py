@@ -84,14 +84,14 @@ def repool(
     rest = rest.filter(pa.array(~np.isin(rest["detection_id"].to_numpy(), left_out)))
     if not rest.num_rows:
         return REPOOLED.empty_table()
-    event_M = events.event_F[events.frames_of(rest["media_id"].to_numpy())]
-    pool = Pool(namer, events.event_F, np.bincount(event_M, minlength=len(events.event_ids)))
+    frame_M = events.frames_of(rest["media_id"].to_numpy())
+    pool = Pool(namer, events, frame_M)
     wanted, done = rest["detection_id"].to_numpy(), parts.finished()
     numbers = np.unique(done.part[done.find(rest["media_id"].to_numpy())]).tolist()
     for table in parts.detections(numbers=numbers):
         mask = pa.array(np.isin(table["detection_id"].to_numpy(), wanted))
         pool.add(name_boxes(table.filter(mask), events, namer))
-    again = np.unique(event_M)
+    again = np.unique(events.event_F[frame_M])
     event_ids = events.event_ids[again]
     lists = pa.array([against[one] for one in event_ids.tolist()], REPOOLED.field("left_out").type)
     return pa.table([pa.array(event_ids), lists, pool.taxa().take(pa.array(again))], schema=REPOOLED)

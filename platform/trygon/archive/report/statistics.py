@@ -18,15 +18,10 @@ from trygon.evaluation.metrics import wilson
 from trygon.taxonomy.taxon import RANKS
 
 _DRAWS = 1000
-_NAMES = f"{KEY} AS key, type, scientific, {columns(RANKS)}"
-_SEEN = f"""
-SELECT {_NAMES}, max(common) AS common, any_value(rank) AS rank, count(*) AS num_detections,
-    avg(probability) AS probability
-FROM observations WHERE type <> 'blank' GROUP BY ALL
-"""
-_POOLED = f"""
-SELECT {_NAMES}, max(common) AS common, any_value(rank) AS rank, 0 AS num_detections, avg(probability) AS probability
-FROM event_taxa WHERE type <> 'blank' GROUP BY ALL
+_TAXA = f"""
+SELECT {KEY} AS key, type, scientific, {columns(RANKS)}, max(common) AS common, any_value(rank) AS rank,
+    {{count}} AS num_detections, avg(probability) AS probability
+FROM {{table}} WHERE type <> 'blank' GROUP BY ALL
 """
 _EVENTS = f"""
 SELECT {KEY} AS key, deployment, count(*) AS num, max(count) AS largest
@@ -117,8 +112,10 @@ class Statistics:
     @cached_property
     def _names(self) -> dict[str, dict[str, Any]]:
         """Pooled over an event, a taxon may have a name that none of its detections has alone."""
-        pooled = {row["key"]: row for row in self.run.rows(_POOLED)}
-        return pooled | {row["key"]: row for row in self.run.rows(_SEEN)}
+        pooled = {row["key"]: row for row in self.run.rows(_TAXA.format(table="event_taxa", count="0"))}
+        return pooled | {
+            row["key"]: row for row in self.run.rows(_TAXA.format(table="observations", count="count(*)"))
+        }
 
     @cached_property
     def _events(self) -> dict[str, dict[str, tuple[int, int]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from PIL import Image
 
 from trygon.archive.inputs.listing import Archive
 from trygon.archive.media.pictures import People, output_picture
@@ -126,25 +127,17 @@ def write_pictures(run: Run, archive: Archive, ids: Iterable[int], folder: Path)
         seen = animals[media_id]
         number: int | None = seen[0]["frame_number"] if seen else None
         seen = [row for row in seen if row["frame_number"] == number]  # of a video, the frame with the surest box
-        shown = _write(archive, media[media_id], boxes[media_id], people, number, folder)
-        return shown | {"media": media[media_id], "animals": seen}
+        image = output_picture(archive, media[media_id], boxes[media_id], people, _WIDTH_PX, number)
+        return _written(image, media_id, folder) | {"media": media[media_id], "animals": seen}
 
     with ThreadPoolExecutor(_READERS) as pool:
         return dict(zip(media, pool.map(show, media), strict=True))
 
 
-def _write(
-    archive: Archive,
-    media: dict[str, Any],
-    boxes: list[dict[str, Any]],
-    people: People,
-    number: int | None,
-    folder: Path,
-) -> dict[str, Any]:
-    image = output_picture(archive, media, boxes, people, _WIDTH_PX, number)
+def _written(image: Image.Image | None, media_id: int, folder: Path) -> dict[str, Any]:
     if image is None:
         return {"picture": "", "width": _WIDTH_PX, "height": _WIDTH_PX * 3 // 4}
     height = max(1, round(_WIDTH_PX * image.height / image.width))
-    name = f"{FOLDER}/{media['media_id']}.jpg"
+    name = f"{FOLDER}/{media_id}.jpg"
     (folder / name).write_bytes(encode_jpeg(image.resize((_WIDTH_PX, height)), quality=76))
     return {"picture": name, "width": _WIDTH_PX, "height": height}

@@ -68,9 +68,7 @@ def finish(folder: str | Path, media: pa.Table, naming: Naming, about: dict[str,
         repeated = np.concatenate([np.empty(0, np.int64), *(boxes.detection_M[it.rows] for it in repeats)])
         counting = boxes.take(np.flatnonzero(~np.isin(boxes.detection_M, repeated)))
         del boxes, repeats
-        pool = Pool(
-            namer, events.event_F, np.bincount(events.event_F[counting.frame_M], minlength=len(events.event_ids))
-        )
+        pool = Pool(namer, events, counting.frame_M)
         del counting
         detections = (sure_enough(table, naming.thresholds) for table in parts.detections())
         _stream(here / _LAST, OBSERVATION, observe(detections, events, namer, repeated, pool))

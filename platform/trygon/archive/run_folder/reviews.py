@@ -20,12 +20,10 @@ import pyarrow.compute as pc
 from trygon.errors import TrygonError
 from trygon.ids import Ids
 from trygon.lease import Hold
-from trygon.schemas import REVIEW, reviewed
+from trygon.schemas import NAME_COLUMNS, REVIEW, reviewed
 from trygon.storage import is_remote, join, list_folder, read_bytes, write_bytes
-from trygon.taxonomy.taxon import RANKS
 
 FOLDER = "reviews"
-_NAMES = ("type", "rank", *RANKS, "scientific", "common")
 _PER_FILE = 500
 """On S3 nothing can be appended to: a file is written again with each review, until it holds so many."""
 
@@ -110,7 +108,7 @@ def apply(observations: pa.Table, reviews: pa.Table) -> pa.Table:
     there = pa.array(choice >= 0)
     take = pa.array(np.maximum(choice, 0), mask=choice < 0)
     columns = {name: observations[name] for name in observations.column_names}
-    for name in _NAMES:
+    for name in NAME_COLUMNS:
         columns[name] = pc.if_else(there, said[name].take(take), columns[name])
     columns["probability"] = pc.if_else(there, pa.scalar(None, pa.float32()), columns["probability"])
     columns["decided_by"] = pc.if_else(there, "human", columns["decided_by"])

@@ -83,9 +83,9 @@ class Run:
         for batch in self.batches(sql, **tables):
             yield from batch.to_pylist()
 
-    def row(self, sql: str, **tables: pa.Table) -> dict[str, Any]:
+    def row(self, sql: str) -> dict[str, Any]:
         """The one row of an answer."""
-        (row,) = self.rows(sql, **tables)
+        (row,) = self.rows(sql)
         return row
 
     @cached_property
