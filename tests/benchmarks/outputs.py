@@ -41,7 +41,8 @@ def make_run(folder: Path, num_vectors: int, num_taxa: int) -> None:
     run = finish(folder / "run", Parts(folder / "run").media(), Naming(Classifier(bank)), about, Hold())
     write_json(folder / "run/config.json", _CONFIG)
     chosen = choose(run, [row["key"] for row in Statistics(run).taxa[:MAX_ROWS]])
-    ids = pa.table({"media_id": [*blanks(run), *(one for ids in chosen.values() for one in ids)]})
+    shown = [one for bands in chosen.values() for band in bands for one in band.media_ids]
+    ids = pa.table({"media_id": [*blanks(run), *shown]})
     for row in run.rows("SELECT path FROM media JOIN chosen USING (media_id)", chosen=ids):
         path = folder / "archive" / row["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
