@@ -1,4 +1,4 @@
-"""How p99 stands to p50 where requests come by chance and nothing is lost: what no endpoint of so many cores can beat.
+"""How p99 stands to p50 where requests come by chance, in a queue that loses nothing.
 
     python tests/benchmarks/queueing.py
 
