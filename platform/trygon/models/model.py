@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 
 from trygon.data.images import ResizeMode
 from trygon.errors import TrygonError, UserError
+from trygon.models.class_token import end_in_class_token
 from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME, ImageTower, check_folder, folder_of
 from trygon.storage import digest_file, write_json
 
@@ -162,7 +163,9 @@ def _open_clip_name(folder: Path | None, ref: str) -> str:
 
 
 def as_model(net: Any, tokenizer: Any, ref: str, digest: str, device: torch.device) -> Model:
-    """A network that open_clip built, with the preprocessing that open_clip wrote on its image tower."""
+    """A network that open_clip built, with the preprocessing that open_clip wrote on its image tower; without what of
+    its last block nothing reads."""
+    end_in_class_token(net.visual)
     wanted = net.visual.preprocess_cfg
     size = wanted["size"]
     return Model(

@@ -3,6 +3,7 @@
 They have the names that clients of Triton know them by, so that Triton serves the graph as it is.
 """
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,9 @@ def _libraries() -> tuple[Any, Any]:
     try:
         import onnx
         import onnxscript
+
+        # It tells each operation that it does not simplify.
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
     except ImportError as error:
         raise UserError("ONNX and ONNX Script are not installed: pip install 'trygon[onnx]'") from error
     return onnx, onnxscript
