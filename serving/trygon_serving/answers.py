@@ -3,6 +3,7 @@
 Shapes: B images, N taxa or names, C clades, D the width of vectors.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast, get_args
@@ -13,35 +14,41 @@ from trygon.labelling.classification import CLASSIFIER, Classifier
 from trygon.labelling.classification import Answer as Found
 from trygon.taxonomy.taxon import Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon_serving.products import Products
 from trygon_serving.wire import Answer, Clade, Decision, LabelsCard, Name, Options, RankName
 
 RANK_NAMES: tuple[RankName, ...] = get_args(RankName)
-_MOST_PROBABILITIES = 4_000_000
-"""At once: many images against a million taxa go one after the other."""
 
 
 @dataclass(frozen=True)
 class LabelChoice:
     """The taxa of a label set, or of a part of it; `allowed_N` says which may be named, all where it is None."""
 
-    classifier: Classifier
+    products: Products
     card: LabelsCard
     allowed_N: np.ndarray | None = None
 
-    def answers(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
+    async def answers(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
         """One answer a vector."""
-        step = max(1, _MOST_PROBABILITIES // len(self.classifier.bank.tree))
+        step = self.products.most_rows
         parts = [vector_BD[start : start + step] for start in range(0, len(vector_BD), step)]
-        return [answer for part in parts for answer in self._answers(self.classifier.probabilities(part), options)]
+        # All of them at once: each would wait behind those of other requests.
+        answers = await asyncio.gather(*(self._answers_of(part, options) for part in parts))
+        return [answer for some in answers for answer in some]
+
+    async def _answers_of(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
+        probability_BN = await self.products.probabilities(vector_BD)
+        return await asyncio.to_thread(self._answers, probability_BN, options)
 
     def _answers(self, probability_BN: np.ndarray, options: Options) -> list[Answer]:
-        asked = replace(self.classifier, floor=options.floor, k=options.k, allowed_N=self.allowed_N)
+        classifier = self.products.classifier
+        asked = replace(classifier, floor=options.floor, k=options.k, allowed_N=self.allowed_N)
         found = asked.answers(probability_BN)
         rank = rank_of(options)
         if rank is Rank.SPECIES:
             tops = [it.top for it in found]
         else:
-            tops = _best_clades(self.classifier.bank.tree, probability_BN, rank, options.k)
+            tops = _best_clades(classifier.bank.tree, probability_BN, rank, options.k)
         return [
             _answer(it, [name_of(taxon, p) for taxon, p in top], options) for it, top in zip(found, tops, strict=True)
         ]
@@ -59,8 +66,11 @@ class NameChoice:
     classifier: Classifier | None
     card: LabelsCard
 
-    def answers(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
+    async def answers(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
         """One answer a vector. Names without a lineage have their share in `top` alone."""
+        return await asyncio.to_thread(self._answers, vector_BD, options)
+
+    def _answers(self, vector_BD: np.ndarray, options: Options) -> list[Answer]:
         logits_BN = self.logit_scale * (np.asarray(vector_BD, np.float32) @ self.vector_ND.T)
         probability_BN = np.exp(logits_BN - logits_BN.max(1, keepdims=True))
         probability_BN /= probability_BN.sum(1, keepdims=True)

@@ -217,8 +217,8 @@ async def ready(service: Serving) -> wire.Status:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Serving) -> Response:
-    """Figures of this process, for Prometheus."""
-    return Response(service.figures(), media_type=CONTENT_TYPE)
+    """Figures of this process, and of the Triton that was started with it, for Prometheus."""
+    return Response(await service.figures(), media_type=CONTENT_TYPE)
 
 
 @router.get("/", include_in_schema=False)

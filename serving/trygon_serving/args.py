@@ -17,11 +17,13 @@ class AppArgs(BaseModel):
     """Versions by model and name, or a file of them, which is read again when it changes. The first model is the
     default."""
     triton: str
-    """HOST:PORT of Triton's gRPC."""
+    """HOST:PORT of Triton's gRPC, or the socket of ours."""
     triton_metrics: str = Field(default="", pattern=r"^(http://.+)?$")
     """Where a Triton that each replica has for itself tells its metrics, like http://127.0.0.1:8002/metrics: the
     policy of `scaling` follows its queue then. Nothing where replicas share one, as more of them would not shorten
     it."""
+    shared_metrics: str = Field(default="", pattern=r"^(http://.+)?$")
+    """The same of a Triton that all replicas share: its figures stand in `/metrics` beside theirs."""
     repository: str = ""
     """Triton's model repository, where this process may write it and Triton loads what it is told to (explicit mode).
     Without it, Triton has to hold the models by itself."""

@@ -19,7 +19,7 @@ from trygon.errors import TrygonError, UserError
 from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import interpreter_path, write_repository
 from trygon_serving.catalogue import Weights
-from trygon_serving.guard import LOG, READY, region_prefix
+from trygon_serving.guard import HTTP, LOG, READY, region_prefix
 from trygon_serving.libpython import library_folder
 from trygon_serving.ports import HOST, free_ports
 
@@ -29,13 +29,17 @@ _START_TIMEOUT_S = 900
 """Models are loaded one after the other; a server that hangs is noticed by its guard long before."""
 _HANGS_AFTER = 30
 """Seconds without any movement of what is loaded."""
+_GRPC, _PORT = "grpc", "1"
+"""A socket's name, to which Triton adds the port."""
+_MOST_OF_A_PATH = 100
+"""Linux takes 107 characters for a socket."""
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A running server: its addresses, its guard process and its folder (repository, backend, log). As a context it
-    ends with its block."""
+    """A running server: its addresses (`grpc` is a socket), its guard process and its folder (repository, backend,
+    sockets, log). As a context it ends with its block."""
 
     grpc: str
     metrics: str
@@ -54,9 +58,13 @@ class Embedded:
         libraries = _library_path(wheel)
         folder = Path(tempfile.mkdtemp(prefix="trygon-serve-"))
         try:
+            if len(str(folder / _GRPC)) > _MOST_OF_A_PATH:
+                raise UserError(
+                    f"the path of temporary files is too long for a socket: {folder}; set TMPDIR to another"
+                )
             encoders = _write_models(folder / "repository", models)
             _write_backend(wheel, folder / "backends" / "python")
-            http, grpc, metrics = free_ports(3)
+            (metrics,) = free_ports(1)
             command = [
                 str(wheel / "bin" / "tritonserver"),
                 *("--model-repository", str(folder / "repository"), "--backend-directory", str(folder / "backends")),
@@ -67,13 +75,16 @@ class Embedded:
                 *("--model-load-thread-count", "1"),
                 *("--backend-config", f"python,shm-region-prefix-name={region_prefix(folder)}"),
                 *(word for name in encoders for word in ("--load-model", name)),
-                *("--http-address", HOST, "--grpc-address", HOST, "--metrics-address", HOST),
-                *("--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)),
+                # Whoever may tell it what to load may run code: that is who may enter its folder, its owner alone. A
+                # port would be open to each program of the machine, and to pages in a browser there.
+                *("--http-address", f"unix:{folder / HTTP}", "--http-port", _PORT),
+                *("--grpc-address", f"unix:{folder / _GRPC}", "--grpc-port", _PORT),
+                *("--metrics-address", HOST, "--metrics-port", str(metrics)),
             ]
             guard = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "trygon_serving.guard"),
-                    *(str(folder), f"{HOST}:{http}", str(hangs_after)),
+                    *(str(folder), str(hangs_after)),
                     *command,
                 ],
                 stdin=subprocess.PIPE,
@@ -83,7 +94,7 @@ class Embedded:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return cls(f"{HOST}:{grpc}", f"http://{HOST}:{metrics}/metrics", folder, guard, encoders)
+        return cls(f"unix:{folder / _GRPC}:{_PORT}", f"http://{HOST}:{metrics}/metrics", folder, guard, encoders)
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ MOST = "TRYGON_MOST_IN_WORK"
 
 LIMITS = "TRYGON_LIMITS"
 """The environment variable with the limits of heads and bodies, as JSON of `Limits`; without it, they are the default
-ones."""
+ones. `held_bytes` are those that this proxy holds, for all replicas."""
 
 _ORDERS = (
     b"x-request-timeout-seconds",

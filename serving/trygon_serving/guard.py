@@ -1,6 +1,6 @@
 """Keeps the embedded Triton running: starts it again when it dies or hangs, and ends it when the launcher ends.
 
-Run as a program between the two (`python -m trygon_serving.guard FOLDER HTTP_ADDRESS NUM_LOOKS COMMAND…`), it learns
+Run as a program between the two (`python -m trygon_serving.guard FOLDER NUM_LOOKS COMMAND…`), it learns
 of the launcher's end, however that comes, by the end of its standard input. It imports nothing of trygon.
 """
 
@@ -20,7 +20,8 @@ from trygon_serving.stall import Watch
 READY = b"ready\n"
 """What the launcher writes once the server answers: from then on a server that ends is started again, always."""
 
-LOG = "triton.log"
+LOG, HTTP = "triton.log", "http"
+"""In the server's folder: what it writes, and the socket where it tells what it loads."""
 
 _RESTARTED = ("--exit-on-error", "false")
 """A model whose folder is gone since must not keep the others from being served again."""
@@ -54,16 +55,16 @@ class Launcher:
         return not said
 
 
-def guard(command: list[str], folder: Path, http: str, num_looks: int) -> int:
+def guard(command: list[str], folder: Path, num_looks: int) -> int:
     """Keep the server running until the launcher ends; the exit code of a server that never became ready.
 
-    `http` is where the server tells what it loads; `num_looks` see `Watch`.
+    `num_looks`: see `Watch`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole foreground group: the launcher decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     launcher, log_wanted, num_starts, num_failed = Launcher(), False, 1, 0
     patience, hung_s = 1, -_FORGOTTEN_S
-    server, watch = _spawn(command, folder), Watch(http, num_looks)
+    server, watch = _spawn(command, folder), Watch(folder / HTTP, num_looks)
     try:
         while not launcher.has_ended(_POLL_S):
             hangs = server.poll() is None and watch.hangs(server.pid)
@@ -89,7 +90,7 @@ def guard(command: list[str], folder: Path, http: str, num_looks: int) -> int:
             else:
                 log_wanted = True
                 return server.returncode or 1
-            watch = Watch(http, num_looks * patience)
+            watch = Watch(folder / HTTP, num_looks * patience)
         return 0
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what goes on here ends by itself
@@ -104,6 +105,7 @@ def region_prefix(folder: Path) -> str:
 
 
 def _spawn(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    (folder / HTTP).unlink(missing_ok=True)  # a killed server leaves it, and the next would find it taken
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             command,
@@ -148,4 +150,4 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guard(sys.argv[4:], Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    sys.exit(guard(sys.argv[3:], Path(sys.argv[1]), int(sys.argv[2])))

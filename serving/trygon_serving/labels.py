@@ -8,8 +8,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -26,10 +27,13 @@ from trygon_serving.answers import LabelChoice, NameChoice
 from trygon_serving.journal import LOGGER
 from trygon_serving.naming import taxa_of_names
 from trygon_serving.problem import Problem
+from trygon_serving.products import Products
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
 _KEPT_PARTS = 256
 """Of a label set, for the next request: one of a single taxon takes 15 KB all the same."""
+_KEPT_LISTS = 64
+"""Lists of names, with their taxa."""
 _KEPT_TAXA = 200_000
 """In parts of a label set that are kept for the next request, beside as many as the set itself has; and in those of
 them that have vectors of their own, as several clades in one request do."""
@@ -42,24 +46,23 @@ class LabelSet:
     """A LabelBank under a name, ready for products, with the parts of it that were asked for lately."""
 
     name: str
-    classifier: Classifier
+    products: Products
     allowed: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By checklist: which of the taxa it allows, (N,) bool."""
-    parts: "ClassifierCache" = field(default_factory=lambda: ClassifierCache())
+    parts: "PartsCache" = field(default_factory=lambda: PartsCache())
 
     @classmethod
     def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]], model: Identified) -> "LabelSet":
         """Open a folder. `UserError` where it holds no finished LabelBank, a damaged one, or another model's."""
         bank = LabelBank.load(folder, verify=True)  # which brings the vectors to memory: not with the first request
         bank.require_model(model)
-        return cls(
-            name, Classifier(bank), {each: _allowed(bank.tree, names, each) for each, names in checklists.items()}
-        )
+        allowed = {each: _allowed(bank.tree, names, each) for each, names in checklists.items()}
+        return cls(name, Products(Classifier(bank)), allowed)
 
     @property
     def bank(self) -> LabelBank:
         """All taxa with their vectors."""
-        return self.classifier.bank
+        return self.products.classifier.bank
 
     def card(self, num_taxa: int) -> wire.LabelsCard:
         """Which names there were to choose from."""
@@ -71,34 +74,44 @@ class LabelSet:
     def choice(self, clades: Sequence[str], checklist: str | None) -> LabelChoice:
         """The taxa of some clades, of which those on a checklist may be named. `Problem` 422 where none may."""
         allowed_N = None if checklist is None else self.allowed[checklist]
-        classifier = self.classifier
+        products = self.products
         if clades:
             rows = self._rows(clades)
             allowed_N = None if allowed_N is None else allowed_N[rows]
-            classifier = self._part(tuple(sorted(clades)), rows)
+            products = self._part(tuple(sorted(clades)), rows)
         if allowed_N is not None and not allowed_N.any():
             raise Problem(422, "No taxon is left", f"the checklist {checklist!r} has none of those asked for")
-        return LabelChoice(classifier, self.card(len(classifier.bank.tree)), allowed_N)
+        return LabelChoice(products, self.card(len(products.classifier.bank.tree)), allowed_N)
 
-    def _part(self, key: tuple[str, ...], rows: np.ndarray) -> Classifier:
-        classifier = self.parts.get(key)
-        if classifier is None:
-            classifier = Classifier(self.bank.select(rows))
-            self.parts.put(key, classifier, self.bank)
-        return classifier
+    def _part(self, key: tuple[str, ...], rows: np.ndarray) -> Products:
+        products = self.parts.get(key)
+        if products is None:
+            products = Products(Classifier(self.bank.select(rows)))
+            self.parts.put(key, products, self.bank)
+        return products
 
     def named(self, names: Sequence[str], vector_ND: np.ndarray) -> NameChoice:
         """Names in any words, with their vectors: those that are taxa of this set have their lineage from it."""
-        found = taxa_of_names(self.bank.tree, names)
-        place_N, classifier = np.full(len(names), -1), None
-        distinct = {taxon.lineage: taxon for taxon in found if taxon}
-        if distinct:
-            tree = TaxonTree.from_taxa(distinct.values())
-            places = {taxon.lineage: place for place, taxon in enumerate(tree.taxa)}
-            place_N = np.asarray([places[taxon.lineage] if taxon else -1 for taxon in found])
-            nothing_TD = np.zeros((len(tree), vector_ND.shape[1]), np.float32)  # probabilities come from the names
-            classifier = Classifier(replace(self.bank, tree=tree, vector_ND=nothing_TD))
+        place_N, classifier = self._taxa_of(tuple(names))
         return NameChoice(names, vector_ND, self.bank.logit_scale, place_N, classifier, self.card(len(names)))
+
+    @cached_property
+    def _taxa_of(self) -> Callable[[tuple[str, ...]], tuple[np.ndarray, Classifier | None]]:
+        """`_find_taxa`, which looks through all taxa, with what it said of the lists that were asked for lately."""
+        return lru_cache(_KEPT_LISTS)(self._find_taxa)
+
+    def _find_taxa(self, names: tuple[str, ...]) -> tuple[np.ndarray, Classifier | None]:
+        """For each name its place among those of them that are taxa of this set, -1 where it is none: (N,); and a
+        classifier with these taxa, whose probabilities come from elsewhere."""
+        found = taxa_of_names(self.bank.tree, names)
+        distinct = {taxon.lineage: taxon for taxon in found if taxon}
+        if not distinct:
+            return np.full(len(names), -1), None
+        tree = TaxonTree.from_taxa(distinct.values())
+        places = {taxon.lineage: place for place, taxon in enumerate(tree.taxa)}
+        place_N = np.asarray([places[taxon.lineage] if taxon else -1 for taxon in found])
+        nothing_TD = np.zeros((len(tree), self.bank.vector_ND.shape[1]), np.float32)
+        return place_N, Classifier(replace(self.bank, tree=tree, vector_ND=nothing_TD))
 
     def _rows(self, clades: Sequence[str]) -> np.ndarray:
         found = {clade: clade_slices(self.bank.tree, clade) for clade in clades}
@@ -118,29 +131,29 @@ def _allowed(tree: TaxonTree, names: Sequence[Given], checklist: str) -> np.ndar
     return allowed_N
 
 
-class ClassifierCache:
-    """Classifiers of parts of a label set, the least lately used forgotten first. Used from several threads."""
+class PartsCache:
+    """Products with parts of a label set, the least lately used forgotten first. Used from several threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[object, Classifier] = OrderedDict()
+        self._kept: OrderedDict[object, Products] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: object) -> Classifier | None:
-        """The classifier of a part, if it is still there."""
+    def get(self, key: object) -> Products | None:
+        """Those of a part, if it is still there."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: object, classifier: Classifier, whole: LabelBank) -> None:
-        """Keep one of a label set's bank, and forget others until all together are not too many."""
+    def put(self, key: object, products: Products, whole: LabelBank) -> None:
+        """Keep those of a part of a bank, and forget others until all together are not too many."""
         with self._lock:
-            self._kept[key] = classifier
+            self._kept[key] = products
             while len(self._kept) > _KEPT_PARTS or (len(self._kept) > 1 and self._are_too_many(whole)):
                 self._kept.popitem(last=False)
 
     def _are_too_many(self, whole: LabelBank) -> bool:
-        banks = [it.bank for it in self._kept.values()]
+        banks = [it.classifier.bank for it in self._kept.values()]
         copies = [it for it in banks if not np.may_share_memory(it.vector_ND, whole.vector_ND)]
         num_taxa, num_copied = (sum(len(it.tree) for it in some) for some in (banks, copies))
         return num_copied > _KEPT_TAXA or num_taxa > _KEPT_TAXA + len(whole.tree)

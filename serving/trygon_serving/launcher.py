@@ -43,7 +43,7 @@ def run(settings: Settings, catalogue: Catalogue) -> None:
             if embedded:
                 embedded.wait_ready()
             wait_ready(_url(settings), arguments.triton, console.print)
-        _announce(settings, embedded)
+        _announce(settings)
         if embedded:
             embedded.wait_end()
         while True:
@@ -72,7 +72,8 @@ def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
     os.environ.setdefault(front.VARIABLE, front.CALLBACK)
     os.environ.setdefault(*front.LOOKED_AFTER)
     os.environ.setdefault(front.MOST, str(settings.replicas[1] * settings.limits.waiting_images))
-    os.environ[front.LIMITS] = settings.limits.model_dump_json()
+    held = {"held_bytes": settings.replicas[1] * settings.limits.held_bytes}
+    os.environ[front.LIMITS] = settings.limits.model_copy(update=held).model_dump_json()
     start_ray()
     interrupt_on_signals()
     try:
@@ -119,6 +120,7 @@ def _arguments(settings: Settings, catalogue: Catalogue, embedded: Embedded | No
     return AppArgs(
         models=models or located(catalogue),
         triton=embedded.grpc if embedded else str(settings.triton),
+        shared_metrics=embedded.metrics if embedded else "",
         repository=str(embedded.repository) if embedded else "",
         checklists=checklists,
         runs=runs,
@@ -161,7 +163,7 @@ def _url(settings: Settings) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _announce(settings: Settings, embedded: Embedded | None) -> None:
+def _announce(settings: Settings) -> None:
     url = _url(settings)
     key = "-H 'Authorization: Bearer KEY' " if settings.keys else ""
     curl = f"curl {key}-F image=@photo.jpg {shlex.quote(f'{url}/v1/classify')}"
@@ -169,6 +171,4 @@ def _announce(settings: Settings, embedded: Embedded | None) -> None:
     if settings.keys and not settings.tls_certificate and not is_loopback(settings.host):
         lines.append("keys and pictures travel in the clear: give --tls-certificate and --tls-key, or let this one")
         lines.append("  listen on loopback behind a proxy with TLS")
-    if embedded:
-        lines.append(f"metrics of Triton: {embedded.metrics}")
     print("\n".join(lines), flush=True)

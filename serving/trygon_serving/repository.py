@@ -20,7 +20,7 @@ from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import write_repository
 from trygon.storage import write_text
 from trygon_serving.catalogue import Weights, encoder_key
-from trygon_serving.triton import LOAD_S, Connected, is_expired, text_name, tower_of
+from trygon_serving.triton import LOAD_S, Connected, TritonEncoder, is_expired, text_name, tower_of
 
 _ASK_S = 5.0
 _NOTES, _NOTED_S = ".in-use", 60.0
@@ -75,6 +75,10 @@ class Repository(Connected):
         # Another pod's interpreter may lie elsewhere: what was found is remembered for when nothing is held.
         self._python_path = next((it.python_path for it in found), self._python_path)
         return {it.key: it for it in found}
+
+    def encoder(self, held: Held) -> TritonEncoder:
+        """A client of what is loaded."""
+        return TritonEncoder(self.address, held.tower.dim, held.name)
 
     def note(self, keys: Collection[str]) -> None:
         """Tell other replicas what this one needs, where they share the repository."""

@@ -18,7 +18,6 @@ from trygon_serving.admission import Admission
 from trygon_serving.answers import LabelChoice, NameChoice
 from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import require_shares
-from trygon_serving.encoder_queue import EncoderQueue
 from trygon_serving.galleries import Galleries, ServedGallery
 from trygon_serving.keys import Keys
 from trygon_serving.labels import LabelSet
@@ -32,6 +31,7 @@ from trygon_serving.runs import Runs, SearchedRun
 from trygon_serving.stopwatch import Stopwatch
 from trygon_serving.supply import Supply
 from trygon_serving.traces import Traces
+from trygon_serving.triton_figures import TritonFigures
 from trygon_serving.versions import Version
 
 _UNLOAD_AFTER_S = 2.0
@@ -58,7 +58,8 @@ class Service:
         self.metrics.in_work.set_function(lambda: self.admission.images)
         self.metrics.held.set_function(lambda: self.admission.bytes)
         self._pictures = Pictures(self.limits.pixels)
-        self._queue = EncoderQueue(args.triton_metrics) if args.triton_metrics else None
+        self._queue = TritonFigures(args.triton_metrics) if args.triton_metrics else None
+        self._shared = TritonFigures(args.shared_metrics) if args.shared_metrics else None
 
     async def classify(self, images: Sequence[bytes], options: wire.Options) -> wire.Classification:
         """What is on each image. Raises `Problem` where none of them can be used."""
@@ -69,7 +70,7 @@ class Service:
             vectors = await self._vectors(images, version, watch)
             found_BD = _usable(vectors)
             with watch.stage("classify"):
-                answers = await asyncio.to_thread(choice.answers, found_BD, options)
+                answers = await choice.answers(found_BD, options)
             if options.examples:
                 with watch.stage("examples"):
                     answers = await asyncio.to_thread(
@@ -93,12 +94,13 @@ class Service:
         pending = await self._queue.pending() if self._queue else None
         return None if pending is None else self.admission.share_of(pending)
 
-    def figures(self) -> bytes:
-        """What Prometheus is told."""
+    async def figures(self) -> bytes:
+        """What Prometheus is told, by a Triton that all replicas share too."""
         self.metrics.taxa.clear()
         for labels in self.models.label_sets().label_sets:
             self.metrics.taxa.labels(labels.model, labels.name).set(labels.num_taxa)
-        return self.metrics.text()
+        triton = await self._shared.text() if self._shared else ""
+        return self.metrics.text() + triton.encode()
 
     async def embed(self, images: Sequence[bytes], options: wire.EmbedOptions) -> wire.Embeddings:
         """The unit vector of each image. Raises `Problem` where none of them can be used."""
@@ -189,7 +191,7 @@ class Service:
             raise Problem(422, "The request is not valid", "names stand alone: without clade and checklist")
         names = list(dict.fromkeys(options.names))
         vector_ND = await version.vocabulary.vectors(names, self.limits.answer_s)
-        return await asyncio.to_thread(labels.named, names, vector_ND)
+        return await self.lookups.run(lambda: labels.named(names, vector_ND))
 
 
 def _usable(found: Sequence[np.ndarray | Problem]) -> np.ndarray:

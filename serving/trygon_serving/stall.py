@@ -8,6 +8,7 @@ Imports nothing of trygon.
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -35,9 +36,9 @@ class Watch:
     """Looks at one run of a server, once a second. What counts are looks and not seconds: where the machine itself
     stood still, nobody hangs."""
 
-    def __init__(self, http_address: str, num_looks: int) -> None:
+    def __init__(self, http_socket: Path, num_looks: int) -> None:
         """`num_looks`: so many without any movement are a hang."""
-        self._address, self._num_looks = http_address, num_looks
+        self._socket, self._num_looks = http_socket, num_looks
         self.has_answered = False
         """Whether the server has told once what it loads."""
         self._loading: list[str] | None = None
@@ -55,7 +56,7 @@ class Watch:
         if time.monotonic() < self._next_s:
             return False
         self._next_s = time.monotonic() + _LOOK_PAUSE_S
-        self._loading = _loading(self._address)
+        self._loading = _loading(self._socket)
         self.has_answered = self.has_answered or self._loading is not None
         if self._loading == []:
             self._num_still = 0
@@ -70,9 +71,23 @@ class Watch:
         return self._loading is None or any(f"/{name}/1/" in words for name in self._loading)
 
 
-def _loading(address: str) -> list[str] | None:
+class _Connection(http.client.HTTPConnection):
+    """Over a socket of this machine."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._place = place
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._place))
+
+
+def _loading(place: Path) -> list[str] | None:
     """The models that the server loads or lets go; None where it does not say: it starts, or hangs itself."""
-    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_S)
+    connection = _Connection(place)
     try:
         connection.request("POST", "/v2/repository/index", b"{}")
         answer = connection.getresponse()

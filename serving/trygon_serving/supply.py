@@ -210,8 +210,9 @@ class Supply:
                 continue
             weights, sets = read
             self._leave(place)
-            address = self._repository.address
-            self.versions[place] = Version(*place, attempt.spec, weights, sets, address, held[weights.key])
+            found = held[weights.key]
+            encoder = self._repository.encoder(found)
+            self.versions[place] = Version(*place, attempt.spec, weights, sets, found, encoder)
             del self._attempts[place]
             self.been_ready.add(place[0])
             log.info("%s is served: digest %s", "/".join(place), weights.digest)

@@ -1,6 +1,7 @@
 """The encoders behind Triton, over gRPC, from within an event loop."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from tritonclient.utils import InferenceServerException
 from trygon.data.images import ResizeMode
 from trygon.models.folder import ImageTower
 from trygon.models.triton_config import ENCODER, INPUT, OUTPUT, TEXT_ENCODER, TEXT_INPUT, text_array
+from trygon_serving.journal import LOGGER
 from trygon_serving.problem import Problem
 
 _CHANNEL = [
@@ -28,6 +30,8 @@ LOAD_S, _LOAD_TEXT_S = 600.0, 120.0
 hangs: see `stall`. Another one may hang as well, and whoever gives names waits for the text encoder."""
 _LOAD_WAIT_S = 10
 _EXPIRED = "Deadline Exceeded"
+
+log = logging.getLogger(LOGGER)
 
 
 class Connected:
@@ -116,8 +120,9 @@ class TritonEncoder(Connected):
 def _problem(error: InferenceServerException) -> Problem:
     if is_expired(error):
         return Problem(504, "The encoder was too slow", retry_after_s=2)
-    # Starting, stopping, or its queue is full.
-    return Problem(503, "The encoder is not available", error.message() or "", retry_after_s=2)
+    # Starting, stopping, or its queue is full. What it says names addresses and folders, which are no client's affair.
+    log.warning("Triton: %s", error.message())
+    return Problem(503, "The encoder is not available", "it starts, or has too much to do", retry_after_s=2)
 
 
 def is_expired(error: InferenceServerException) -> bool:

@@ -17,12 +17,19 @@ class Version:
     """What a request is answered with from its beginning to its end, whatever happens to the version meanwhile."""
 
     def __init__(
-        self, model: str, name: str, spec: VersionSpec, weights: Weights, sets: LabelSets, address: str, held: Held
+        self,
+        model: str,
+        name: str,
+        spec: VersionSpec,
+        weights: Weights,
+        sets: LabelSets,
+        held: Held,
+        encoder: TritonEncoder,
     ) -> None:
-        """`held` is the encoder in the Triton at `address`; the label sets are those of its weights."""
+        """`held` is what `encoder` asks Triton for; the label sets are those of its weights."""
         self.model, self.name, self.spec, self.weights, self.sets = model, name, spec, weights, sets
         self.tower: ImageTower = replace(held.tower, ref=spec.model)
-        self.encoder = TritonEncoder(address, self.tower.dim, held.name)
+        self.encoder = encoder
         self.vocabulary = Vocabulary(self.encoder)
         self.is_held = True
         """Whether Triton had the weights when it was last asked."""

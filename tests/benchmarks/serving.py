@@ -101,7 +101,7 @@ class Running:
     @property
     def grpc(self) -> str:
         words = self.triton.cmdline()
-        return f"127.0.0.1:{words[words.index('--grpc-port') + 1]}"
+        return f"{words[words.index('--grpc-address') + 1]}:{words[words.index('--grpc-port') + 1]}"
 
     def actor(self, kind: str) -> psutil.Process:
         """Serve's process whose title names a class."""

@@ -333,7 +333,7 @@ def test_an_answer_that_takes_too_long_and_one_that_nobody_waits_for_are_told_ap
     asyncio.run(go_away())
     for each, status in ((hasty, 504), (service, 499)):
         told = f'trygon_model_requests_total{{model="tiny",status="{status}",version="v1"}} 1.0'
-        assert told in each.figures().decode().splitlines()
+        assert told in each.metrics.text().decode().splitlines()
 
 
 def test_more_searches_than_are_worked_on_in_time_are_refused(args: AppArgs) -> None:

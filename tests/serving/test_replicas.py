@@ -30,9 +30,9 @@ from trygon.testing.served import Served
 from trygon.testing.servers import free_port, replicas, started
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.embedded import Embedded
-from trygon_serving.encoder_queue import EncoderQueue
 from trygon_serving.keys import add_key
 from trygon_serving.triton import TritonEncoder
+from trygon_serving.triton_figures import TritonFigures
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -210,7 +210,7 @@ async def _flood(address: str, done: threading.Event, model: str = ENCODER) -> N
 
 def test_triton_says_how_many_wait_and_nobody_else_does(triton: Embedded) -> None:
     async def waiting() -> int:
-        done, queue = threading.Event(), EncoderQueue(triton.metrics)
+        done, queue = threading.Event(), TritonFigures(triton.metrics)
         assert await queue.pending() == 0
         flood = asyncio.create_task(_flood(triton.grpc, done))
         try:
@@ -225,7 +225,7 @@ def test_triton_says_how_many_wait_and_nobody_else_does(triton: Embedded) -> Non
     assert asyncio.run(waiting()) > 0
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and says nothing
         for port in (silent.getsockname()[1], 1):
-            assert asyncio.run(EncoderQueue(f"http://127.0.0.1:{port}/metrics").pending()) is None
+            assert asyncio.run(TritonFigures(f"http://127.0.0.1:{port}/metrics").pending()) is None
 
 
 @contextmanager

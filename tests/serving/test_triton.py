@@ -4,7 +4,9 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,7 @@ from trygon.models.triton_config import ENCODER, MAX_BATCH, MAX_TEXT_BYTES
 from trygon.models.triton_repository import write_own_repository, write_repository
 from trygon.testing.processes import family, living
 from trygon.testing.served import Served
+from trygon.testing.servers import tritons
 from trygon.testing.tiny import TINY_CONFIG, write_tiny_model
 from trygon_jobs.export_model import ExportModelConfig
 from trygon_jobs.export_model import main as export_model
@@ -253,11 +256,31 @@ def test_what_nobody_waits_for_any_more_is_not_encoded(slow_triton: Embedded) ->
     assert told.inference_stats.success.count < 150  # two batches may be on their way
 
 
+def test_its_owner_alone_can_tell_it_what_to_load(triton: Embedded) -> None:
+    """Which runs code: no port takes orders, and no one else may enter the folder of its sockets."""
+    assert stat.S_IMODE(triton.folder.stat().st_mode) == 0o700
+    assert triton.grpc.startswith(f"unix:{triton.folder}/")
+    (server,) = tritons(triton.guard)
+    listening = [it.laddr for it in server.net_connections("tcp") if it.status == psutil.CONN_LISTEN]
+    assert [f"http://{it.ip}:{it.port}/metrics" for it in listening] == [triton.metrics]
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_told(
+    tiny: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (deep := tmp_path / ("d" * 100)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(UserError, match="set TMPDIR to another"):
+        Embedded.start(Weights.of(str(tiny.model_folder)))
+    assert not list(deep.iterdir())
+
+
 def test_nobody_there_is_503() -> None:
     with pytest.raises(Problem) as caught:
         asyncio.run(_encode_all("127.0.0.1:1", np.zeros((1, 3, 8, 8), np.uint8)))
     assert caught.value.status == 503
     assert caught.value.headers["Retry-After"]
+    assert "127.0.0.1" not in caught.value.body.decode(), "no client needs to know where Triton is"
 
 
 def test_broken_weights_are_told_in_one_line(tiny: Served, tmp_path: Path) -> None:

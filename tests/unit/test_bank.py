@@ -12,6 +12,7 @@ from trygon.errors import UserError
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.labelling.selection import choose_species, clade_notes
+from trygon.models.folder import WEIGHTS_NAME
 from trygon.models.model import Model, load_model
 from trygon.taxonomy.captions import TextType, caption
 from trygon.taxonomy.tables import TAXA_SCHEMA, read_taxa
@@ -81,6 +82,19 @@ def test_bank_of_another_model_is_refused(model: Model, tmp_path: Path) -> None:
     other = load_model(write_tiny_model(tmp_path / "other", seed=1), "cpu")
     with pytest.raises(UserError, match="build them again"):
         LabelBank.load(tmp_path / "bank").require_model(other)
+
+
+def test_weights_that_are_no_longer_what_they_were_are_told(model: Model, tmp_path: Path) -> None:
+    """It is not the labels that are wrong, where one byte of the weights is."""
+    folder = write_tiny_model(tmp_path / "model")
+    bank = LabelBank.build(TAXA, load_model(folder, "cpu"), TextType.SCI)
+    weights = bytearray((folder / WEIGHTS_NAME).read_bytes())
+    weights[-1] ^= 1
+    (folder / WEIGHTS_NAME).write_bytes(weights)
+    with pytest.raises(
+        UserError, match=r"the weights in .* were damaged or replaced since; bring the former ones back"
+    ):
+        bank.require_model(load_model(folder, "cpu"))
 
 
 def test_half_a_bank_is_no_bank(model: Model, tmp_path: Path) -> None:

@@ -201,6 +201,39 @@ def test_a_body_that_is_too_large_is_not_kept(declared: list[tuple[bytes, bytes]
     assert (refused in TestClient(front).get("/metrics").text) == (num_taken == 0)
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_bodies_hold_no_more_memory_together_than_there_is_room_for(declared: bool) -> None:
+    """As where there is no replica yet, and everyone's picture comes all the same."""
+    released = asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        await request.body()
+        await released.wait()
+        return Response(b"{}", media_type="application/json")
+
+    front = Front(
+        Starlette(routes=[Route("/", answer, methods=["POST"])]), limits=Limits(body_bytes=99, held_bytes=150)
+    )
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 30
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(front)
+        async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
+            first = asyncio.create_task(client.post("/", content=parts()))
+            await asyncio.sleep(0.05)
+            refused = await client.post("/", content=b"x" * 90 if declared else parts())
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            released.set()
+            assert (await client.post("/", content=b"x" * 60)).status_code == 200
+            assert (await first).status_code == 200
+            assert (await client.post("/", content=parts())).status_code == 200, "what was answered holds nothing"
+
+    asyncio.run(ask())
+
+
 def test_an_answer_that_is_on_its_way_is_not_answered_again() -> None:
     async def answer_first(scope: Scope, receive: Receive, send: Send) -> None:
         await Response(b"{}", 401, media_type=PROBLEM_TYPE)(scope, receive, send)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @contextmanager
 def _guard(folder: Path, program: str, num_looks: int = 30) -> Iterator[subprocess.Popen[bytes]]:
     """Before a server that says nowhere what it loads."""
-    words = [sys.executable, "-m", "trygon_serving.guard", str(folder), "127.0.0.1:1", str(num_looks)]
+    words = [sys.executable, "-m", "trygon_serving.guard", str(folder), str(num_looks)]
     pipe = subprocess.PIPE
     process = subprocess.Popen([*words, "/bin/sh", "-c", program], stdin=pipe, stderr=pipe)
     try:

@@ -13,8 +13,8 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext
 from trygon.errors import UserError
 from trygon.limits import Limits
 from trygon_serving.admission import Admission
-from trygon_serving.encoder_queue import EncoderQueue, pending_in
 from trygon_serving.scaling import QUEUE, both_queues, encoders_wanted
+from trygon_serving.triton_figures import TritonFigures, pending_in
 
 TARGET = 8
 FIGURES = """
@@ -89,8 +89,8 @@ def test_what_waits_is_a_share_of_what_may_be_in_work_in_pictures() -> None:
 
 
 def test_an_address_of_no_metrics_is_an_error_of_one_line_at_the_start() -> None:
-    with pytest.raises(UserError, match=r"^triton_metrics http://127\.0\.0\.1:metrics: "):
-        EncoderQueue("http://127.0.0.1:metrics")
+    with pytest.raises(UserError, match=r"^metrics of Triton http://127\.0\.0\.1:metrics: "):
+        TritonFigures("http://127.0.0.1:metrics")
 
 
 def test_only_image_encoders_count() -> None:

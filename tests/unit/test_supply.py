@@ -25,6 +25,7 @@ from trygon_serving.problem import Problem
 from trygon_serving.repository import Held, Repository
 from trygon_serving.service import Service
 from trygon_serving.supply import Supply, without_folders
+from trygon_serving.triton import TritonEncoder
 from trygon_serving.versions import Version
 
 pytestmark = pytest.mark.slow
@@ -117,7 +118,9 @@ def test_a_run_is_searched_with_the_encoder_that_made_it(served: Served) -> None
         for name, weights in {"v1": whole, "v2": coarse}.items():
             spec, held = catalogue["a"][name], Held(name, tower, weights.runs, ())
             sets = LabelSets(spec.labels, {}, weights)
-            supply.versions["a", name] = Version("a", name, spec, weights, sets, "127.0.0.1:1", held)
+            supply.versions["a", name] = Version(
+                "a", name, spec, weights, sets, held, TritonEncoder("127.0.0.1:1", held.tower.dim)
+            )
         models = Models(supply, {})
         asked = [(digest, "torch"), (digest, coarse.runs), (digest, "triton"), ("another", "torch")]
         found = [models.made_with(*it) for it in asked]
@@ -144,7 +147,9 @@ def test_a_label_set_is_answered_by_who_has_it_and_is_waited_for_while_that_is_l
         def take_in(model: str, name: str) -> None:
             spec = catalogue[model][name]
             sets = LabelSets(spec.labels, {}, weights)
-            supply.versions[model, name] = Version(model, name, spec, weights, sets, "127.0.0.1:1", held)
+            supply.versions[model, name] = Version(
+                model, name, spec, weights, sets, held, TritonEncoder("127.0.0.1:1", held.tower.dim)
+            )
 
         def said(model: str | None, labels: str | None) -> tuple[int, int | None]:
             with pytest.raises(Problem) as caught:
@@ -207,7 +212,7 @@ def test_nothing_is_ready_once_triton_was_not_there_twice(served: Served) -> Non
     async def seen() -> list[bool]:
         supply = Supply({"a": {"v1": spec}}, Repository("127.0.0.1:1", ""), {}, 1)
         sets = LabelSets(spec.labels, {}, weights)
-        version = Version("a", "v1", spec, weights, sets, "127.0.0.1:1", held)
+        version = Version("a", "v1", spec, weights, sets, held, TritonEncoder("127.0.0.1:1", held.tower.dim))
         supply.versions["a", "v1"] = version
         seen = [version.is_held]
         for _ in range(2):

@@ -138,8 +138,14 @@ class LabelBank:
 
     def require_model(self, model: Identified) -> None:
         """`UserError` unless this bank was made with that model."""
-        if self.model_key != model_key(model):
-            raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
+        if self.model_key == model_key(model):
+            return
+        if self.model == model.ref and self.model_digest:
+            raise UserError(
+                f"the weights in {model.ref} are not those that the labels were built with: they were damaged or "
+                "replaced since; bring the former ones back, or build the labels again"
+            )
+        raise UserError(f"the labels were built with {self.model}, not with {model.ref}; build them again with it")
 
     def within(self, clades: Sequence[str]) -> "LabelBank":
         """The bank of the taxa in any of the clades, by their names or paths; all of it where none is named."""

@@ -23,13 +23,14 @@ _PATIENCE_S = 120.0
 
 
 def find(name: str, tower: ImageTower, place: str) -> EncoderChoice:
-    """The server at `HOST:PORT`, which must hold that model: under any name, or under that of `HOST:PORT/NAME`.
+    """The server at `HOST:PORT` (or a socket, `unix:PATH:1`), which must hold that model: under any name, or under
+    that of `HOST:PORT/NAME`.
 
     The identity is that of the encoder which the server runs: its vectors are those that it gives without a server.
     """
     if not place:
         raise UserError("--encoder triton: say where it is: triton:HOST:PORT, the port of its gRPC")
-    address, _, wanted = place.partition("/")
+    address, wanted = _parted(place)
     client = triton.InferenceServerClient(address, channel_args=_CHANNEL)
     try:
         held = [(it, _parameters(client, it)) for it in ([wanted] if wanted else _loaded(client))]
@@ -54,8 +55,15 @@ def find(name: str, tower: ImageTower, place: str) -> EncoderChoice:
 
 def load(choice: EncoderChoice, num_threads: int) -> "TritonEncoder":
     """A client of the server."""
-    address, _, encoder = choice.place.partition("/")
+    address, encoder = _parted(choice.place)
     return TritonEncoder(address, encoder, choice.tower.dim)
+
+
+def _parted(place: str) -> tuple[str, str]:
+    """Address, and what stands behind its port."""
+    host, colon, port_and_name = place.rpartition(":")
+    port, _, name = port_and_name.partition("/")
+    return f"{host}{colon}{port}", name
 
 
 def _loaded(client: triton.InferenceServerClient) -> list[str]:

@@ -1,4 +1,4 @@
-"""How many requests wait in a Triton, as its own figures for Prometheus say."""
+"""A Triton's own figures for Prometheus, and what they say of how many requests wait in it."""
 
 import asyncio
 
@@ -14,22 +14,31 @@ _MOST_BYTES = 1_000_000
 """Triton has some 10 KB to say of each model."""
 
 
-class EncoderQueue:
-    """The queue of the image encoders in one Triton."""
+class TritonFigures:
+    """What one Triton tells Prometheus."""
 
     def __init__(self, address: str) -> None:
         """`address` is that of Triton's metrics, like http://127.0.0.1:8002/metrics. `UserError` where it is none."""
         try:
             self._address = httpx.URL(address)
         except httpx.InvalidURL as error:
-            raise UserError(f"triton_metrics {address}: {error}; it is like http://127.0.0.1:8002/metrics") from error
+            raise UserError(
+                f"metrics of Triton {address}: {error}; it is like http://127.0.0.1:8002/metrics"
+            ) from error
 
-    async def pending(self) -> int | None:
-        """Requests that no encoder has begun; None where Triton does not say so in time."""
+    async def text(self) -> str:
+        """All of it; blank where Triton does not answer in time."""
         try:
             async with asyncio.timeout(_ASK_S):
-                return pending_in(await self._text())
-        except (httpx.HTTPError, TimeoutError, ValueError, OverflowError):
+                return await self._text()
+        except (httpx.HTTPError, TimeoutError, ValueError):
+            return ""
+
+    async def pending(self) -> int | None:
+        """Requests that no image encoder has begun; None where Triton does not say so in time."""
+        try:
+            return pending_in(await self.text())
+        except (ValueError, OverflowError):
             return None
 
     async def _text(self) -> str:
