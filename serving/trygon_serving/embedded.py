@@ -18,10 +18,10 @@ import tritonclient.grpc as triton
 from trygon.errors import TrygonError, UserError
 from trygon.models.triton_config import ENCODER
 from trygon.models.triton_repository import interpreter_path, write_repository
+from trygon.ports import HOST, free_ports
 from trygon_serving.catalogue import Weights
 from trygon_serving.guard import HTTP, LOG, READY, region_prefix
 from trygon_serving.libpython import library_folder
-from trygon_serving.ports import HOST, free_ports
 
 WHEEL = "nvidia-pytriton==0.7.0"
 

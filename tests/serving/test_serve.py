@@ -112,7 +112,9 @@ def test_figures_say_of_which_replica_they_are_and_tritons_are_there_too(running
     running.client.get("/v1/taxa").raise_for_status()
     figures = running.client.get("/metrics").raise_for_status().text
     assert re.search(r'^trygon_requests_total\{path="/v1/taxa",replica="\w+",status="200"\} ', figures, re.MULTILINE)
-    assert 'nv_inference_request_success{model="image_encoder",version="1"}' in figures, "its Triton's stand beside them"
+    assert 'nv_inference_request_success{model="image_encoder",version="1"}' in figures, (
+        "its Triton's stand beside them"
+    )
 
 
 def test_answer_is_the_one_of_the_library(running: Running, photo: bytes) -> None:

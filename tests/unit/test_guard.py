@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trygon.ports import free_ports, passing_ports
 from trygon.testing.processes import kill_family, living
 from trygon_serving.guard import LOG, READY
-from trygon_serving.ports import free_ports, passing_ports
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,5 @@
 """Servers in processes of their own: where they listen, when they are ready, which processes the classifier is."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,16 +10,16 @@ from typing import Any
 import httpx
 import psutil
 
+from trygon.ports import free_ports
 from trygon.testing.processes import family, kill_family
 
 _READY_WITHIN_S = 300
 
 
 def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that nobody listens on, nor takes until the server does."""
+    (port,) = free_ports(1)
+    return port
 
 
 @contextmanager
