@@ -71,6 +71,36 @@ def test_only_keys_may_ask_where_there_are_keys(args: AppArgs, tmp_path: Path) -
     assert int(response.headers["retry-after"]) <= 60
 
 
+def test_the_description_says_what_needs_a_key(args: AppArgs, tmp_path: Path) -> None:
+    """So that generated clients send one, where it is needed and nowhere else."""
+    add_key(tmp_path / "keys.json", "app")
+    api = _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")}))
+    document = api.get("/openapi.json").json()
+    (name,) = document["components"]["securitySchemes"]
+    assert document["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
+    operations = [(path, *it) for path, methods in document["paths"].items() for it in methods.items()]
+    for path, method, about in operations:
+        is_refused = api.request(method, path).status_code == 401
+        assert about.get("security") == ([{name: []}] if is_refused else None), path
+    assert sum("security" in about for *_, about in operations) == len(operations) - 2  # /healthz and /readyz
+    without = _client(args).get("/openapi.json").json()
+    assert "securitySchemes" not in without["components"]
+    assert not any("security" in about for methods in without["paths"].values() for about in methods.values())
+
+
+def test_the_manual_says_how_a_key_is_sent_and_what_is_refused(args: AppArgs, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "app")
+    locked = _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")})).get("/docs").text
+    free = _client(args).get("/docs").text
+    for page, said in ((locked, "This server asks for a key"), (free, "This server asks for no key")):
+        assert said in page
+        assert "<code>Authorization: Bearer KEY</code>" in page
+        for status in (401, 413, 415, 422, 429, 503):
+            assert f"<td>{status}</td>" in page
+        assert page.count("<code>Retry-After</code>") >= 2
+    assert "Only <code>/healthz</code>, <code>/readyz</code>, <code>/openapi.json</code>, this page" in locked
+
+
 def test_the_manual_tells_every_path_parameter_and_answer_and_loads_nothing(args: AppArgs) -> None:
     api = _client(args)
     page, document = api.get("/docs"), api.get("/openapi.json").json()
