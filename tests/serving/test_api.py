@@ -17,6 +17,7 @@ from trygon.data.images import preprocess
 from trygon.labelling.bank import LabelBank
 from trygon.labelling.classification import Classifier
 from trygon.limits import Limits
+from trygon.testing.dashboards import queries, told
 from trygon.testing.served import Served
 from trygon_serving.api import make_api
 from trygon_serving.args import AppArgs
@@ -253,7 +254,7 @@ def test_what_is_served_is_told(api: TestClient, tiny: Served) -> None:
     assert api.get("/healthz").json() == {"status": "live"}
 
 
-def test_figures_tell_of_answers_and_of_triton(api: TestClient, triton: Embedded, photo: bytes) -> None:
+def test_figures_tell_of_answers(api: TestClient, photo: bytes) -> None:
     before = _figures(api.get("/metrics").text)
     images = [base64.b64encode(it).decode() for it in (photo, b"no")]
     api.post("/v1/classify", json={"images": images, "floor": 1}).raise_for_status()
@@ -269,9 +270,16 @@ def test_figures_tell_of_answers_and_of_triton(api: TestClient, triton: Embedded
         'trygon_confidence_count{among="all",model="tiny",version="v1"}',
     ):
         assert after[figure] == before.get(figure, 0) + 1, figure
-    told = set(re.findall(r"^# TYPE (nv_\w+)", httpx.get(triton.metrics).text, re.MULTILINE))
-    dashboard = (Path(__file__).parents[2] / "infra/monitoring/grafana.json").read_text()
-    assert set(re.findall(r"\bnv_\w+", dashboard)) <= told
+
+
+def test_dashboard_asks_triton_for_figures_and_labels_that_exist(triton: Embedded) -> None:
+    figures = told(httpx.get(triton.metrics).text)
+    dashboard = queries(Path(__file__).parents[2] / "infra/monitoring/grafana.json")
+    asked = [it for query in dashboard for it in query.figures().items() if it[0].startswith("nv_")]
+    assert len(asked) >= 5
+    for name, labels in asked:
+        assert name in figures
+        assert labels <= figures[name], name
 
 
 def test_stages_are_counted_by_path_and_where_there_is_no_answer(api: TestClient, photo: bytes) -> None:
