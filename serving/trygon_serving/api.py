@@ -17,7 +17,7 @@ from trygon.taxonomy.taxon import Rank
 from trygon_serving import manual, taxa, wire
 from trygon_serving.admission import Work
 from trygon_serving.body import FIELD, Body, read_body
-from trygon_serving.gate import Gate, declared_bytes
+from trygon_serving.gate import OPEN_PATHS, Gate, declared_bytes
 from trygon_serving.metrics import CONTENT_TYPE
 from trygon_serving.problem import PROBLEM_TYPE, Problem, ProblemDocument
 from trygon_serving.service import Service
@@ -48,6 +48,8 @@ _PROBLEM = {
     "content": {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema()}},
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": _PROBLEM, "5XX": _PROBLEM}
+_KEY = "key"
+"""What the OpenAPI document calls the way in which a key is sent."""
 
 
 def _bodies(options: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -233,6 +235,20 @@ async def docs(request: Request) -> HTMLResponse:
     return HTMLResponse(manual.render(request.app.openapi()), headers=_PAGE_HEADERS)
 
 
+class _DescribedWithKeys(FastAPI):
+    """An application that says in its description which paths need a key: generated clients then send one."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+        for path, operations in document["paths"].items():
+            if path not in OPEN_PATHS:
+                for operation in operations.values():
+                    operation["security"] = [{_KEY: []}]
+        return document
+
+
 def make_api(service: Service) -> FastAPI:
     """The application around a service. What the service does beside requests runs as long as the application."""
 
@@ -248,8 +264,9 @@ def make_api(service: Service) -> FastAPI:
         if service.traces:
             await asyncio.to_thread(service.traces.close)
 
+    described = _DescribedWithKeys if service.keys else FastAPI
     # FastAPI's own pages of the documentation load scripts from elsewhere.
-    api = FastAPI(title="trygon", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    api = described(title="trygon", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     api.state.service = service
     api.include_router(router)
     api.add_exception_handler(Problem, _problem)

@@ -4,7 +4,7 @@
         reply = client.classify(["fox.jpg"], clade=["Mammalia"])
         print(reply.answers[0].taxon)
 
-Imports neither Ray nor torch.
+A request that gets no answer raises `trygon_serving.problem.Problem`. Imports neither Ray nor torch.
 """
 
 import time
@@ -38,14 +38,22 @@ _MODELS, _RUNS = TypeAdapter(list[ServedModel]), TypeAdapter(list[RunCard])
 _GALLERIES = TypeAdapter(list[GalleryCard])
 _LONGEST_PAUSE_S = 60
 """A minute's requests come back within it; a day's do not, and are nothing to wait for."""
+_RETRY_S = 1.0
+"""Until a server is asked again that gave no answer, and so did not say when."""
 
 
 class Client:
     """One server, over connections that are kept open."""
 
     def __init__(self, url: str, key: str | None = None, timeout_s: float = 60, attempts: int = 5) -> None:
-        """`attempts`: how often a request is sent that the server has no room for yet (503, 429): after the time that
-        it names, and not at all where that is over a minute."""
+        """`url` is the server's own, like http://127.0.0.1:8000. `timeout_s`: how long one attempt waits for it.
+
+        `attempts`: how often a request is sent that the server has no room for yet (503, 429): after the time that
+        it names, and not at all where that is over a minute. A server that cannot be reached, breaks off or says
+        nothing within `timeout_s` is asked as often, after a second.
+        """
+        if not url.lower().startswith(("http://", "https://")):
+            raise ValueError(f"url {url!r}: give the server's address, like http://127.0.0.1:8000")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         self._attempts = attempts
@@ -53,7 +61,8 @@ class Client:
     def classify(self, pictures: Sequence[Picture], **options: Any) -> Classification:
         """What is on each picture. `options` are those of `trygon_serving.wire.Options`.
 
-        Raises `Problem` where the server gives no answer, `ValidationError` for options that there are not.
+        Raises `Problem` where the server refuses, or does not answer, and `ValidationError` for options that there are
+        not.
         """
         chosen = Options(**options).model_dump(exclude_unset=True, exclude_none=True)
         reply = self._send("POST", "/v1/classify", files=_files(pictures), data=chosen)
@@ -138,7 +147,13 @@ class Client:
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         for left in reversed(range(self._attempts)):
-            response = self._http.request(method, path, **content)
+            try:
+                response = self._http.request(method, path, **content)
+            except httpx.TransportError as error:
+                if not left:
+                    raise self._silence(error) from error
+                time.sleep(_RETRY_S)
+                continue
             if response.is_success:
                 return response
             pause = response.headers.get("retry-after", "")
@@ -147,6 +162,12 @@ class Client:
                 raise _problem(response)
             time.sleep(int(pause))
         raise ValueError("attempts has to be 1 or more")
+
+    def _silence(self, error: httpx.TransportError) -> Problem:
+        """A server that gave no answer, as if it or a proxy had said so itself."""
+        status = 504 if isinstance(error, httpx.TimeoutException) else 503
+        where = self._http.base_url.netloc.decode()
+        return Problem(status, "The server does not answer", f"{where}: {error or type(error).__name__}")
 
 
 def _files(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:

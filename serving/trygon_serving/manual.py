@@ -17,6 +17,16 @@ _LIMITS = {
     "maxLength": "at most {} characters",
     "maxItems": "at most {} of them",
 }
+_REFUSALS = {
+    401: "no key, or one that is not known here",
+    413: "a body that is too large, too many images, or an image of too many pixels",
+    415: "not a picture, or of a format that is not read: send JPEG, PNG or WebP",
+    422: "an image that is empty or damaged, or an option that is unknown, out of range, or names what is not there",
+    429: "more requests than the key may send; `Retry-After` says in how many seconds there are more",
+    503: "the server starts, or has no room now; ask again after the seconds of `Retry-After`, which is safe",
+    504: "no answer in time; `Retry-After` is there, too",
+}
+"""Statuses that a client has to know, with when they come."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Operation:
     bodies: list[str]
     files: list[str]
     answer: str
+    needs_key: bool
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -54,7 +65,14 @@ def render(document: Mapping[str, Any]) -> str:
     told = {name: schemas[name].get("description", "") for name in answers}
     info = document["info"]
     return _PAGES.get_template("manual.html.jinja").render(
-        title=info["title"], version=info["version"], operations=operations, answers=answers, told=told
+        title=info["title"],
+        version=info["version"],
+        operations=operations,
+        answers=answers,
+        told=told,
+        open_paths=[it.path for it in operations if not it.needs_key],
+        asks_for_keys=any(it.needs_key for it in operations),
+        refusals=_REFUSALS,
     )
 
 
@@ -65,7 +83,8 @@ def _operation(path: str, method: str, about: Mapping[str, Any]) -> Operation:
     parameters = [_field(it["name"], it["schema"], it.get("description", "")) for it in about.get("parameters", [])]
     answers = about["responses"]["200"].get("content", {})
     answer = _kind(answers[_JSON]["schema"]) if _JSON in answers else ", ".join(answers)
-    return Operation(method.upper(), path, about.get("description", ""), parameters, list(content), files, answer)
+    description, needs_key = about.get("description", ""), bool(about.get("security"))
+    return Operation(method.upper(), path, description, parameters, list(content), files, answer, needs_key)
 
 
 def _fields(schema: Mapping[str, Any]) -> list[Field]:

@@ -1,6 +1,6 @@
 """What Prometheus is told: how many ask, how long each stage takes, how sure the answers are (drift shows there)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
@@ -42,7 +42,11 @@ class Metrics:
         self.requests = Counter("trygon_requests", "Requests by path and status", ["path", "status"], registry=here)
         self.seconds = Histogram("trygon_request_seconds", "Whole requests", ["path"], buckets=_SECONDS, registry=here)
         self.stages = Histogram(
-            "trygon_stage_seconds", "Stages of requests", ["stage"], buckets=_SECONDS, registry=here
+            "trygon_stage_seconds",
+            "Stages of requests, also of those that failed in them",
+            ["path", "stage"],
+            buckets=_SECONDS,
+            registry=here,
         )
         self.images = Counter("trygon_images", "Images, answered or unusable", ["outcome"], registry=here)
         version = ["model", "version"]
@@ -73,11 +77,14 @@ class Metrics:
         self.model_requests.labels(model, version, status).inc()
         self.model_seconds.labels(model, version).observe(seconds)
 
+    def spent(self, path: str, timings_ms: Mapping[str, float]) -> None:
+        """Count how long each stage of a request took that a version had, whatever came of it."""
+        for stage, value_ms in timings_ms.items():
+            self.stages.labels(path, stage).observe(value_ms / 1000)
+
     def answered(self, reply: wire.Classification, among: Among) -> None:
         """Count the answers to the images of a request."""
         chosen = (reply.model.name, reply.model.version, among)
-        for stage, value_ms in reply.timings_ms.items():
-            self.stages.labels(stage).observe(value_ms / 1000)
         for answer in reply.answers:
             self.images.labels("unusable" if answer.problem else "answered").inc()
             if answer.problem is None:

@@ -63,8 +63,8 @@ class Service:
 
     async def classify(self, images: Sequence[bytes], options: wire.Options) -> wire.Classification:
         """What is on each image. Raises `Problem` where none of them can be used."""
-        watch = Stopwatch(self.traces)
-        async with self._using(self.models.choose(options.model, options.labels)) as version:
+        watch = Stopwatch("/v1/classify", self.traces)
+        async with self._using(self.models.choose(options.model, options.labels), watch) as version:
             with watch.stage("names"):
                 choice = await self._choice(version, version.sets.get(options.labels), options)
             vectors = await self._vectors(images, version, watch)
@@ -104,8 +104,8 @@ class Service:
 
     async def embed(self, images: Sequence[bytes], options: wire.EmbedOptions) -> wire.Embeddings:
         """The unit vector of each image. Raises `Problem` where none of them can be used."""
-        watch = Stopwatch(self.traces)
-        async with self._using(self.models.choose(options.model, None)) as version:
+        watch = Stopwatch("/v1/embed", self.traces)
+        async with self._using(self.models.choose(options.model, None), watch) as version:
             vectors = await self._vectors(images, version, watch)
         embeddings = [
             wire.Embedding(problem=it.document) if isinstance(it, Problem) else wire.Embedding(vector=it.tolist())
@@ -115,13 +115,13 @@ class Service:
 
     async def similar(self, images: Sequence[bytes], options: wire.SimilarOptions) -> wire.SimilarReply:
         """What looks like each image in a run or a gallery. Raises `Problem` where none of them can be used."""
-        watch = Stopwatch(self.traces)
+        watch = Stopwatch("/v1/similar", self.traces)
         searched = self._searched(options)
         version = self.models.made_with(searched.model, searched.encoder)
         if version is None:
             detail = f"{searched.name!r} was made with another model than those that are ready"
             raise Problem(503, f"The {searched.kind} does not fit the model", detail, retry_after_s=30)
-        async with self._using(version):
+        async with self._using(version, watch):
             vectors = await self._vectors(images, version, watch)
             with watch.stage("search"):
                 similar = iter(await asyncio.to_thread(searched.nearest, _usable(vectors), options))
@@ -151,8 +151,9 @@ class Service:
         return self.runs.get(options.run)
 
     @asynccontextmanager
-    async def _using(self, version: Version) -> AsyncIterator[Version]:
-        """Hold a version for a request as long as its answer may take, and count what came of it. `Problem` 504."""
+    async def _using(self, version: Version, watch: Stopwatch) -> AsyncIterator[Version]:
+        """Hold a version for a request as long as its answer may take, and count what came of it and how long its
+        stages took, also those of a request that gets no answer. `Problem` 504."""
         version.in_use += 1
         status, start_s = 500, time.perf_counter()
         try:
@@ -171,6 +172,7 @@ class Service:
         finally:
             version.in_use -= 1
             self.metrics.used(version.model, version.name, status, time.perf_counter() - start_s)
+            self.metrics.spent(watch.path, watch.timings_ms)
 
     async def _vectors(
         self, images: Sequence[bytes], version: Version, watch: Stopwatch

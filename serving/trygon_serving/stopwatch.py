@@ -10,8 +10,9 @@ from trygon_serving.traces import Traces
 class Stopwatch:
     """Milliseconds spent in each stage of a request, which are spans where there are traces."""
 
-    def __init__(self, traces: Traces | None) -> None:
-        self._traces = traces
+    def __init__(self, path: str, traces: Traces | None) -> None:
+        """`path` is the one that was asked."""
+        self.path, self._traces = path, traces
         self._start = time.perf_counter()
         self._spent: dict[str, float] = {}
 

@@ -1,9 +1,11 @@
 """The package's client and the application, over real HTTP; and the application against its own description."""
 
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ from trygon_serving.client import Client
 from trygon_serving.keys import add_key
 from trygon_serving.problem import Problem
 from trygon_serving.service import Service
+
+OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +75,27 @@ def test_client_asks_for_everything(client: Client, tiny: Served, photo: bytes, 
     assert client.models()[0].dim == 16
     assert len(client.similar([photo], k=2, taxon=["red fox"]).answers[0].neighbours) == 2
     assert [it.name for it in client.runs()] == ["season"]
+
+
+def test_the_documented_program_runs(
+    over_http: OverHttp,
+    args: AppArgs,
+    photo: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/serve.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_bytes(photo)
+    with over_http(args) as address:
+        assert "http://127.0.0.1:8000" in program
+        exec(compile(program.replace("http://127.0.0.1:8000", address), "docs/serve.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 + 3 + 1
+    assert said[-1].startswith("422 ")
+    assert "'Dinosauria' is not in the label set" in said[-1]
 
 
 def test_client_says_what_was_wrong(client: Client, served: tuple[str, str], photo: bytes) -> None:

@@ -345,6 +345,32 @@ def test_a_key_is_asked_for_and_taken_with_what_was_copied_along(
     chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusals are there as errors
 
 
+def test_a_wrong_key_is_told_before_there_is_a_photo(
+    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tmp_path: Path
+) -> None:
+    """In the part of the page that a screen reader reads by itself."""
+    key = add_key(tmp_path / "keys.json", "app")
+    with over_http(args.model_copy(update={"keys": str(tmp_path / "keys.json")})) as address:
+        page = _Page(chrome, address, is_locked=True)
+        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
+        assert page.texts(".problem") == []  # nothing is wrong yet
+        page.one("#key").send_keys(" ", Keys.ENTER)
+        page.until(lambda: page.texts("#answer[aria-live] .problem") == ["Enter a key: this server asks for one."])
+        page.one("#key").send_keys("trygon_no_such", Keys.ENTER)
+        unknown = ["This key is not known here. Enter another one."]
+        page.until(lambda: page.texts("#answer[aria-live] .problem") == unknown)
+        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
+        page = _Page(chrome, address, is_locked=True)  # it was kept, and is as wrong as before
+        page.until(lambda: page.texts("#answer[aria-live] .problem") == unknown)
+        page.one("#key").send_keys(key, Keys.ENTER)
+        page.until(lambda: Select(page.one("#labels")).options)
+        assert page.texts("#answer") == ["The answer appears here."]
+        chrome.execute_script("window.fetch = () => Promise.reject(new TypeError()); describe()")
+        page.until(lambda: page.texts(".problem") == ["The server does not answer. Is it still running?"])
+        chrome.execute_script("sessionStorage.clear()")
+    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusals are there as errors
+
+
 def test_the_footer_names_the_version_that_most_requests_go_to(
     over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tiny: Served
 ) -> None:

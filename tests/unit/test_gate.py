@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,9 @@ from starlette.types import Message
 
 from trygon.errors import UserError
 from trygon.limits import Limits
+from trygon.testing.dashboards import Query, queries, told
 from trygon.testing.served import SETTINGS
+from trygon_serving import wire
 from trygon_serving.api import make_api
 from trygon_serving.args import AppArgs
 from trygon_serving.catalogue import VersionSpec
@@ -26,7 +27,7 @@ from trygon_serving.keys import add_key
 from trygon_serving.service import Service
 from trygon_serving.settings import Settings, own_hosts, require_safety
 
-ROOT = Path(__file__).parents[2]
+DASHBOARD = Path(__file__).parents[2] / "infra/monitoring/grafana.json"
 
 
 def _settings(**changes: Any) -> Settings:
@@ -69,6 +70,36 @@ def test_only_keys_may_ask_where_there_are_keys(args: AppArgs, tmp_path: Path) -
     response = api.get("/v1/label-sets", headers=headers)
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) <= 60
+
+
+def test_the_description_says_what_needs_a_key(args: AppArgs, tmp_path: Path) -> None:
+    """So that generated clients send one, where it is needed and nowhere else."""
+    add_key(tmp_path / "keys.json", "app")
+    api = _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")}))
+    document = api.get("/openapi.json").json()
+    (name,) = document["components"]["securitySchemes"]
+    assert document["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
+    operations = [(path, *it) for path, methods in document["paths"].items() for it in methods.items()]
+    for path, method, about in operations:
+        is_refused = api.request(method, path).status_code == 401
+        assert about.get("security") == ([{name: []}] if is_refused else None), path
+    assert sum("security" in about for *_, about in operations) == len(operations) - 2  # /healthz and /readyz
+    without = _client(args).get("/openapi.json").json()
+    assert "securitySchemes" not in without["components"]
+    assert not any("security" in about for methods in without["paths"].values() for about in methods.values())
+
+
+def test_the_manual_says_how_a_key_is_sent_and_what_is_refused(args: AppArgs, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "app")
+    locked = _client(args.model_copy(update={"keys": str(tmp_path / "keys.json")})).get("/docs").text
+    free = _client(args).get("/docs").text
+    for page, said in ((locked, "This server asks for a key"), (free, "This server asks for no key")):
+        assert said in page
+        assert "<code>Authorization: Bearer KEY</code>" in page
+        for status in (401, 413, 415, 422, 429, 503):
+            assert f"<td>{status}</td>" in page
+        assert page.count("<code>Retry-After</code>") >= 2
+    assert "Only <code>/healthz</code>, <code>/readyz</code>, <code>/openapi.json</code>, this page" in locked
 
 
 def test_the_manual_tells_every_path_parameter_and_answer_and_loads_nothing(args: AppArgs) -> None:
@@ -203,15 +234,64 @@ def test_a_client_that_goes_while_its_body_is_on_its_way_is_no_failure(args: App
     assert (line["message"], line["path"], line["status"]) == ("request", path, None)
 
 
-def test_dashboard_shows_figures_that_exist(args: AppArgs) -> None:
-    text = (ROOT / "infra/monitoring/grafana.json").read_text()
-    queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
-    names = set(re.findall(r"\btrygon_\w+", " ".join(queries)))
-    figures = TestClient(Front(make_api(Service(args)))).get("/metrics").text
-    told = {line.split()[2] for line in figures.splitlines() if line.startswith("# TYPE")}
-    assert len(names) >= 8
+def test_dashboard_asks_for_figures_and_labels_that_exist(args: AppArgs) -> None:
+    service = Service(args, "a1")
+    model = wire.ModelCard(name="m", version="v1", ref="", digest="")
+    labels = wire.LabelsCard(name="all", digest="", num_taxa=1, text_type="")
+    best = wire.Name(rank="species", scientific="Corvus corax", common="", probability=0.9)
+    reply = wire.Classification(
+        answers=[wire.Answer(taxon=best, top=[best])],
+        floor=0.5,
+        rank="species",
+        model=model,
+        labels=labels,
+        timings_ms={"total": 9},
+    )
+    metrics = service.metrics
+    metrics.asked("/v1/classify", 200, 0.01)
+    metrics.used("m", "v1", 200, 0.01)
+    metrics.spent("/v1/classify", reply.timings_ms)
+    metrics.answered(reply, "all")
+    metrics.taxa.labels("m", "all").set(1)
+    figures = told(metrics.text().decode())
+    assert "replica" in figures["trygon_images_in_work"]
+    figures |= told(TestClient(Front(make_api(service))).get("/metrics").text)
+    asked = [it for query in queries(DASHBOARD) for it in query.figures().items() if it[0].startswith("trygon_")]
     # Triton's own are compared with a Triton that runs, in tests/serving.
-    assert {re.sub("_(bucket|sum|count)$", "", name) for name in names} <= told
+    assert len({name for name, _ in asked}) >= 8
+    for name, labels_asked in asked:
+        assert name in figures
+        assert labels_asked <= figures[name], name
+
+
+@pytest.mark.parametrize(
+    ("text", "legend", "figures"),
+    [
+        (
+            'rate(a_total{x="by (p)",y!~"5..|{}"}[1m]) / b_total',
+            "{{z}}",
+            {"a_total": {"x", "y", "z"}, "b_total": {"z"}},
+        ),
+        (
+            "histogram_quantile(0.5, sum by (le, x) (rate(a_bucket[$__rate_interval]))) / sum by (y) (b_sum)",
+            "{{x}}",
+            {"a_bucket": {"le", "x"}, "b_sum": {"x", "y"}},
+        ),
+        ("sum(rate(a_total[1m]))", "all", {"a_total": set()}),
+    ],
+)
+def test_labels_of_a_query_are_found(text: str, legend: str, figures: dict[str, set[str]]) -> None:
+    assert Query(text, legend).figures() == figures
+
+
+def test_queries_that_are_not_understood_are_not_passed_over() -> None:
+    for text, legend in (
+        ("sum(a_total) by (x)", ""),
+        ("sum without (x) (a_total)", ""),
+        ("sum by (x) (a_b)", "{{y}}"),
+    ):
+        with pytest.raises(AssertionError):
+            Query(text, legend).figures()
 
 
 def test_figures_say_of_which_replica_they_are(args: AppArgs) -> None:

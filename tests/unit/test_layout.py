@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_three_source_roots_and_their_neighbours() -> None:
     for package, folder in PACKAGES.items():
         packages = [path.parent.name for path in (ROOT / folder).glob("*/__init__.py")]
         assert packages == [package]
+
+
+@pytest.mark.parametrize("package", ["trygon", "trygon_serving"])
+def test_what_other_programs_import_says_that_it_has_types(package: str) -> None:
+    """Without the marker (PEP 561) their checkers take all of it as unknown. A wheel holds all files of a package."""
+    assert resources.files(package).joinpath("py.typed").is_file()
 
 
 def test_platform_does_not_shadow_the_standard_library() -> None:
