@@ -116,6 +116,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config, identity)
         initial = initial_model(config, hold, console)
+        _check_learns(config, initial)
         use_gpu = _start_ray(config, console)
         settings = _settings(config, initial, _training_shards(config, initial, use_gpu, console))
         state = _fit(config, settings, use_gpu, hold, console)
@@ -185,6 +186,15 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
     write_json(join(config.out, "config.json"), recorded(config.model_dump(mode="json")))
+
+
+def _check_learns(config: TrainConfig, initial: str) -> None:
+    """`UserError` where nothing of the model would learn: before its features are computed, which may take hours."""
+    if config.freeze_image_trunk:
+        from trygon.models.model import load_model
+        from trygon.training.optimiser import freeze
+
+        freeze(load_model(initial, "cpu").net, config)
 
 
 def _start_ray(config: TrainConfig, console: Any) -> bool:
