@@ -63,6 +63,19 @@ def test_pretrained_weights_bring_the_preprocessing_that_they_were_trained_with(
     assert read_architecture(siglip.architecture, siglip.pretrained)["preprocess_cfg"]["resize_mode"] == "squash"
 
 
+def test_a_file_of_weights_brings_the_preprocessing_that_all_of_its_architecture_share(tmp_path: Path) -> None:
+    file = tmp_path / "open_clip_model.safetensors"
+    file.touch()
+    for recipe in ("bioclip", "siglip"):
+        initial = _train(recipe).initial
+        wanted = read_architecture(initial.architecture, initial.pretrained)
+        assert wanted["preprocess_cfg"]["mean"]
+        assert read_architecture(initial.architecture, str(file)) == wanted
+    with pytest.raises(UserError, match=r"weights of ViT-L-14 differ in that: give their tag .* or --initial\.model"):
+        read_architecture(_train("bioclip2").initial.architecture, str(file))
+    assert read_architecture("ViT-M-16", str(file))["preprocess_cfg"] == {}  # none of them are known
+
+
 def test_a_recipe_differs_from_the_one_it_extends_only_in_what_it_says() -> None:
     base, config = _train("bioclip").model_dump(), _train("inat21").model_dump()
     assert {name for name in base if base[name] != config[name]} == {"sources", "workers", "batch_size"}
