@@ -43,7 +43,8 @@ OF_THE_MACHINE = MachineSettings.model_fields.keys() | {
     *("shards", "replay", "out"),  # what the shards hold is compared, not where they lie
     *("use_gpu", "workers", "min_workers", "trackers"),
 }
-"""Settings that change how a model is made and not which: a run can go on with others."""
+"""Settings that change how a model is made and not what it is made of: a run can go on with others. With another
+number of workers samples come in other steps of their leg, and models differ as those of two seeds do."""
 
 
 class _Places(JobConfig):
