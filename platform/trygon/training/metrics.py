@@ -26,7 +26,7 @@ _PEAK_TFLOPS = {
 
 
 class Figures:
-    """The times of steps, and what follows from them. Seconds; one worker's wait, all workers' images."""
+    """The times of steps, and what follows from them. Seconds; the longest wait of a worker, all workers' images."""
 
     def __init__(self, device: torch.device, batch_size: int, precision: str) -> None:
         self.flops_per_sample: float | None = None
@@ -34,21 +34,21 @@ class Figures:
         self.num_workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self._peak = peak_tflops(name, precision)
-        self._begun = self._read = time.perf_counter()
+        self._begun = time.perf_counter()
 
     def begin(self) -> None:
         """A step begins with waiting for its batch."""
         self._begun = time.perf_counter()
 
-    def read(self) -> None:
-        """The batch is there."""
-        self._read = time.perf_counter()
+    def waited_s(self) -> float:
+        """How long this worker waited, where its batch is there now."""
+        return time.perf_counter() - self._begun
 
-    def end(self) -> dict[str, float]:
-        """The step is done."""
-        now = time.perf_counter()
-        taken = now - self._begun
-        figures = {"data_s": self._read - self._begun, "step_s": now - self._read}
+    def end(self, data_s: float) -> dict[str, float]:
+        """The step is done; `data_s` is how long the last of all workers waited for its batch, and all others for it."""
+        taken = time.perf_counter() - self._begun
+        data_s = min(data_s, taken)
+        figures = {"data_s": data_s, "step_s": taken - data_s}
         figures["images_per_s"] = self._batch_size / taken
         if self.flops_per_sample:
             figures["tflops"] = self.flops_per_sample * figures["images_per_s"] / 1e12
