@@ -22,7 +22,7 @@ from trygon.storage import (
     write_text,
 )
 from trygon.training.settings import MachineSettings, RunSettings
-from trygon.training.trackers import Tracker
+from trygon.training.trackers import Tracker, check_installed
 from trygon_jobs.config import JobConfig, Place
 from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
 from trygon_jobs.progress import bars, left, once_a_minute, stage, stderr_console
@@ -114,6 +114,7 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     if exists(card) and _by_content(with_defaults(read_json(card)["identity"])) == _by_content(identity):
         print(f"model: {config.out} (was complete)")
         return
+    check_installed(config.trackers)  # not after hours of features
     with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config, identity)
         initial = initial_model(config, hold, console)

@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 
 from trygon.errors import UserError
 from trygon.storage import list_files, name_of, read_bytes, write_bytes
-from trygon.testing.s3 import s3_server, using
-from trygon.training.trackers import Tracker, tracked
+from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
+from trygon.training import trackers
+from trygon.training.trackers import Tracker, check_installed, tracked
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +46,10 @@ def test_a_run_that_goes_on_is_one_run_of_mlflow(tmp_path: Path, monkeypatch: py
     assert [(point.step, point.value) for point in history] == [(step, 1 / step) for step in range(1, 5)]
 
 
+def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().partition(":")[0] for record in caplog.records if "tracker" in record.name]
+
+
 def test_a_tracker_that_cannot_end_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -51,9 +58,67 @@ def test_a_tracker_that_cannot_end_ends_no_run(
     with tracked(("mlflow",), str(tmp_path / "model"), _CONFIG) as track:
         track(_line(1))
         shutil.rmtree(tmp_path / "mlruns")
-        track(_line(2))
-    told = [record.getMessage().partition(":")[0] for record in caplog.records if "tracker" in record.name]
-    assert told == ["a tracker is left out from step 2 on", "the tracker mlflow could not end"]
+        for step in (2, 3):
+            track(_line(step))
+    assert _told(caplog) == [
+        "the tracker mlflow does not take step 2 now, and is tried again every few minutes",
+        "the tracker mlflow lacks 2 lines, of step 2 and later",
+        "the tracker mlflow could not end",
+    ]
+
+
+def _history() -> list[int]:
+    """The steps that MLflow has."""
+    import mlflow
+
+    (run,) = mlflow.search_runs(experiment_names=["trygon"], output_format="list")
+    return [it.step for it in mlflow.MlflowClient().get_metric_history(run.info.run_id, "train/loss")]
+
+
+@contextmanager
+def _away(folder: Path) -> Iterator[None]:
+    folder.rename(kept := folder.with_name("away"))
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+    kept.rename(folder)
+
+
+@pytest.mark.parametrize("retry_s", [-1.0, 300.0])
+def test_a_tracker_that_is_back_gets_what_it_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, retry_s: float
+) -> None:
+    """It is told once that it is away, and it is not asked at each step."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setattr(trackers, "_RETRY_S", retry_s)
+    with tracked(("mlflow",), str(tmp_path / "model"), _CONFIG) as track:
+        track(_line(1))
+        with _away(tmp_path / "mlruns"):
+            for step in (2, 3):
+                track(_line(step))
+        track(_line(4))
+        assert _history() == ([1] if retry_s > 0 else [1, 2, 3, 4])
+    assert _history() == [1, 2, 3, 4]
+    assert _told(caplog) == ["the tracker mlflow does not take step 2 now, and is tried again every few minutes"]
+
+
+def test_tensorboards_files_come_to_an_s3_that_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(trackers, "_COPY_S", -1.0)  # after each line
+    with s3_server("runs") as address, FaultyS3(address, [Fault(Kind.DENY, 1)]) as faulty, using(faulty.address):
+        with tracked(("tensorboard",), "s3://runs/model", _CONFIG) as track:
+            for step in (1, 2):
+                track(_line(step))
+            faulty.faults = []
+            track(_line(3))
+        (events_file,) = list_files("s3://runs/model/tensorboard")
+        write_bytes(tmp_path / name_of(events_file), read_bytes(events_file))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [it.step for it in events.Scalars("train/loss")] == [1, 2, 3]
+    assert _told(caplog) == ["TensorBoard's files are not copied to s3"]
 
 
 def test_a_run_that_goes_on_has_one_id_at_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,5 +153,6 @@ def test_a_tracker_that_cannot_begin_is_told_in_one_line(tmp_path: Path, monkeyp
     with pytest.raises(UserError, match="--trackers mlflow cannot begin: "):
         _follow("mlflow", tmp_path, range(1, 2))
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match="--trackers wandb needs the package wandb: pip install wandb"):
-        _follow("wandb", tmp_path, range(1, 2))
+    for begin in (lambda: _follow("wandb", tmp_path, range(1, 2)), lambda: check_installed(("tensorboard", "wandb"))):
+        with pytest.raises(UserError, match="--trackers wandb needs the package wandb: pip install wandb"):
+            begin()

@@ -1,6 +1,7 @@
 """What tells a training run from another one in its folder, and what it starts from. No Ray."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,13 @@ def test_a_run_that_started_from_another_goes_on_when_that_has_moved_on(place: P
         assert initial_model(config, hold, console) == made
         with pytest.raises(UserError, match="another initial"):
             _begin(_config(place, "model", "second"))
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_any_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        main(_config(place, "model").model_copy(update={"trackers": ("wandb",)}))
+    assert not (place / "out").exists()
 
 
 @pytest.mark.parametrize(
