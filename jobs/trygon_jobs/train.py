@@ -277,9 +277,11 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
 
 
 def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "Hold", console: Any) -> "Checkpoint":
+    from trygon.training.reports import Gauges
     from trygon.training.run import Team, Watcher, fit
     from trygon.training.trackers import tracked
 
+    gauges = Gauges()
     flat = config.model_dump(mode="json")
     with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
         task, num_broken, is_due = progress.add_task("train", total=None), 0, once_a_minute(console)
@@ -287,7 +289,7 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
         def show(line: dict[str, Any], is_first: bool) -> None:
             nonlocal num_broken
             if is_first:  # a step that comes again after a failure is on the curves already
-                track(line)
+                track(line, "train")
                 num_broken += line["broken"]
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
@@ -296,11 +298,15 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
             if is_due():
                 tell(f"step {line['step']:,} of {line['num_steps']:,}{left(progress.tasks[task])}: {told}")
 
+        def show_measured(line: dict[str, Any]) -> None:
+            track(line, "val")
+            gauges.show_measured(line)
+
         def tell(news: str) -> None:
             console.print(news, markup=False, soft_wrap=True)
 
         team = Team(config.min_workers or config.workers, config.workers, use_gpu)
-        return fit(settings, absolute(config.out), team, Watcher(show, tell), hold)
+        return fit(settings, absolute(config.out), team, Watcher(show, show_measured, tell), hold)
 
 
 def _told(line: dict[str, Any], num_broken: int) -> str:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -14,12 +15,31 @@ from trygon.storage import absolute, copy_file, digest_texts, is_remote, join
 
 _LOG = logging.getLogger(__name__)
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
-Track = Callable[[dict[str, Any]], None]
-"""Takes a line of metrics: `step`, and numbers under their names."""
+Kind = Literal["train", "val"]
+"""What figures are of: a step of training, or the checkpoint of a step on validation pictures."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Figures of a step, under names that begin with their kind: `train/loss`, `val/species/top1`."""
+
+    kind: Kind
+    step: int
+    figures: dict[str, float]
+
+    @staticmethod
+    def of(line: dict[str, Any], kind: Kind) -> "Point":
+        """Of a line of metrics or of measurements: `step`, and numbers under their names."""
+        figures = {f"{kind}/{name}": value for name, value in line.items() if name not in _NO_FIGURES}
+        return Point(kind, line["step"], figures)
+
+
+Track = Callable[[Point], None]
 
 _COPY_S = 300.0
 _RETRY_S = 300.0
-"""That long a tracker that failed is left alone: to find a server away may take minutes, in which no step is followed."""
+"""That long a tracker that failed is left alone: to find a server away may take minutes, in which no step is
+followed."""
 _MOST_KEPT = 10_000
 """Lines that are kept for a tracker that is away: some megabytes. The oldest go first."""
 _AT_ONCE = 100
@@ -32,10 +52,6 @@ _NO_FIGURES = {"step", "num_steps", "time"}
 def _run_id(out: str) -> str:
     """The same output is the same run: one that goes on is drawn on."""
     return digest_texts([absolute(out)])[:16]
-
-
-def _figures(line: dict[str, Any]) -> dict[str, float]:
-    return {f"train/{name}": value for name, value in line.items() if name not in _NO_FIGURES}
 
 
 @contextmanager
@@ -66,9 +82,9 @@ def _tensorboard(out: str, _: dict[str, Any]) -> Iterator[Track]:
                 is_away = True
             due = time.monotonic() + _COPY_S
 
-        def track(line: dict[str, Any]) -> None:
-            for name, value in _figures(line).items():
-                writer.add_scalar(name, value, line["step"])
+        def track(point: Point) -> None:
+            for name, value in point.figures.items():
+                writer.add_scalar(name, value, point.step)
             if time.monotonic() > due:
                 writer.flush()
                 try_to_copy()
@@ -90,15 +106,24 @@ def _mlflow(out: str, config: dict[str, Any]) -> Iterator[Track]:
         if not known:
             mlflow.set_tag(_OUTPUT_TAG, _run_id(out))
             mlflow.log_params(config)
-        yield lambda line: mlflow.log_metrics(_figures(line), step=line["step"])
+        yield lambda point: mlflow.log_metrics(point.figures, step=point.step)
 
 
 @contextmanager
 def _wandb(out: str, config: dict[str, Any]) -> Iterator[Track]:
     wandb = _imported("wandb")
     run = wandb.init(project=_PROJECT, id=_run_id(out), name=out, config=config, resume="allow")
+    # Its own steps only ever rise, and a checkpoint is measured some steps later.
+    run.define_metric("val/*", step_metric="val/step")
+
+    def track(point: Point) -> None:
+        if point.kind == "val":
+            run.log(point.figures | {"val/step": point.step})
+        else:
+            run.log(point.figures, step=point.step)
+
     try:
-        yield lambda line: run.log(_figures(line), step=line["step"])
+        yield track
     finally:
         run.finish()
 
@@ -122,12 +147,12 @@ class _Patient:
 
     def __init__(self, name: Tracker, track: Track) -> None:
         self._name, self._track = name, track
-        self._kept: deque[dict[str, Any]] = deque(maxlen=_MOST_KEPT)
+        self._kept: deque[Point] = deque(maxlen=_MOST_KEPT)
         self._due, self._is_away = 0.0, False
 
-    def add(self, line: dict[str, Any]) -> None:
-        """Hand over a line, or keep it for later."""
-        self._kept.append(line)
+    def add(self, point: Point) -> None:
+        """Hand over the figures of a step, or keep them for later."""
+        self._kept.append(point)
         if time.monotonic() >= self._due:
             self._hand_over(_AT_ONCE)
 
@@ -136,7 +161,7 @@ class _Patient:
         self._hand_over(_MOST_KEPT)
         if self._kept:
             _LOG.warning("the tracker %s lacks %d lines, of step %d and later: metrics.jsonl has them",
-                         self._name, len(self._kept), self._kept[0]["step"])  # fmt: skip
+                         self._name, len(self._kept), self._kept[0].step)  # fmt: skip
 
     def _hand_over(self, most: int) -> None:
         try:
@@ -148,7 +173,7 @@ class _Patient:
             self._due = time.monotonic() + _RETRY_S
             if not self._is_away:
                 _LOG.warning("the tracker %s does not take step %d now, and is tried again every few minutes: %s",
-                             self._name, self._kept[0]["step"], error)  # fmt: skip
+                             self._name, self._kept[0].step, error)  # fmt: skip
             self._is_away = True
 
 
@@ -160,15 +185,17 @@ def check_installed(trackers: Sequence[Tracker]) -> None:
 
 
 @contextmanager
-def tracked(trackers: tuple[Tracker, ...], out: str, config: dict[str, Any]) -> Iterator[Track]:
-    """Begin with all trackers; what is yielded hands a line to each. `UserError` where one cannot begin, or is not
-    installed."""
+def tracked(
+    trackers: tuple[Tracker, ...], out: str, config: dict[str, Any]
+) -> Iterator[Callable[[dict[str, Any], Kind], None]]:
+    """Begin with all trackers; what is yielded hands a line of metrics or of measurements to each. `UserError` where
+    one cannot begin, or is not installed."""
     with ExitStack() as stack:
         patient = [_begun(stack, name, out, config) for name in dict.fromkeys(trackers)]
 
-        def track(line: dict[str, Any]) -> None:
+        def track(line: dict[str, Any], kind: Kind) -> None:
             for one in patient:
-                one.add(line)
+                one.add(Point.of(line, kind))
 
         yield track
 

@@ -199,11 +199,12 @@ def steps_of(
         if is_first and dist.is_initialized():  # till here they had more time
             dist.set_timeout(timedelta(seconds=settings.collective_timeout_s))
         if log:
-            line = learned | figures.end(counts[:, 3].max().item()) | {
+            done = step + 1
+            line = learned | figures.end(counts[:, 3].max().item(), plan.num_steps - done) | {
                 "broken": broken, "cut_captions": cut + replay_cut, "workers": figures.num_workers,
             }  # fmt: skip
-            log.add(step + 1, plan.num_steps, leg=leg.index, **line)
-            gauges.show(line)
+            log.add(done, plan.num_steps, leg=leg.index, **line)
+            gauges.show(line | {"step": done, "num_steps": plan.num_steps})
         yield Tally(learned["loss"], broken, cut, replay_cut)
 
 
