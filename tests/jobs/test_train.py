@@ -24,7 +24,7 @@ from PIL import Image
 from trygon.models.model import load_model
 from trygon.storage import copy_file, exists, join, list_files, read_bytes
 from trygon.testing.checkpoints import noted_step
-from trygon.testing.commands import command, told
+from trygon.testing.commands import command, told, trygon
 from trygon.testing.processes import family, kill_family, living
 from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.s3 import environment as environment_of
@@ -132,6 +132,22 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there_and_a_finished_one_r
         assert len(checkpoints) == 2  # older ones are removed
     loaded: Any = open_clip.create_model_from_pretrained(f"local-dir:{undisturbed}")
     assert isinstance(loaded[0], CustomTextCLIP)
+
+
+def test_a_checkpoint_that_does_not_arrive_whole_leaves_the_one_before_it_to_go_on_from(tmp_path: Path) -> None:
+    write_tiny_shards(tmp_path / "shards")
+    write_tiny_model(tmp_path / "tiny")
+    out = "s3://runs/out"
+    words = _words(tmp_path / "shards", tmp_path / "tiny", out, *_ALONE)
+    changed = Fault(Kind.CHANGE, 1, ("PUT",), r"/checkpoints/run/leg-(?!000001/).*\.pt$")
+    with s3_server("runs") as server, FaultyS3(server, [changed]) as faulty, using(faulty.address):
+        ended = trygon(*words)
+        assert ended.returncode == 1
+        assert "the checkpoint s3://runs/out/checkpoints/run/leg-000002 did not arrive whole" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert noted_step(out) == _STEPS_PER_EPOCH
+        faulty.faults = []
+        assert trygon(*words).returncode == 0
 
 
 def test_frozen_towers_are_computed_once_and_the_model_is_evaluated(tmp_path: Path) -> None:
