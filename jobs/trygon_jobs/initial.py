@@ -27,7 +27,8 @@ class InitialConfig(JobConfig):
     architecture: Ref = ""
     """A file in the form of open_clip_config.json, `starter`, or an architecture that open_clip knows by name."""
     pretrained: Ref = ""
-    """Weights that open_clip knows of that architecture: `openai`, `laion2b_s34b_b88k` and so on."""
+    """Weights that open_clip knows of that architecture: `openai`, `laion2b_s34b_b88k` and so on; or a file of such
+    weights, where all that open_clip knows of the architecture take pictures prepared alike."""
     image_weights: Ref = ""
     """A torchvision checkpoint for the image trunk; `sample:` stands for the sample data's folder."""
     image_head_from_classes: bool = False

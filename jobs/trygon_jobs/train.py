@@ -22,7 +22,7 @@ from trygon.storage import (
     write_text,
 )
 from trygon.training.settings import MachineSettings, RunSettings
-from trygon.training.trackers import Tracker
+from trygon.training.trackers import Tracker, check_installed
 from trygon_jobs.config import JobConfig, Place
 from trygon_jobs.initial import InitialConfig, initial_digests, initial_model
 from trygon_jobs.progress import bars, left, once_a_minute, stage, stderr_console
@@ -43,7 +43,8 @@ OF_THE_MACHINE = MachineSettings.model_fields.keys() | {
     *("shards", "replay", "out"),  # what the shards hold is compared, not where they lie
     *("use_gpu", "workers", "min_workers", "trackers"),
 }
-"""Settings that change how a model is made and not which: a run can go on with others."""
+"""Settings that change how a model is made and not what it is made of: a run can go on with others. With another
+number of workers samples come in other steps of their leg, and models differ as those of two seeds do."""
 
 
 class _Places(JobConfig):
@@ -113,9 +114,11 @@ def main(config: Annotated[TrainConfig, Parameter(name="*")]) -> None:
     if exists(card) and _by_content(with_defaults(read_json(card)["identity"])) == _by_content(identity):
         print(f"model: {config.out} (was complete)")
         return
+    check_installed(config.trackers)  # not after hours of features
     with writing_to(config.out), only_writer(config.out) as hold:
         _claim(config, identity)
         initial = initial_model(config, hold, console)
+        _check_learns(config, initial)
         use_gpu = _start_ray(config, console)
         settings = _settings(config, initial, _training_shards(config, initial, use_gpu, console))
         state = _fit(config, settings, use_gpu, hold, console)
@@ -185,6 +188,15 @@ def _claim(config: TrainConfig, identity: dict[str, Any]) -> None:
         raise UserError(f"{config.out} holds a run with another {changed}: give another --out, or remove it")
     write_json(plan, identity)
     write_json(join(config.out, "config.json"), recorded(config.model_dump(mode="json")))
+
+
+def _check_learns(config: TrainConfig, initial: str) -> None:
+    """`UserError` where nothing of the model would learn: before its features are computed, which may take hours."""
+    if config.freeze_image_trunk:
+        from trygon.models.model import load_model
+        from trygon.training.optimiser import freeze
+
+        freeze(load_model(initial, "cpu").net, config)
 
 
 def _start_ray(config: TrainConfig, console: Any) -> bool:
@@ -265,9 +277,11 @@ def _settings(config: TrainConfig, initial: str, shards: list[str]) -> "TrainSet
 
 
 def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "Hold", console: Any) -> "Checkpoint":
+    from trygon.training.reports import Gauges
     from trygon.training.run import Team, Watcher, fit
     from trygon.training.trackers import tracked
 
+    gauges = Gauges()
     flat = config.model_dump(mode="json")
     with bars(console) as progress, tracked(config.trackers, config.out, flat) as track:
         task, num_broken, is_due = progress.add_task("train", total=None), 0, once_a_minute(console)
@@ -275,7 +289,7 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
         def show(line: dict[str, Any], is_first: bool) -> None:
             nonlocal num_broken
             if is_first:  # a step that comes again after a failure is on the curves already
-                track(line)
+                track(line, "train")
                 num_broken += line["broken"]
             if progress.tasks[task].total is None:  # steps of an earlier run say nothing of the time left
                 progress.reset(task, completed=line["step"], total=line["num_steps"])
@@ -284,11 +298,15 @@ def _fit(config: TrainConfig, settings: "TrainSettings", use_gpu: bool, hold: "H
             if is_due():
                 tell(f"step {line['step']:,} of {line['num_steps']:,}{left(progress.tasks[task])}: {told}")
 
+        def show_measured(line: dict[str, Any]) -> None:
+            track(line, "val")
+            gauges.show_measured(line)
+
         def tell(news: str) -> None:
             console.print(news, markup=False, soft_wrap=True)
 
         team = Team(config.min_workers or config.workers, config.workers, use_gpu)
-        return fit(settings, absolute(config.out), team, Watcher(show, tell), hold)
+        return fit(settings, absolute(config.out), team, Watcher(show, show_measured, tell), hold)
 
 
 def _told(line: dict[str, Any], num_broken: int) -> str:

@@ -13,6 +13,7 @@ from trygon.models.towers import read_architecture
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 from trygon.training.learner import Learner
 from trygon.training.settings import RunSettings, TrainSettings
+from trygon.training.towers import trunk_of
 from trygon_jobs.cli import check_command
 from trygon_jobs.curate import CurateConfig
 from trygon_jobs.recipe import extended, parse, read_config, read_source
@@ -63,6 +64,19 @@ def test_pretrained_weights_bring_the_preprocessing_that_they_were_trained_with(
     assert read_architecture(siglip.architecture, siglip.pretrained)["preprocess_cfg"]["resize_mode"] == "squash"
 
 
+def test_a_file_of_weights_brings_the_preprocessing_that_all_of_its_architecture_share(tmp_path: Path) -> None:
+    file = tmp_path / "open_clip_model.safetensors"
+    file.touch()
+    for recipe in ("bioclip", "siglip"):
+        initial = _train(recipe).initial
+        wanted = read_architecture(initial.architecture, initial.pretrained)
+        assert wanted["preprocess_cfg"]["mean"]
+        assert read_architecture(initial.architecture, str(file)) == wanted
+    with pytest.raises(UserError, match=r"weights of ViT-L-14 differ in that: give their tag .* or --initial\.model"):
+        read_architecture(_train("bioclip2").initial.architecture, str(file))
+    assert read_architecture("ViT-M-16", str(file))["preprocess_cfg"] == {}  # none of them are known
+
+
 def test_a_recipe_differs_from_the_one_it_extends_only_in_what_it_says() -> None:
     base, config = _train("bioclip").model_dump(), _train("inat21").model_dump()
     assert {name for name in base if base[name] != config[name]} == {"sources", "workers", "batch_size"}
@@ -86,7 +100,7 @@ def test_recipes_of_published_models_are_as_published(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["bioclip", "bioclip2", "inat21", "siglip", "tol1m"])
+@pytest.mark.parametrize("recipe", ["bioclip", "bioclip2", "inat21", "lit", "siglip", "tol1m"])
 def test_a_model_learns_with_all_that_a_recipe_says(recipe: str, tmp_path: Path) -> None:
     """Two steps of a small model, in the recipe's precision, compiled, with checkpointing and replay if it says so."""
     given = _train(recipe).model_dump(include=set(RunSettings.model_fields)) | {"batch_size": 4}
@@ -100,6 +114,9 @@ def test_a_model_learns_with_all_that_a_recipe_says(recipe: str, tmp_path: Path)
         "tokens": model.tokenizer(["a lion", "a daisy", "an oak", "a moth"]),
         "clades": torch.arange(28).reshape(4, 7) + 1,
     }
+    if learner.settings.freeze_image_trunk:
+        with torch.no_grad():
+            batch["feature"] = trunk_of(model.net.visual)(model.normalise(batch.pop("image")))
     replayed = {f"replay_{name}": column for name, column in batch.items() if name != "clades"}
     steps = [learner.step(batch | (replayed if learner.settings.replay else {}), step, 3) for step in range(2)]
     assert steps[1]["loss"] < steps[0]["loss"]

@@ -1,6 +1,7 @@
 """What tells a training run from another one in its folder, and what it starts from. No Ray."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from trygon.training.learner import Learner
 from trygon.training.settings import LearningSettings, MachineSettings, TrainSettings
 from trygon_jobs.ablate import _make_room
 from trygon_jobs.initial import initial_digests, initial_model
-from trygon_jobs.train import OF_THE_MACHINE, TrainConfig, _claim, _identity
+from trygon_jobs.train import OF_THE_MACHINE, TrainConfig, _claim, _identity, main
 
 
 @pytest.fixture
@@ -107,3 +108,27 @@ def test_a_run_that_started_from_another_goes_on_when_that_has_moved_on(place: P
         assert initial_model(config, hold, console) == made
         with pytest.raises(UserError, match="another initial"):
             _begin(_config(place, "model", "second"))
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_any_work(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        main(_config(place, "model").model_copy(update={"trackers": ("wandb",)}))
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "way_out"),
+    [
+        ({"freeze_text_tower": True}, "give --no-freeze-image-trunk or --no-freeze-text-tower"),
+        ({"objective": "classes"}, "give --no-freeze-image-trunk"),
+    ],
+)
+def test_a_model_of_which_nothing_would_learn_is_refused_before_features_are_computed(
+    place: Path, setting: dict[str, Any], way_out: str
+) -> None:
+    """As with recipe `starter` and a model whose image tower is open_clip's own."""
+    config = _config(place, "model").model_copy(update={"freeze_image_trunk": True} | setting)
+    with pytest.raises(UserError, match=f"no tower of this model would learn: .*: {way_out}$"):
+        main(config)
+    assert not (place / "out/features").exists()

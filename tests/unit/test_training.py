@@ -11,7 +11,7 @@ from open_clip import SimpleTokenizer
 from trygon.data.images import ResizeMode
 from trygon.data.ingest import Preparation, draw_text_type
 from trygon.data.plan import Leg, Plan, RowGroup
-from trygon.errors import UserError
+from trygon.errors import TrygonError, UserError
 from trygon.models.model import Model, encode_text, load_model, save_model
 from trygon.models.towers import build_network
 from trygon.storage import digest_file, write_json
@@ -20,6 +20,7 @@ from trygon.taxonomy.clades import clade_keys
 from trygon.taxonomy.taxon import Taxon
 from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.checkpoints import write_listed
+from trygon.testing.s3 import Fault, FaultyS3, Kind, s3_server, using
 from trygon.testing.tiny import TINY_CONFIG, TINY_SIDE, write_tiny_model
 from trygon.training.checkpoint import (
     BrokenError,
@@ -28,6 +29,7 @@ from trygon.training.checkpoint import (
     is_whole,
     load_state,
     load_weights,
+    put_state,
     save_state,
     state_of,
 )
@@ -264,6 +266,18 @@ def test_captions_that_fill_the_context_are_counted_whatever_fills_the_others(ti
     end = 1  # as SigLIP has it: no start, and filled up with the end
     tokens = torch.tensor([[7, 8, end, end], [7, 8, 9, end], [end] * 4])
     assert num_cut_captions(tokens, torch.full((4,), end)) == 1
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_does_not_arrive_whole_fails_and_the_older_one_stays(tiny: Path, tmp_path: Path) -> None:
+    """An S3 that keeps something else than it was given, and says nothing."""
+    state = state_of(Learner(load_model(tiny, "cpu"), _settings(tiny)), Position())
+    fault = Fault(Kind.CHANGE, 1, ("PUT",), r"/leg-000002/state\.pt$")
+    with s3_server("runs") as server, FaultyS3(server, [fault]) as faulty, using(faulty.address):
+        put_state("s3://runs/leg-000001", state, tmp_path)
+        with pytest.raises(TrygonError, match="the checkpoint s3://runs/leg-000002 did not arrive whole"):
+            put_state("s3://runs/leg-000002", state, tmp_path)
+        assert [is_whole(f"s3://runs/leg-00000{number}") for number in (1, 2)] == [True, False]
 
 
 def test_another_run_starts_from_what_one_had_come_to(tiny: Path, tmp_path: Path) -> None:

@@ -247,7 +247,13 @@ def test_samples_that_fill_no_step_are_told_before_any_worker_starts(tmp_path: P
     told: list[str] = []
     expected = r"fewer training samples in all epochs than one step takes \(97\): lower --batch-size"
     with pytest.raises(UserError, match=expected):
-        fit(settings, str(tmp_path / "out"), Team(1, 1, False), Watcher(lambda *_: None, told.append), Hold())
+        fit(
+            settings,
+            str(tmp_path / "out"),
+            Team(1, 1, False),
+            Watcher(lambda *_: None, lambda _: None, told.append),
+            Hold(),
+        )
     assert not told
 
 
@@ -264,7 +270,11 @@ def test_workers_that_start_at_unlike_speeds_are_waited_for(tmp_path: Path, monk
             collective_timeout_s=told_s,
         )
         trainer: Any = training_run._attempt(
-            settings, str(tmp_path), Team(1, 1, False), Watcher(lambda *_: None, lambda _: None), Hold()
+            settings,
+            str(tmp_path),
+            Team(1, 1, False),
+            Watcher(lambda *_: None, lambda _: None, lambda _: None),
+            Hold(),
         )
         assert trainer.backend_config.timeout_s == limit_s
 

@@ -1,5 +1,6 @@
 """What a run's checkpoints were measured at, and that one at a time is. No Ray starts."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 import ray.train
 
 from trygon.training.measurements import Measurements, Told, described
-from trygon.training.reports import Reports
+from trygon.training.reports import Gauges, Reports
+from trygon.training.validation import _SHOWN
 
 FIGURES = {"species/top1": 0.25, "genus/top1": 0.5, "family/top1": 0.75, "class/top1": 1.0, "species/n": 8.0}
 
@@ -34,10 +36,12 @@ def test_people_are_told_of_each_step_once(measurements: Measurements) -> None:
     measurements.add(10, FIGURES)
     told = Told(measurements)
     measurements.add(20, FIGURES)
-    assert [news.partition(":")[0] for news in told.new()] == ["step 20"]
+    assert [news.partition(":")[0] for news in map(described, told.new())] == ["step 20"]
     measurements.add(20, FIGURES | {"species/top1": 0.123456789})
     measurements.add(30, {"problem": "it took longer"})
-    assert [news.partition(":")[0] for news in told.new()] == ["the checkpoint of step 30 was not measured"]
+    assert [news.partition(":")[0] for news in map(described, told.new())] == [
+        "the checkpoint of step 30 was not measured"
+    ]
 
 
 def test_a_run_that_went_back_comes_to_its_steps_again(measurements: Measurements) -> None:
@@ -50,3 +54,10 @@ def test_a_run_that_went_back_comes_to_its_steps_again(measurements: Measurement
         "step 10: of 8 validation pictures right at the first guess: "
         "species 25.0%, genus 50.0%, family 75.0%, class 100.0%"
     )
+
+
+def test_prometheus_has_all_figures_of_a_measurement_by_their_documented_names() -> None:
+    gauges = Gauges()
+    gauges.show_measured(dict.fromkeys(("step", *_SHOWN, "candidates"), 0.5))
+    page = (Path(__file__).parents[2] / "docs/train.md").read_text()
+    assert gauges._gauges.keys() == set(re.findall(r"`…_(val_\w+)`", page))

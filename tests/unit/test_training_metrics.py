@@ -1,14 +1,16 @@
 """What training tells of itself a step: its file, where storage fails now and then, and peaks. No Ray."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from trygon.errors import TrygonError
 from trygon.storage import exists, read_bytes
 from trygon.training import metrics
-from trygon.training.metrics import MetricsFile, peak_tflops
+from trygon.training.metrics import Figures, MetricsFile, peak_tflops
 
 REMOTE = "s3://runs/metrics.jsonl"
 
@@ -106,3 +108,14 @@ def _raise_full(*_: object) -> None:
 def test_a_card_is_not_taken_for_one_whose_name_its_own_holds(name: str, peak: float | None) -> None:
     assert peak_tflops(name, "bf16") == peak
     assert peak_tflops(name, "fp32") is None  # none of these peaks is that of single precision
+
+
+def test_time_left_goes_by_the_latest_steps_and_not_by_the_first() -> None:
+    figures, left_s = Figures(torch.device("cpu"), 8, "fp32"), []
+    for number, seconds in enumerate((0.5, 0.01, 0.02)):
+        figures.begin()
+        time.sleep(seconds)
+        left_s.append(figures.end(0.0, 2 - number)["left_s"])
+    assert left_s[0] >= 1  # until there is another
+    assert 0 < left_s[1] < 0.5
+    assert left_s[2] == 0

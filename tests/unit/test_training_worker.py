@@ -1,6 +1,9 @@
 """When a worker ends training: a loss that leads nowhere, pictures that cannot be read, texts that are cut."""
 
+import json
 import math
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from trygon.data.ingest import PAIR
 from trygon.data.plan import Leg, Plan, RowGroup
@@ -17,11 +21,13 @@ from trygon.errors import PermanentError, UserError
 from trygon.models.model import load_model
 from trygon.testing.tiny import TINY_SIDE, write_tiny_model
 from trygon.training.learner import DivergedError, Learner
-from trygon.training.metrics import Figures
+from trygon.training.metrics import Figures, MetricsFile
 from trygon.training.reading import replay_plan
 from trygon.training.reports import Gauges
 from trygon.training.settings import TrainSettings
 from trygon.training.worker import Tally, best_loss, check_stand_ins, steps_of
+
+_SLOW_S = 2.0
 
 
 def _settings(**changes: Any) -> TrainSettings:
@@ -99,6 +105,33 @@ def test_workers_wait_for_each_other_as_long_as_told_once_they_have_taken_a_step
         assert _patience_s() == 7.5
     finally:
         dist.destroy_process_group()
+
+
+def _wait_for_data(rank: int, initial: str, folder: str) -> None:
+    """A step of two workers, of which the second one waits for its batch; the first one's line."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    learner = Learner(load_model(initial, "cpu"), _settings(initial=initial, objective="clip", batch_size=4))
+
+    def read() -> Iterator[dict[str, torch.Tensor]]:
+        time.sleep(_SLOW_S * rank)
+        image = torch.zeros((2, 3, TINY_SIDE, TINY_SIDE), dtype=torch.uint8)
+        yield {"image": image, "tokens": learner.model.tokenizer(["a lion"] * 2)}
+
+    figures, plan = Figures(torch.device("cpu"), 4, "fp32"), Plan.of([RowGroup("a", 0, 8)], 1, 1, 4, 0)
+    log = None if rank else MetricsFile(f"{folder}/metrics.jsonl", 0)
+    dist.barrier()
+    next(steps_of(Leg(0, 0, 1), plan, learner, read(), figures, log, Gauges()))
+    dist.destroy_process_group()
+
+
+def test_the_wait_for_data_is_that_of_the_slowest_worker(tmp_path: Path) -> None:
+    """Another one than the first, whose own samples are there at once: they all wait for it."""
+    initial = str(write_tiny_model(tmp_path / "tiny"))
+    mp.spawn(_wait_for_data, args=(initial, str(tmp_path)), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line["data_s"] > 0.9 * _SLOW_S
+    assert line["images_per_s"] == pytest.approx(4 / (line["data_s"] + line["step_s"]), rel=0.01)
 
 
 def _patience_s() -> float:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trygon.errors import UserError
+from trygon.models.folder import CONFIG_NAME, WEIGHTS_NAME
 from trygon.storage import read_json
 
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
@@ -18,14 +19,34 @@ _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 def read_architecture(name: str, pretrained: str = "") -> dict[str, Any]:
     """`model_cfg` and `preprocess_cfg` of a file, of an architecture that ships here, or of one of open_clip's; of the
-    latter with the preprocessing that its weights of a tag were trained with."""
+    latter with the preprocessing that its weights of a tag, or those in a file, were trained with."""
     for path in (Path(name), Path(__file__).parent / "architectures" / f"{name}.json"):
         if path.is_file():
             return read_json(path)
     if model_cfg := open_clip.get_model_config(name):
-        weights = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-        return {"model_cfg": model_cfg, "preprocess_cfg": {key: weights[key] for key in _PREPROCESS if key in weights}}
+        return {"model_cfg": model_cfg, "preprocess_cfg": _preprocessing(name, pretrained) if pretrained else {}}
     raise UserError(f"no architecture {name!r}: give a file, `starter`, or a name that open_clip.list_models() knows")
+
+
+def _preprocessing(architecture: str, pretrained: str) -> dict[str, Any]:
+    """How pictures were prepared for weights that open_clip knows by a tag. A file does not say it: there it is as for
+    all that are known of the architecture, and `UserError` where they differ."""
+    if not Path(pretrained).is_file():
+        return _preprocessing_of_tag(architecture, pretrained)
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    every = [_preprocessing_of_tag(architecture, tag) for tag in tags]
+    if any(one != every[0] for one in every):
+        raise UserError(
+            f"initial.pretrained {pretrained} does not say how its pictures were prepared, and weights of "
+            f"{architecture} differ in that: give their tag ({', '.join(tags)}), or --initial.model FOLDER with the "
+            f"file as {WEIGHTS_NAME} and its {CONFIG_NAME}"
+        )
+    return every[0] if every else {}
+
+
+def _preprocessing_of_tag(architecture: str, tag: str) -> dict[str, Any]:
+    weights = open_clip.get_pretrained_cfg(architecture, tag)
+    return {key: weights[key] for key in _PREPROCESS if key in weights}
 
 
 def build_network(model_cfg: dict[str, Any], image_weights: Path | None) -> CustomTextCLIP:

@@ -110,6 +110,7 @@ class Kind(StrEnum):
     EXPIRE = "expire"  # 400, as to a token whose time is over; nothing is done
     HOLD = "hold"  # it is taken whole, nothing is done, and no answer comes
     DROP_REQUEST = "drop_request"  # the connection is reset in the middle of the request's body, nothing is done
+    CHANGE = "change"  # a byte of the request's body is another one in what is stored
     DROP_ANSWER = "drop_answer"  # it is reset in the middle of the answer's body
     TRUNCATE = "truncate"  # the answer ends in good order, with less than it promised
     LOSE_ANSWER = "lose_answer"  # all is done, and the connection closed without a word of it
@@ -201,7 +202,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        kinds = [Kind.SLOW_DOWN, Kind.DENY, Kind.EXPIRE, Kind.HOLD, *([Kind.DROP_REQUEST] if length > 1 else [])]
+        kinds = [Kind.SLOW_DOWN, Kind.DENY, Kind.EXPIRE, Kind.HOLD]
+        kinds += [Kind.DROP_REQUEST, Kind.CHANGE] if length > 1 else []
         if _CONDITIONS & {name.lower() for name in self.headers}:
             kinds += [Kind.NO_CONDITIONS, Kind.IGNORE_CONDITIONS]
         if any(_CHECKSUMS.fullmatch(name.lower()) for name in self.headers):
@@ -218,6 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
             status, *told = error
             data = _ERROR.format(*told).encode()
             return self._answer(status, [("Content-Type", "application/xml")], data, len(data))
+        if fault is Kind.CHANGE:
+            half = length // 2
+            body = body[:half] + bytes([body[half] ^ 1]) + body[half + 1 :]
         address = urlsplit(self.owner.upstream)
         upstream = HTTPConnection(address.hostname or "", address.port, timeout=60)
         try:

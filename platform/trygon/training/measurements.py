@@ -37,13 +37,13 @@ class Told:
         self._measurements = measurements
         self._step = max((line["step"] for line in measurements.lines()), default=0)
 
-    def new(self) -> list[str]:
-        """Those of later steps than before, in words. None where S3 does not answer."""
+    def new(self) -> list[dict[str, Any]]:
+        """Those of later steps than before. None where S3 does not answer."""
         lines: list[dict[str, Any]] = []
         with suppress(OSError, TrygonError):
             lines = [line for line in self._measurements.lines() if line["step"] > self._step]
         self._step = max((line["step"] for line in lines), default=self._step)
-        return [described(line) for line in lines]
+        return lines
 
 
 def described(line: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,8 @@ from trygon.training.parallel import batch_norms
 
 _SAVE_S, _RETRY_S = 30.0, 300.0
 _FLOP_SAMPLES = 2
+_PACE_STEPS = 100
+"""Of that many steps the mean says how long the others will take: a leg begins with waiting."""
 _PEAK_TFLOPS = {
     "B200": 2250, "H200": 989, "GH200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362,
     "L40": 181, "A10G": 70, "A10": 125, "L4": 121, "T4": 65, "V100 PCIe": 112, "V100": 125,
@@ -26,7 +29,7 @@ _PEAK_TFLOPS = {
 
 
 class Figures:
-    """The times of steps, and what follows from them. Seconds; one worker's wait, all workers' images."""
+    """The times of steps, and what follows from them. Seconds; the longest wait of a worker, all workers' images."""
 
     def __init__(self, device: torch.device, batch_size: int, precision: str) -> None:
         self.flops_per_sample: float | None = None
@@ -34,22 +37,31 @@ class Figures:
         self.num_workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self._peak = peak_tflops(name, precision)
-        self._begun = self._read = time.perf_counter()
+        self._taken: deque[float] = deque(maxlen=_PACE_STEPS)
+        self._has_begun = False
+        self._begun = time.perf_counter()
 
     def begin(self) -> None:
         """A step begins with waiting for its batch."""
         self._begun = time.perf_counter()
 
-    def read(self) -> None:
-        """The batch is there."""
-        self._read = time.perf_counter()
+    def waited_s(self) -> float:
+        """How long this worker waited, where its batch is there now."""
+        return time.perf_counter() - self._begun
 
-    def end(self) -> dict[str, float]:
-        """The step is done."""
-        now = time.perf_counter()
-        taken = now - self._begun
-        figures = {"data_s": self._read - self._begun, "step_s": now - self._read}
+    def end(self, data_s: float, steps_left: int) -> dict[str, float]:
+        """The step is done; `data_s` is how long the last of all workers waited for its batch, and the others for
+        it."""
+        taken = time.perf_counter() - self._begun
+        data_s = min(data_s, taken)
+        figures = {"data_s": data_s, "step_s": taken - data_s}
         figures["images_per_s"] = self._batch_size / taken
+        figures["images_per_s_worker"] = figures["images_per_s"] / self.num_workers
+        self._taken.append(taken)
+        figures["left_s"] = steps_left * sum(self._taken) / len(self._taken)
+        if not self._has_begun:  # the first step takes longer than any other
+            self._taken.clear()
+            self._has_begun = True
         if self.flops_per_sample:
             figures["tflops"] = self.flops_per_sample * figures["images_per_s"] / 1e12
             if self._peak:

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from trygon.errors import UserError
-from trygon.training.settings import TrainSettings
+from trygon.training.settings import LearningSettings, TrainSettings
 from trygon.training.towers import Towers, trunk_of
 
 _TOWERS = ("visual", "text")
+_OF_LOGITS = ("logit_scale", "logit_bias")
 _BLOCK = re.compile(
     r"\.(?:visual|text)\.(?:.*?\.)?"
     r"(?:layer\d+\.\d+|(?:resblocks|blocks?|layers?|stages)\.\d+(?:\.(?:blocks\.)?\d+)?)\."
@@ -22,8 +23,9 @@ _LAST = re.compile(r"\.(?:visual\.proj|text\.text_projection)$")
 """Projections that a tower of open_clip's own lists first and applies last."""
 
 
-def freeze(net: Any, settings: TrainSettings) -> None:
-    """Switch off the gradients of the parts that stay as they are, or that the objective never asks."""
+def freeze(net: Any, settings: LearningSettings) -> None:
+    """Switch off the gradients of the parts that stay as they are, or that the objective never asks. `UserError` where
+    no weight of the network is left to learn."""
     classifies = settings.objective.startswith("classes")
     if settings.freeze_image_trunk:
         trunk_of(net.visual).requires_grad_(False)
@@ -33,6 +35,13 @@ def freeze(net: Any, settings: TrainSettings) -> None:
         net.logit_scale.requires_grad_(False)
     if getattr(net, "logit_bias", None) is not None and not settings.objective.startswith("siglip"):
         net.logit_bias.requires_grad_(False)
+    if not any(it.requires_grad for name, it in net.named_parameters() if name not in _OF_LOGITS):
+        # All of an image tower of open_clip's own is its trunk. What classifies is left behind with its heads.
+        other = "" if classifies else " or --no-freeze-text-tower"
+        raise UserError(
+            "no tower of this model would learn: all of its image tower is the trunk, which stays as it is, and so "
+            f"does its text tower: give --no-freeze-image-trunk{other}"
+        )
 
 
 def optimiser_of(towers: Towers, settings: TrainSettings) -> torch.optim.AdamW:

@@ -98,13 +98,19 @@ def _scratch_name(settings: TrainSettings) -> str:
 
 
 class Gauges:
-    """The figures of the latest step on Ray's own Prometheus endpoint, as `ray_trygon_train_…`."""
+    """The latest figures on Ray's own Prometheus endpoint, as `ray_trygon_train_…`."""
 
     def __init__(self) -> None:
         self._gauges: dict[str, Gauge] = {}
 
-    def show(self, figures: dict[str, float]) -> None:
+    def show(self, figures: dict[str, float], of: str = "training step") -> None:
+        """Those of a step."""
         for name, value in figures.items():
             if name not in self._gauges:
-                self._gauges[name] = Gauge(f"trygon_train_{name}", f"{name} of the latest training step")
+                self._gauges[name] = Gauge(f"trygon_train_{name}", f"{name} of the latest {of}")
             self._gauges[name].set(value)
+
+    def show_measured(self, line: dict[str, Any]) -> None:
+        """Those of a checkpoint on validation pictures, as `ray_trygon_train_val_…`."""
+        figures = {f"val_{name.replace('/', '_')}": value for name, value in line.items() if name != "step"}
+        self.show(figures | {"val_step": line["step"]}, "measured checkpoint")

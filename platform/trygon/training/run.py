@@ -39,7 +39,7 @@ from trygon.training.checkpoints import (
 from trygon.training.endurance import Endurance
 from trygon.training.filesystem import checkpoint_storage
 from trygon.training.interruptions import Interruptions, cause_of, reason
-from trygon.training.measurements import Measurements, Told
+from trygon.training.measurements import Measurements, Told, described
 from trygon.training.reading import plan_of
 from trygon.training.settings import FIRST_STEP_S, TrainSettings
 from trygon.training.validation import validate
@@ -70,9 +70,10 @@ class Team:
 @dataclass(frozen=True)
 class Watcher:
     """Who follows a run. `on_step` is handed each line of metrics, and whether its step comes for the first time;
-    `tell` what people should know meanwhile."""
+    `on_measured` the figures of each checkpoint that was measured; `tell` what people should know meanwhile."""
 
     on_step: Callable[[dict[str, Any], bool], None]
+    on_measured: Callable[[dict[str, Any]], None]
     tell: Callable[[str], None]
 
 
@@ -162,8 +163,10 @@ def _attempt(settings: TrainSettings, storage: str, team: Team, watcher: Watcher
         _check(hold)
         for news in interruptions.new():
             watcher.tell(news)
-        for news in measured.new():
-            watcher.tell(news)
+        for line in measured.new():
+            watcher.tell(described(line))
+            if "problem" not in line:
+                watcher.on_measured(line)
         if news := room.look():
             watcher.tell(news)
 

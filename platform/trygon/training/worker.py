@@ -187,36 +187,40 @@ def steps_of(
     for step in range(leg.first_step, leg.first_step + leg.num_steps):
         figures.begin()
         batch = next(batches)
-        figures.read()
+        waited_s = figures.waited_s()
         is_first = figures.flops_per_sample is None
         if is_first:
             figures.flops_per_sample = flops_per_sample(learner, batch)
         if settings.text_draw == "step":
             batch["tokens"] = batch["tokens"][:, draw_step_text_type(settings.text_types, step)]
-        counts = gather(_counts(batch, settings, blank_L, learner.model.device), figures.num_workers)
-        broken, cut, replay_cut = counts.sum(0).tolist()
+        counts = gather(_counts(batch, settings, blank_L, waited_s, learner.model.device), figures.num_workers).cpu()
+        broken, cut, replay_cut = counts[:, :3].sum(0).long().tolist()
         learned = learner.step(batch, step, plan.num_steps)
         if is_first and dist.is_initialized():  # till here they had more time
             dist.set_timeout(timedelta(seconds=settings.collective_timeout_s))
         if log:
-            line = learned | figures.end() | {
+            done = step + 1
+            line = learned | figures.end(counts[:, 3].max().item(), plan.num_steps - done) | {
                 "broken": broken, "cut_captions": cut + replay_cut, "workers": figures.num_workers,
             }  # fmt: skip
-            log.add(step + 1, plan.num_steps, leg=leg.index, **line)
-            gauges.show(line)
+            log.add(done, plan.num_steps, leg=leg.index, **line)
+            gauges.show(line | {"step": done, "num_steps": plan.num_steps})
         yield Tally(learned["loss"], broken, cut, replay_cut)
 
 
-def _counts(batch: dict[str, Tensor], settings: TrainSettings, blank_L: Tensor, device: torch.device) -> Tensor:
-    """This worker's part of a step's tally, without the loss (1, 3). What marks broken pictures is taken out."""
+def _counts(
+    batch: dict[str, Tensor], settings: TrainSettings, blank_L: Tensor, waited_s: float, device: torch.device
+) -> Tensor:
+    """This worker's part of a step's tally, without the loss, and how long it waited for its samples (1, 4). What
+    marks broken pictures is taken out."""
 
     def num_cut(name: str) -> Tensor | int:
         # Who classifies reads no captions.
         return 0 if name not in batch or settings.objective in CLASSIFIED else num_cut_captions(batch[name], blank_L)
 
     broken = sum(batch.pop(name).sum() for name in ("broken", "replay_broken") if name in batch)
-    counts = (broken, num_cut("tokens"), num_cut("replay_tokens"))
-    return torch.stack([torch.as_tensor(it, device=device) for it in counts])[None]
+    counts = (broken, num_cut("tokens"), num_cut("replay_tokens"), waited_s)
+    return torch.stack([torch.as_tensor(it, dtype=torch.float32, device=device) for it in counts])[None]
 
 
 def num_cut_captions(token_BL: Tensor, blank_L: Tensor) -> Tensor:
