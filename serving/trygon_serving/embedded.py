@@ -22,6 +22,7 @@ from trygon.ports import HOST, free_ports
 from trygon_serving.catalogue import Weights
 from trygon_serving.guard import HTTP, LOG, READY, region_prefix
 from trygon_serving.libpython import library_folder
+from trygon_serving.triton import CHANNEL
 
 WHEEL = "nvidia-pytriton==0.7.0"
 
@@ -105,7 +106,7 @@ class Embedded:
     def wait_ready(self) -> None:
         """Block until the image encoders answer. `TrygonError` with Triton's own words where it does not start."""
         deadline = time.monotonic() + _START_TIMEOUT_S
-        with triton.InferenceServerClient(self.grpc) as client:
+        with triton.InferenceServerClient(self.grpc, channel_args=CHANNEL) as client:
             while not all(_is_ready(client, name) for name in self.encoders):
                 if self.guard.poll() is not None:
                     raise TrygonError(f"Triton did not start: {self._reason()}")

@@ -15,7 +15,7 @@ from trygon.models.triton_config import ENCODER, INPUT, OUTPUT, TEXT_ENCODER, TE
 from trygon_serving.journal import LOGGER
 from trygon_serving.problem import Problem
 
-_CHANNEL = [
+CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     # A server that comes back is to be found within a second, not after gRPC's two minutes.
@@ -24,6 +24,7 @@ _CHANNEL = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.enable_http_proxy", 0),
 ]
+"""How a channel to Triton behaves."""
 
 LOAD_S, _LOAD_TEXT_S = 600.0, 120.0
 """A load that Triton has not answered by then is asked for anew. Our own Triton is started again long before, where it
@@ -44,7 +45,7 @@ class Connected:
     @property
     def _client(self) -> triton.InferenceServerClient:
         if self._opened is None:
-            self._opened = triton.InferenceServerClient(self.address, channel_args=_CHANNEL)
+            self._opened = triton.InferenceServerClient(self.address, channel_args=CHANNEL)
         return self._opened
 
     async def close(self) -> None:

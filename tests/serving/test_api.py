@@ -348,7 +348,7 @@ def test_an_answer_that_takes_too_long_and_one_that_nobody_waits_for_are_told_ap
         response = api.post("/v1/classify", content=photo, headers=JPEG)
     assert (response.status_code, response.headers["retry-after"]) == (504, "2")
     assert response.json()["title"] == "No answer in time"
-    figures = _figures(hasty.figures().decode())
+    figures = _figures(hasty.metrics.text().decode())
     assert figures['trygon_stage_seconds_count{path="/v1/classify",stage="total"}'] == 1
     assert sum(value for name, value in figures.items() if name.startswith("trygon_stage_seconds_count")) >= 2
     service = Service(args)

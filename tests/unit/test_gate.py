@@ -228,7 +228,7 @@ def test_a_client_that_goes_while_its_body_is_on_its_way_is_no_failure(args: App
     scope = {"type": "http", "http_version": "1.1", "headers": headers, **about}
     asyncio.run(make_api(service)(scope, receive, send))
     assert sent == []
-    assert 'trygon_requests_total{path="/v1/classify",status="499"} 1.0' in service.figures().decode()
+    assert 'trygon_requests_total{path="/v1/classify",status="499"} 1.0' in service.metrics.text().decode()
     assert (service.admission.bytes, service.admission.images) == (0, 0)
     (line,) = map(json.loads, log.read_text().splitlines())
     assert (line["message"], line["path"], line["status"]) == ("request", path, None)

@@ -32,7 +32,7 @@ def test_who_sends_keys_in_the_clear_is_told_how_to_put_tls_before(
     changes: dict[str, Any], address: str, is_told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: dict[str, Any] = {**SETTINGS, "port": 8000, **changes}
-    _announce(Settings(**given), None)
+    _announce(Settings(**given))
     said = capsys.readouterr().out
     assert said.startswith(f"ready: {address}/ in a browser, or\n")
     assert said.endswith(IN_THE_CLEAR) == is_told

@@ -19,6 +19,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon_serving.answers import LabelChoice
 from trygon_serving.body import Body, read_body
 from trygon_serving.problem import Problem
+from trygon_serving.products import Products
 from trygon_serving.wire import Answer, LabelsCard, Name, Options
 
 LIMITS = Limits(body_bytes=100_000, images=3, body_s=0.2)
@@ -34,8 +35,8 @@ def bank() -> LabelBank:
 
 def _answer(bank: LabelBank, probabilities: list[float], **options: Any) -> Answer:
     """With vectors of which the softmax gives these probabilities."""
-    choice = LabelChoice(Classifier(bank), LabelsCard(name="all", digest="", num_taxa=3, text_type="sci"))
-    return choice.answers(np.log([probabilities]), Options(**options))[0]
+    choice = LabelChoice(Products(Classifier(bank)), LabelsCard(name="all", digest="", num_taxa=3, text_type="sci"))
+    return asyncio.run(choice.answers(np.log([probabilities]), Options(**options)))[0]
 
 
 def test_answer_is_cut_where_trust_ends(bank: LabelBank) -> None:
