@@ -235,13 +235,18 @@ def gets_gpus(config: TrainConfig, num_gpus: int, console: Any) -> bool:
 
 
 def _training_shards(config: TrainConfig, initial: str, use_gpu: bool, console: Any) -> list[str]:
+    from trygon.cluster.local import inside_cluster
+    from trygon.cluster.room import Room
     from trygon.data.row_groups import list_row_groups
     from trygon.data.shards import list_shards
-    from trygon.training.features import write_features
+    from trygon.training.features import shape_of_worker, write_features
 
     shards = list_shards(absolute(config.shards), config.split)
     if not config.freeze_image_trunk:
         return shards
+    # Ray would wait for a machine with GPUs without a word. On this machine alone nothing grows.
+    shape = shape_of_worker(config.readers, use_gpu)
+    Room(shape, 1, config.wait_for_room_s if inside_cluster() else 0).wait(console.print)
     with bars(console) as progress:
         advance = stage(progress, "image features", sum(group.num_rows for group in list_row_groups(shards)))
         out = join(absolute(config.out), "features")

@@ -95,6 +95,18 @@ def _wait(process: "subprocess.Popen[str]", folder: Path, what: str, within_s: f
     raise AssertionError(f"no {what} within {within_s} s; the last line is {_lines(folder)[-1:]}; {told}")
 
 
+def test_features_wait_for_a_gpu_as_long_as_they_may_and_say_so(cluster: Cluster, tmp_path: Path) -> None:
+    folder = _prepare(tmp_path / "training")
+    _nodes(cluster, 1)
+    words = ["--workers", "1", "--freeze-image-trunk", "--use-gpu", "--wait-for-room-s", "2"]
+    assert _train(cluster, folder, *words).wait(300) == 2, (folder / "told").read_text()
+    told = (folder / "told").read_text()
+    assert (
+        "waiting for room for a worker of 1.5 CPUs and 1 GPU: the cluster has 2 CPUs and 0 GPUs on 2 machines" in told
+    )
+    assert "error: no room for a worker of" in told
+
+
 def test_training_goes_on_with_fewer_nodes_and_grows_when_one_comes_back(cluster: Cluster, tmp_path: Path) -> None:
     folder = _prepare(tmp_path / "training")
     _nodes(cluster, 1)

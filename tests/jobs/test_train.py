@@ -137,13 +137,13 @@ def test_killed_run_on_s3_goes_on_from_its_checkpoint_there_and_a_finished_one_r
 def test_a_checkpoint_that_does_not_arrive_whole_leaves_the_one_before_it_to_go_on_from(tmp_path: Path) -> None:
     write_tiny_shards(tmp_path / "shards")
     write_tiny_model(tmp_path / "tiny")
-    out = "s3://runs/out"
+    out = "s3://halves/out"
     words = _words(tmp_path / "shards", tmp_path / "tiny", out, *_ALONE)
     changed = Fault(Kind.CHANGE, 1, ("PUT",), r"/checkpoints/run/leg-(?!000001/).*\.pt$")
-    with s3_server("runs") as server, FaultyS3(server, [changed]) as faulty, using(faulty.address):
+    with s3_server("halves") as server, FaultyS3(server, [changed]) as faulty, using(faulty.address):
         ended = trygon(*words)
         assert ended.returncode == 1
-        assert "the checkpoint s3://runs/out/checkpoints/run/leg-000002 did not arrive whole" in ended.stderr
+        assert "the checkpoint s3://halves/out/checkpoints/run/leg-000002 did not arrive whole" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert noted_step(out) == _STEPS_PER_EPOCH
         faulty.faults = []

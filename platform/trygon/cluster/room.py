@@ -2,12 +2,14 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 
 from trygon.errors import UserError
+
+_LOOK_S = 1.0
 
 
 class Room:
@@ -18,6 +20,15 @@ class Room:
         self._shape, self._count, self._patience_s = shape, count, patience_s
         self._short_since = math.inf
 
+    def wait(self, tell: Callable[[str], object]) -> None:
+        """Block until there is room, and tell what is waited for. `UserError` where that takes too long."""
+        while True:
+            if news := self.look():
+                tell(news)
+            if self._short_since == math.inf:
+                return
+            time.sleep(_LOOK_S)
+
     def look(self) -> str | None:
         """What to tell when there has come to be too little; `UserError` where that lasted too long."""
         nodes, now = [node for node in ray.nodes() if node["Alive"]], time.monotonic()
@@ -27,7 +38,8 @@ class Room:
         begins = self._short_since == math.inf
         self._short_since = min(now, self._short_since)
         there = _in_words({name: sum(node["Resources"].get(name, 0) for node in nodes) for name in self._shape})
-        wanted = f"{self._count} workers of {_in_words(self._shape)} each"
+        each = _in_words(self._shape)
+        wanted = f"a worker of {each}" if self._count == 1 else f"{self._count} workers of {each} each"
         if now - self._short_since >= self._patience_s:
             raise UserError(
                 f"no room for {wanted}: the cluster has {there} on {len(nodes)} machines. Add machines, or lower "

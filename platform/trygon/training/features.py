@@ -66,6 +66,12 @@ class FeatureWriter:
         return feature_BF.float().cpu().numpy(), broken_B
 
 
+def shape_of_worker(num_readers: int, use_gpu: bool) -> dict[str, float]:
+    """What a worker takes that decodes with so many readers, as in training."""
+    cpus = {"CPU": 1 + READER_CPUS * num_readers}
+    return cpus | {"GPU": 1.0} if use_gpu else cpus
+
+
 def write_features(
     shards: Sequence[str],
     model_ref: str,
@@ -77,15 +83,15 @@ def write_features(
     progress: Callable[[int], None],
 ) -> list[str]:
     """Feature shards of all shards; those that are there are not made again. Their places, as `out` is:
-    a whole path or an address. Each of the workers decodes with so many readers, and takes as much as in training."""
+    a whole path or an address. Workers are of `shape_of_worker`."""
     if not is_remote(out):
         Path(out).mkdir(parents=True, exist_ok=True)
     paths = ray.data.from_items([{"path": path} for path in shards], override_num_blocks=len(shards))
     num = min(num_workers, len(shards))
-    device, num_gpus = ("cuda", 1) if use_gpu else ("cpu", 0)
+    device, shape = "cuda" if use_gpu else "cpu", shape_of_worker(num_readers, use_gpu)
     done = map_on_pool(
         paths, FeatureWriter, model_ref, out, device, precision, num_readers,
-        size=num, batch_size=1, num_cpus=1 + READER_CPUS * num_readers, num_gpus=num_gpus,
+        size=num, batch_size=1, num_cpus=shape["CPU"], num_gpus=shape.get("GPU", 0),
     )  # fmt: skip
     for row in done.iter_rows():
         progress(row["rows"])
