@@ -1,4 +1,5 @@
-"""What the serving tests share: a tiny model with labels, a Triton with it, the application before it, and a photo."""
+"""What the serving tests share: a tiny model with labels, a Triton with it, the application before it, a photo, a
+browser."""
 
 import io
 import threading
@@ -13,6 +14,7 @@ import pyarrow.csv
 import pytest
 import uvicorn
 from PIL import Image
+from selenium import webdriver
 from starlette.testclient import TestClient
 
 from trygon.archive.run_folder.sessions import bind
@@ -20,6 +22,7 @@ from trygon.labelling.bank import LabelBank
 from trygon.taxonomy.captions import TextType
 from trygon.taxonomy.tables import TAXA_SCHEMA
 from trygon.taxonomy.tree import TaxonTree
+from trygon.testing.browser import browser
 from trygon.testing.runs import write_tiny_run
 from trygon.testing.served import TAXA, Served, write_served
 from trygon_serving.api import make_api
@@ -62,6 +65,20 @@ def photo() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((400, 240)).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+@pytest.fixture
+def photo_file(photo: bytes, tmp_path: Path) -> Path:
+    """The photo as people have it."""
+    (tmp_path / "fox.jpg").write_bytes(photo)
+    return tmp_path / "fox.jpg"
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A real browser, of which nothing is left for another module."""
+    with browser(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from starlette.testclient import TestClient
 from trygon.errors import UserError
 from trygon.gallery.gallery import Gallery
 from trygon.storage import read_json, write_json
-from trygon.testing.browser import browser
 from trygon.testing.galleries import write_tiny_gallery
 from trygon.testing.served import SETTINGS, TAXA, Served
 from trygon_serving.api import make_api
@@ -193,12 +192,6 @@ def test_pictures_ask_for_the_key_that_everything_asks_for(
         assert client.picture(found.picture) == Gallery(folder).thumbnail(number)
         for path in (found.picture, "/v1/galleries/garden/1.jpg", "/v1/galleries"):
             assert stranger._http.get(path).status_code == 401
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with browser(tmp_path_factory.mktemp("profile")) as chrome:
-        yield chrome
 
 
 def test_examples_stand_below_the_answer_with_author_and_licence(

@@ -6,26 +6,19 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from pages import Page
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
-from trygon.testing.browser import browser
-from trygon.testing.served import Served
 from trygon_serving.args import AppArgs
-from trygon_serving.catalogue import VersionSpec
-from trygon_serving.keys import add_key
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
 
 pytestmark = pytest.mark.slow
-
-_PATIENCE_S = 90
-"""A browser's first page takes long on a machine that does much else; this only ends what hangs."""
 
 
 @pytest.fixture(scope="module")
@@ -34,63 +27,10 @@ def address(over_http: OverHttp, args: AppArgs) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with browser(tmp_path_factory.mktemp("profile")) as chrome:
-        yield chrome
-
-
-@pytest.fixture
-def photo_file(photo: bytes, tmp_path: Path) -> Path:
-    (tmp_path / "fox.jpg").write_bytes(photo)
-    return tmp_path / "fox.jpg"
-
-
-class _Page:
-    """What a person sees and does."""
-
-    def __init__(self, chrome: webdriver.Chrome, address: str, is_locked: bool = False) -> None:
-        self.chrome = chrome
-        chrome.get(address)
-        self.until(lambda: is_locked or Select(self.one("#labels")).options)
-
-    def one(self, selector: str) -> WebElement:
-        return self.chrome.find_element(By.CSS_SELECTOR, selector)
-
-    def texts(self, selector: str) -> list[str]:
-        # In one step: the page is drawn anew while it is looked at.
-        script = "return [...document.querySelectorAll(arguments[0])].map(it => it.innerText)"
-        return self.chrome.execute_script(script, selector)
-
-    def until(self, holds: Callable[[], object]) -> None:
-        WebDriverWait(self.chrome, _PATIENCE_S, 0.1).until(lambda _: holds())
-
-    def show(self, file: Path) -> None:
-        before = self.chrome.execute_script("return asked")
-        self.one("#file").send_keys(str(file))
-        self.until(lambda: self.chrome.execute_script("return asked") > before)
-        self.answered()
-
-    def answered(self) -> None:
-        self.until(
-            lambda: (
-                self.texts(".verdict, .problem") and "busy" not in (self.one("#answer").get_attribute("class") or "")
-            )
-        )
-
-    @property
-    def alternatives(self) -> list[str]:
-        return self.texts(".top .name")
-
-    @property
-    def errors(self) -> list[str]:
-        return [it["message"] for it in self.chrome.get_log("browser") if it["level"] == "SEVERE"]  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def test_a_photo_gets_its_lineage_and_the_choices_are_kept_to(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     assert not page.one("#model").is_displayed()
     page.show(photo_file)
     assert page.texts(".tree .rank") == ["kingdom", "phylum", "class", "order", "family", "genus", "species"]
@@ -115,7 +55,7 @@ def test_a_photo_gets_its_lineage_and_the_choices_are_kept_to(
 def test_own_names_stand_alone_and_the_best_of_them_is_the_answer(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     page.show(photo_file)
     page.one("#clade").send_keys("Mammalia")
     page.one("#floor").send_keys(Keys.HOME)
@@ -139,7 +79,7 @@ def test_own_names_stand_alone_and_the_best_of_them_is_the_answer(
 
 
 def test_a_long_list_of_own_names_can_be_pasted(chrome: webdriver.Chrome, address: str, photo_file: Path) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     names = "\n".join(f"species {number} of a long list" for number in range(500))
     chrome.execute_script("document.getElementById('names').value = arguments[0]", names)
     page.show(photo_file)
@@ -155,7 +95,7 @@ def test_a_long_list_of_own_names_can_be_pasted(chrome: webdriver.Chrome, addres
 
 def test_what_the_model_sees_of_the_frame_is_drawn(chrome: webdriver.Chrome, address: str, photo_file: Path) -> None:
     """The tiny model squashes the whole frame; most cut the square in its middle."""
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     page.show(photo_file)
     assert "the whole frame looked at" in page.texts(".under")[-1]
     assert page.texts(".seen") == []
@@ -176,7 +116,7 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
     exif = Image.Exif()
     exif[274] = 6  # lies on its side
     Image.open(io.BytesIO(photo)).resize((4000, 2400)).save(tmp_path / "large.jpg", exif=exif)
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     page.show(tmp_path / "large.jpg")
     measure = "createImageBitmap(photo).then(it => arguments[0]([it.width, it.height, photo.type]))"
     assert chrome.execute_async_script(measure) == [1229, 2048, "image/jpeg"]
@@ -186,7 +126,7 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(
 def test_a_small_picture_of_a_format_that_the_server_does_not_read_is_sent_as_one_that_it_does(
     chrome: webdriver.Chrome, address: str, photo: bytes, tmp_path: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     for kind, sent in (("gif", "image/jpeg"), ("bmp", "image/jpeg"), ("png", "image/png")):
         Image.open(io.BytesIO(photo)).save(tmp_path / f"small.{kind}")
         page.show(tmp_path / f"small.{kind}")
@@ -198,7 +138,7 @@ def test_a_small_picture_of_a_format_that_the_server_does_not_read_is_sent_as_on
 def test_what_cannot_be_read_is_said_and_the_next_photo_is_answered(
     chrome: webdriver.Chrome, address: str, photo_file: Path, tmp_path: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     (tmp_path / "notes.jpg").write_text("not a picture")
     page.show(tmp_path / "notes.jpg")
     assert "The image cannot be used" in page.texts(".problem")[0]
@@ -211,7 +151,7 @@ def test_what_cannot_be_read_is_said_and_the_next_photo_is_answered(
 def test_where_the_server_is_busy_it_is_asked_once_more_and_then_by_the_same_photo(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     chrome.execute_script(
         "window.realFetch = window.fetch; window.busy = 1; window.fetch = (path, options) => path.startsWith('/v1/cl')"
         " && busy-- > 0 ? Promise.resolve(new Response('', {status: 503, headers: {'Retry-After': '1'}}))"
@@ -230,7 +170,7 @@ def test_where_the_server_is_busy_it_is_asked_once_more_and_then_by_the_same_pho
 def test_an_answer_that_comes_late_is_not_shown_beside_the_next_photo(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
 
     def is_told() -> list[str | None]:
         told = chrome.execute_script("return byId('waiting').textContent")
@@ -266,7 +206,7 @@ def test_choices_that_were_not_there_yet_come_with_the_first_answer(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
     """The page was opened while models were being loaded."""
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     chrome.execute_script("byId('labels').replaceChildren()")
     page.one("#clade").send_keys("rav")
     page.until(lambda: page.chrome.find_elements(By.CSS_SELECTOR, "#clades option"))
@@ -279,7 +219,7 @@ def test_choices_that_were_not_there_yet_come_with_the_first_answer(
 def test_keyboard_reaches_everything_and_a_screen_reader_is_told(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
-    page = _Page(chrome, address)
+    page = Page(chrome, address)
     reached = []
     for _ in range(8):
         ActionChains(chrome).send_keys(Keys.TAB).perform()
@@ -309,7 +249,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
-        page = _Page(chrome, address)
+        page = Page(chrome, address)
         page.show(photo_file)
         assert page.one("#shoot").is_displayed()  # takes a photo
         assert page.one("#camera").get_attribute("capture") == "environment"
@@ -319,83 +259,3 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     finally:
         chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_a_key_is_asked_for_and_taken_with_what_was_copied_along(
-    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, photo_file: Path, tmp_path: Path
-) -> None:
-    key = add_key(tmp_path / "keys.json", "app")
-    with over_http(args.model_copy(update={"keys": str(tmp_path / "keys.json")})) as address:
-        page = _Page(chrome, address, is_locked=True)
-        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
-        page.show(photo_file)
-        assert page.texts(".problem") == ["Enter a key: this server asks for one."]
-        page.one("#key").send_keys("trygon_no_such", Keys.ENTER)
-        page.until(lambda: page.texts(".problem") == ["This key is not known here. Enter another one."])
-        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
-        page.one("#key").clear()
-        page.one("#key").send_keys(f"\u200b {key}\ufeff", Keys.ENTER)
-        page.until(lambda: page.texts(".verdict") and Select(page.one("#labels")).options)
-        assert not page.one("#ask-key").is_displayed()
-        # What an earlier page kept is cleaned too.
-        chrome.execute_script("sessionStorage.setItem('key', arguments[0])", f"\u200b{key}")
-        _Page(chrome, address).show(photo_file)
-        assert page.texts(".verdict")
-        chrome.execute_script("sessionStorage.clear()")
-    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusals are there as errors
-
-
-def test_a_wrong_key_is_told_before_there_is_a_photo(
-    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tmp_path: Path
-) -> None:
-    """In the part of the page that a screen reader reads by itself."""
-    key = add_key(tmp_path / "keys.json", "app")
-    with over_http(args.model_copy(update={"keys": str(tmp_path / "keys.json")})) as address:
-        page = _Page(chrome, address, is_locked=True)
-        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
-        assert page.texts(".problem") == []  # nothing is wrong yet
-        page.one("#key").send_keys(" ", Keys.ENTER)
-        page.until(lambda: page.texts("#answer[aria-live] .problem") == ["Enter a key: this server asks for one."])
-        page.one("#key").send_keys("trygon_no_such", Keys.ENTER)
-        unknown = ["This key is not known here. Enter another one."]
-        page.until(lambda: page.texts("#answer[aria-live] .problem") == unknown)
-        page.until(lambda: chrome.switch_to.active_element.get_attribute("id") == "key")
-        page = _Page(chrome, address, is_locked=True)  # it was kept, and is as wrong as before
-        page.until(lambda: page.texts("#answer[aria-live] .problem") == unknown)
-        page.one("#key").send_keys(key, Keys.ENTER)
-        page.until(lambda: Select(page.one("#labels")).options)
-        assert page.texts("#answer") == ["The answer appears here."]
-        chrome.execute_script("window.fetch = () => Promise.reject(new TypeError()); describe()")
-        page.until(lambda: page.texts(".problem") == ["The server does not answer. Is it still running?"])
-        chrome.execute_script("sessionStorage.clear()")
-    chrome.get_log("browser")  # pyright: ignore[reportAttributeAccessIssue]  # the refusals are there as errors
-
-
-def test_the_footer_names_the_version_that_most_requests_go_to(
-    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tiny: Served
-) -> None:
-    assert isinstance(args.models, dict)
-    first = args.models["tiny"]["v1"]
-    versions = {"v1": first.model_copy(update={"share": 0.1}), "v2": first.model_copy(update={"share": 0.9})}
-    with over_http(args.model_copy(update={"models": {"tiny": versions}})) as address:
-        page = _Page(chrome, address)
-        assert page.texts("#served") == [f"Model tiny/v2, {tiny.model.digest[:12]}."]
-
-
-def test_several_models_can_be_chosen_from(
-    over_http: OverHttp, chrome: webdriver.Chrome, args: AppArgs, tiny: Served, photo_file: Path
-) -> None:
-    """One alone is not shown as a choice; each has its own label sets."""
-    assert isinstance(args.models, dict)
-    dogs = args.models["tiny"]["v1"].labels["dogs"]
-    second = VersionSpec(model=str(tiny.model_folder), labels={"hounds": dogs})
-    with over_http(args.model_copy(update={"models": args.models | {"second": {"v1": second}}})) as address:
-        page = _Page(chrome, address)
-        assert page.one("#model").is_displayed()
-        page.show(photo_file)
-        assert len(page.alternatives) == 4
-        Select(page.one("#model")).select_by_value("second")
-        page.until(lambda: len(page.alternatives) == 2)
-        assert [it.text for it in Select(page.one("#labels")).options] == ["hounds (2 taxa)"]
-        Select(page.one("#model")).select_by_value("tiny")
-        page.until(lambda: len(page.alternatives) == 4)
