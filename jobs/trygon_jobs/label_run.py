@@ -28,6 +28,7 @@ from trygon.models.encoders import find_encoder
 from trygon.models.folder import absolute_ref, describe, model_key
 from trygon.storage import digest_texts, exists, is_remote, is_same, join, write_json
 from trygon.tables import write_table
+from trygon.wording import first_of
 from trygon_jobs.label import LabelConfig
 from trygon_jobs.label_examples import require_examples
 from trygon_jobs.label_missing import label_missing
@@ -137,10 +138,9 @@ def _zone_notes(config: LabelConfig, listing: Listing) -> list[str]:
     others = [it for it in listing.offsets if it != config.time_zone]
     if not others or "time_zone" in config.model_fields_set:
         return []
-    shown = ", ".join(others[:_MOST_OFFSETS]) + ", …" * (len(others) > _MOST_OFFSETS)
     return [
-        f"times of the list have offsets ({shown}) and were moved to UTC, as no --time-zone was given: give it, such "
-        f"as --time-zone {others[0]}, which reads no picture again"
+        f"times of the list have offsets ({first_of(others, _MOST_OFFSETS)}) and were moved to UTC, as no --time-zone "
+        f"was given: give it, such as --time-zone {others[0]}, which reads no picture again"
     ]
 
 

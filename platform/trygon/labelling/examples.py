@@ -23,6 +23,7 @@ from trygon.storage import digest_texts
 from trygon.taxonomy.names import clean_binomial, clean_lineage, clean_name
 from trygon.taxonomy.taxon import RANKS, Lineage, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon.wording import first_of
 
 OWN = "own"
 """The status of a name that is in no label: it becomes one of its own."""
@@ -78,9 +79,7 @@ class Examples:
         said = ((OWN, "in no label, and labels of their own"), (AMBIGUOUS, "left out: they may mean several taxa"))
         lists = [([it.given.name for it in self.names if it.status == status], words) for status, words in said]
         return tuple(
-            f"examples: {len(some)} names are {words} ({', '.join(some[:_MAX_TOLD])}{', …' * (len(some) > _MAX_TOLD)})"
-            for some, words in lists
-            if some
+            f"examples: {len(some)} names are {words} ({first_of(some, _MAX_TOLD)})" for some, words in lists if some
         )
 
     def report(self, num_failed: dict[str, int]) -> str:

@@ -23,6 +23,7 @@ from trygon.taxonomy.resolution import Backbone, Resolution
 from trygon.taxonomy.tables import SYNONYM_SCHEMA, TAXA_SCHEMA, Checklist, read_taxa
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
 from trygon.taxonomy.tree import TaxonTree
+from trygon.wording import first_of
 
 EXACT, COMMON, FUZZY, AMBIGUOUS, UNMATCHED = "exact", "common", "fuzzy", "ambiguous", "unmatched"
 
@@ -303,6 +304,5 @@ def told(matches: Sequence[Match], place: str | Path) -> str:
     ):
         some = [match.given.name for match in matches if match.status == status]
         if some:
-            more = ", …" if len(some) > _MAX_TOLD else ""
-            parts.append(f"{len(some)} {words} ({', '.join(some[:_MAX_TOLD])}{more})")
+            parts.append(f"{len(some)} {words} ({first_of(some, _MAX_TOLD)})")
     return f"{name_of(place)}: of {len(matches)} names {'; '.join(parts)}" if parts else ""

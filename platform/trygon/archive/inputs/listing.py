@@ -27,6 +27,7 @@ from trygon.errors import UserError
 from trygon.lease import Hold
 from trygon.schemas import LISTED
 from trygon.storage import absolute, copy_file, is_remote, join, open_input, read_bytes
+from trygon.wording import first_of
 
 NAME = "listing.parquet"
 _BATCH = 10_000
@@ -244,7 +245,6 @@ def _ignored_notes(ignored: Counter[str], list_kind: str | None) -> list[str]:
     told = Counter({suffix: num for suffix, num in ignored.items() if not list_kind or is_media(f"x{suffix}")})
     if not told:
         return []
-    most = [f"{num:,} {suffix or 'without an extension'}" for suffix, num in told.most_common(_MOST_SUFFIXES)]
-    shown = ", ".join(most) + ", …" * (len(told) > _MOST_SUFFIXES)
+    shown = first_of([f"{num:,} {it or 'without an extension'}" for it, num in told.most_common()], _MOST_SUFFIXES)
     why = "are not in the list" if list_kind else "have no extension of a picture or video"
     return [f"{told.total():,} files of the archive {why}, and are left alone: {shown}"]
