@@ -74,7 +74,8 @@ _EMBED = _bodies(wire.EmbedOptions.model_json_schema()["properties"], wire.Embed
 router = APIRouter(responses=_PROBLEMS)
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
+    """(Were it no coroutine, FastAPI would call it in a thread.)"""
     return request.app.state.service
 
 
