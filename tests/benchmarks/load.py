@@ -52,6 +52,8 @@ class Plan:
     seconds: float
     connections: int = 64
     rate: float | None = None
+    evenly: bool = False
+    """With a rate: all gaps alike, and not as independent people ask."""
     side: int = 224
     field: str = "image"
 
@@ -161,8 +163,11 @@ async def _paced(plan: Plan, ask: Ask, pictures: Iterator[bytes | np.ndarray], s
         replies.append(_reply(due, await ask(next(pictures))))
 
     async with asyncio.TaskGroup() as group:
-        # As independent people ask: the times between requests are exponential.
-        gaps = np.random.default_rng(0).exponential(1 / plan.rate, int(plan.rate * plan.seconds))
+        num_requests = int(plan.rate * plan.seconds)
+        if plan.evenly:
+            gaps = np.full(num_requests, 1 / plan.rate)
+        else:  # as independent people ask: the times between requests are exponential
+            gaps = np.random.default_rng(0).exponential(1 / plan.rate, num_requests)
         for due in start + np.cumsum(gaps):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             group.create_task(once(due))

@@ -246,14 +246,17 @@ def told(values: list[float]) -> str:
 
 
 def steady(running: Running, seconds: float, served: float) -> None:
-    """Requests as people send them, at 70 % of saturation: at least 200 where that takes no more than a minute."""
+    """70 % of saturation, with even gaps as load generators have them, and by chance as people ask: at least 200
+    requests each where that takes no more than a minute."""
     seconds = max(seconds, min(60.0, 200 / (0.7 * served)))
-    outcome = under(Plan("http", running.classify, str(running.pictures), seconds, rate=0.7 * served))
-    print(
-        f"| at 70 % of saturation | p50 {outcome.p50_ms:.0f} ms, p99 {outcome.p99_ms:.0f} ms, "
-        f"{outcome.p99_ms / outcome.p50_ms:.1f} ×; {outcome.statuses} |",
-        flush=True,
-    )
+    plan = Plan("http", running.classify, str(running.pictures), seconds, rate=0.7 * served)
+    for gaps, evenly in (("even gaps", True), ("gaps by chance", False)):
+        outcome = under(replace(plan, evenly=evenly))
+        print(
+            f"| at 70 % of saturation, {gaps} | p50 {outcome.p50_ms:.0f} ms, p99 {outcome.p99_ms:.0f} ms, "
+            f"{outcome.p99_ms / outcome.p50_ms:.1f} ×; {outcome.statuses} |",
+            flush=True,
+        )
 
 
 def overload(running: Running, seconds: float, served: float) -> None:
