@@ -7,6 +7,7 @@
 A request that gets no answer raises `trygon_serving.problem.Problem`. Imports neither Ray nor torch.
 """
 
+import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,22 +41,34 @@ _LONGEST_PAUSE_S = 60
 """A minute's requests come back within it; a day's do not, and are nothing to wait for."""
 _RETRY_S = 1.0
 """Until a server is asked again that gave no answer, and so did not say when."""
+_CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL says of one that it does not trust: asking again changes nothing."""
 
 
 class Client:
     """One server, over connections that are kept open."""
 
-    def __init__(self, url: str, key: str | None = None, timeout_s: float = 60, attempts: int = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        timeout_s: float = 60,
+        attempts: int = 5,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         """`url` is the server's own, like http://127.0.0.1:8000. `timeout_s`: how long one attempt waits for it.
 
-        `attempts`: how often a request is sent that the server has no room for yet (503, 429): after the time that
-        it names, and not at all where that is over a minute. A server that cannot be reached, breaks off or says
-        nothing within `timeout_s` is asked as often, after a second.
+        `attempts`: how often a request is sent that the server has no room for yet (503, 429) or did not end in time
+        (504): after the time that it names, and not at all where that is over a minute. A server that cannot be
+        reached, breaks off or says nothing within `timeout_s` is asked as often, after a second.
+
+        `trust`: whose certificates are taken, in place of those that the system knows. For one that the server signed
+        itself, `ssl.create_default_context(cafile="cert.pem")`.
         """
         if not url.lower().startswith(("http://", "https://")):
             raise ValueError(f"url {url!r}: give the server's address, like http://127.0.0.1:8000")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, verify=trust or True)
         self._attempts = attempts
 
     def classify(self, pictures: Sequence[Picture], **options: Any) -> Classification:
@@ -150,17 +163,17 @@ class Client:
             try:
                 response = self._http.request(method, path, **content)
             except httpx.TransportError as error:
-                if not left:
+                if not left or _CERTIFICATE in str(error):
                     raise self._silence(error) from error
                 time.sleep(_RETRY_S)
                 continue
             if response.is_success:
                 return response
-            pause = response.headers.get("retry-after", "")
-            waits = response.status_code in (429, 503) and pause.isdigit() and int(pause) <= _LONGEST_PAUSE_S
-            if not left or not waits:
-                raise _problem(response)
-            time.sleep(int(pause))
+            problem = _problem(response)
+            pause_s = problem.retry_after_s
+            if not left or pause_s is None or pause_s > _LONGEST_PAUSE_S:
+                raise problem
+            time.sleep(pause_s)
         raise ValueError("attempts has to be 1 or more")
 
     def _silence(self, error: httpx.TransportError) -> Problem:
@@ -176,8 +189,9 @@ def _files(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def _problem(response: httpx.Response) -> Problem:
+    pause = response.headers.get("retry-after", "")
+    pause_s = int(pause) if pause.isdigit() else None
     if response.headers.get("content-type", "").startswith(PROBLEM_TYPE):
         told = ProblemDocument.model_validate_json(response.content)
-        pause = response.headers.get("retry-after", "")
-        return Problem(told.status, told.title, told.detail or "", int(pause) if pause.isdigit() else None)
-    return Problem(response.status_code, response.reason_phrase, response.text[:200])
+        return Problem(told.status, told.title, told.detail or "", pause_s)
+    return Problem(response.status_code, response.reason_phrase, response.text[:200], pause_s)

@@ -29,7 +29,7 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon.testing.commands import command, trygon
 from trygon.testing.processes import family, living, quiet_environment
 from trygon.testing.served import TAXA, Served
-from trygon.testing.servers import free_port, proxies, replicas, tritons, wait_ready
+from trygon.testing.servers import free_port, proxies, replicas, tritons, wait_ready, write_certificate
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.catalogue import VersionSpec
 from trygon_serving.rollout import add_version, set_share
@@ -60,20 +60,13 @@ def _models(file: Path, *words: str) -> str:
     return result.stdout
 
 
-def _write_certificate(certificate: Path, key: Path) -> None:
-    """One that the server signed itself, as on a field station without a name."""
-    words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2"]
-    words += ["-subj", "/CN=station", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(["openssl", "req", *words], check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def running(tiny: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     port = free_port()
     file = tmp_path_factory.mktemp("models") / "models.json"
     _models(file, "--add", "tiny/v1", "--model", str(tiny.model_folder), "--labels", str(tiny.labels_folder))
     certificate, key = file.with_name("cert.pem"), file.with_name("key.pem")
-    _write_certificate(certificate, key)
+    write_certificate(certificate, key)
     words = ["serve", "--models", file, "--port", port, "--limits.header-bytes", 8000]
     words += ["--tls-certificate", certificate, "--tls-key", key]
     trust = ssl.create_default_context(cafile=certificate)

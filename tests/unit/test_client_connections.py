@@ -1,25 +1,31 @@
 """The typed client, where connections break or are refused: by a server on loopback that does so as often as told."""
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
-from trygon.testing.servers import free_port
+from trygon.testing.servers import free_port, write_certificate
 from trygon_serving.client import Client
 from trygon_serving.problem import Problem
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]"
+_LATE = b"HTTP/1.1 504 Late\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @contextmanager
-def _server(port: int, num_broken: int, answer: bytes = _ANSWER) -> Iterator[list[bytes]]:
-    """Breaks off the first connections once a request has come, and answers the others; the requests so far."""
+def _server(port: int, num_broken: int, answer: bytes = _ANSWER, first: bytes = b"") -> Iterator[list[bytes]]:
+    """Gives the first requests another answer, or none and breaks off, and answers the others; the requests so far."""
     requests: list[bytes] = []
 
     def serve() -> None:
@@ -30,8 +36,7 @@ def _server(port: int, num_broken: int, answer: bytes = _ANSWER) -> Iterator[lis
                 return
             with connection:
                 requests.append(connection.recv(65_536))
-                if len(requests) > num_broken:
-                    connection.sendall(answer)
+                connection.sendall(answer if len(requests) > num_broken else first)
 
     with socket.create_server(("127.0.0.1", port)) as listening:
         thread = threading.Thread(target=serve)
@@ -49,6 +54,39 @@ def test_a_broken_connection_is_no_answer_and_the_server_is_asked_again() -> Non
         assert client.models() == []
     assert len(requests) == 3
     assert all(it.startswith(b"GET /v1/models") and b"Bearer trygon_key" in it for it in requests)
+
+
+def test_what_did_not_end_in_time_is_asked_again_when_the_server_says() -> None:
+    port, start_s = free_port(), time.monotonic()
+    with _server(port, num_broken=1, first=_LATE) as requests, Client(f"http://127.0.0.1:{port}") as client:
+        assert client.models() == []
+    assert len(requests) == 2
+    assert time.monotonic() - start_s >= 1
+
+
+def test_a_certificate_that_the_server_signed_itself_is_taken_if_it_is_named(tmp_path: Path) -> None:
+    certificate, port, key = tmp_path / "cert.pem", free_port(), tmp_path / "key.pem"
+    write_certificate(certificate, key)
+    app = uvicorn.Config(_nothing, port=port, ssl_certfile=certificate, ssl_keyfile=key, log_level="error")
+    server = uvicorn.Server(app)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        trust = ssl.create_default_context(cafile=certificate)
+        with Client(f"https://127.0.0.1:{port}", trust=trust) as client:
+            assert client.models() == []
+        stranger = Client(f"https://127.0.0.1:{port}", attempts=10_000)  # none of which would help
+        with stranger, pytest.raises(Problem, match="CERTIFICATE_VERIFY_FAILED"):
+            stranger.models()
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that answers everything with an empty list."""
+    if scope["type"] == "http":
+        await JSONResponse([])(scope, receive, send)
 
 
 def test_a_server_that_is_started_again_meanwhile_answers() -> None:
