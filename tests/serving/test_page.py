@@ -52,6 +52,33 @@ def test_a_photo_gets_its_lineage_and_the_choices_are_kept_to(
     assert page.errors == []
 
 
+def test_a_late_suggestion_does_not_take_the_place_of_one_for_what_was_typed_since(
+    chrome: webdriver.Chrome, address: str
+) -> None:
+    page = Page(chrome, address)
+    chrome.execute_script(
+        """const send = window.fetch;
+        window.late = [];  // answers for "Ca", which come when they are let
+        window.fetch = (path, options) => {
+          if (!path.includes("search=Ca&")) return send(path, options);
+          return new Promise(resolve => window.late.push(() => resolve(send(path, options))));
+        };"""
+    )
+    page.one("#clade").send_keys("Ca")
+    page.until(lambda: chrome.execute_script("return window.late.length"))
+    page.one("#clade").clear()
+    page.one("#clade").send_keys("Quercus")
+
+    def suggested() -> list[str | None]:
+        return [it.get_attribute("value") for it in chrome.find_elements(By.CSS_SELECTOR, "#clades option")]
+
+    page.until(suggested)
+    oaks = suggested()
+    chrome.execute_async_script("window.late[0](); setTimeout(arguments[0], 1000)")
+    assert suggested() == oaks
+    assert all("Quercus" in (it or "") for it in oaks)
+
+
 def test_own_names_stand_alone_and_the_best_of_them_is_the_answer(
     chrome: webdriver.Chrome, address: str, photo_file: Path
 ) -> None:
