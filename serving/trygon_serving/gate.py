@@ -84,7 +84,9 @@ class Gate:
         if self._hosts:
             self._require_own_page(scope)
         if self._keys and scope["path"] not in OPEN_PATHS:
-            passage.key = self._keys.admit(header(scope, b"authorization").decode("latin-1")).id
+            key = self._keys.identify(authorization(scope))
+            self._keys.use(key)
+            passage.key = key.id
 
     def _require_own_page(self, scope: Scope) -> None:
         """`Problem` for a page of another site, which reaches this machine's servers from its browser: by an address
@@ -144,6 +146,11 @@ def name_of_request(scope: Scope) -> str:
 def header(scope: Scope, wanted: bytes) -> bytes:
     """The first header of a name; blank where there is none."""
     return next((value for name, value in scope["headers"] if name == wanted), b"")
+
+
+def authorization(scope: Scope) -> str:
+    """The header that a key comes in; blank where there is none."""
+    return header(scope, b"authorization").decode("latin-1")
 
 
 def declared_bytes(scope: Scope) -> int:

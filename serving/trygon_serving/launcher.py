@@ -74,6 +74,7 @@ def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
     os.environ.setdefault(front.MOST, str(settings.replicas[1] * settings.limits.waiting_images))
     held = {"held_bytes": settings.replicas[1] * settings.limits.held_bytes}
     os.environ[front.LIMITS] = settings.limits.model_copy(update=held).model_dump_json()
+    os.environ[front.KEYS] = arguments.keys
     start_ray()
     interrupt_on_signals()
     try:
