@@ -6,18 +6,18 @@ takes serves until then, and ends when the requests that it has are answered.
 
 import asyncio
 import logging
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trygon.errors import TrygonError, UserError
 from trygon.labelling.lists import Given
-from trygon.storage import name_of, stamp_of
+from trygon.storage import stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
 from trygon_serving.journal import LOGGER
 from trygon_serving.labels import LabelSets
+from trygon_serving.reasons import without_folders
 from trygon_serving.repository import Held, Repository, TritonUnavailableError
 from trygon_serving.versions import Version
 
@@ -25,8 +25,6 @@ _PAUSE_S, _START_PAUSE_S, _RETRY_PAUSE_S = 1.0, 0.2, 30.0
 _AWAY_PAUSE_S, _MOST_AWAY_S = 2.0, 300.0
 _AWAY_AFTER = 2
 """Looks in a row at which Triton did not answer: one may be of a busy machine."""
-
-_QUERY, _FOLDERS = re.compile(r"(\w+://[^\s?]*)\?\S*"), re.compile(r"(?:\w+://|(?<![\w.])/)\S*/")
 
 log = logging.getLogger(LOGGER)
 
@@ -314,11 +312,3 @@ class Supply:
         self._failures[what] = Failure(reason, time.monotonic() + pause_s)
         cause = f" ({error.__cause__})" if error and error.__cause__ else ""
         log.warning("%s is not served: %s%s", name, reason, cause)
-
-
-def without_folders(reason: str, places: Iterable[str] = ()) -> str:
-    """A reason for clients: files and folders by their own names, and not where on this machine or elsewhere they
-    lie, which `places` begin with. The log has the whole of it."""
-    for place in places:
-        reason = reason.replace(place, name_of(place)) if "/" in place else reason
-    return _FOLDERS.sub("", _QUERY.sub(r"\1", reason))
