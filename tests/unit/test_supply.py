@@ -217,7 +217,7 @@ def test_nothing_is_ready_once_triton_was_not_there_twice(served: Served) -> Non
         supply.versions["a", "v1"] = version
         seen = [version.is_held]
         for _ in range(2):
-            await supply.look()
+            await supply.look(None)
             seen.append(version.is_held)
         await supply.close()
         return seen
