@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -133,7 +133,7 @@ class Passage:
         """Pass on a part of the answer; its head gets the request's name."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (REQUEST_ID.encode(), self.id.encode())]
+            message["headers"] = [*message["headers"], named(self.id)]
         await self._send(message)
 
 
@@ -159,9 +159,15 @@ def declared_bytes(scope: Scope) -> int:
     return int(said) if said.isdigit() else 0
 
 
-async def send_problem(problem: Problem, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """A problem as a whole response, with `more` headers."""
+def named(name: str) -> tuple[bytes, bytes]:
+    """The header of an answer with the request's name."""
+    return REQUEST_ID.encode(), name.encode()
+
+
+async def send_problem(problem: Problem, send: Send, name: str | None = None) -> None:
+    """A problem as a whole response, with the request's name unless `send` puts it there."""
     headers = {"content-type": PROBLEM_TYPE, "content-length": str(len(problem.body))} | problem.headers
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": [*raw, *more]})
+    raw += [named(name)] if name else []
+    await send({"type": "http.response.start", "status": problem.status, "headers": raw})
     await send({"type": "http.response.body", "body": problem.body})

@@ -32,8 +32,8 @@ def _client(response: Response) -> TestClient:
 
 @pytest.mark.parametrize(("said", "status"), [(503, 503), (500, 503), (404, 503), (408, 504)])
 def test_plain_words_of_serve_become_a_problem_with_a_time_to_come_back(said: int, status: int) -> None:
-    plain = PlainTextResponse("Request dropped due to backpressure", said, {"X-Request-ID": "seven"})
-    response = _client(plain).get("/")
+    plain = PlainTextResponse("Request dropped due to backpressure", said)
+    response = _client(plain).get("/", headers={"X-Request-ID": "seven"})
     assert response.status_code == response.json()["status"] == status
     assert response.headers["content-type"] == PROBLEM_TYPE
     assert int(response.headers["retry-after"]) >= 1
@@ -56,12 +56,7 @@ def test_what_the_application_says_stays(answer: Response) -> None:
 
 
 def test_silence_becomes_a_problem_too() -> None:
-    """A replica that died with the request."""
-
-    async def say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
-        pass
-
-    response = TestClient(Front(say_nothing)).get("/", headers={"X-Request-ID": "seven"})
+    response = TestClient(Front(_say_nothing)).get("/", headers={"X-Request-ID": "seven"})
     assert response.status_code == response.json()["status"] == 503
     assert response.headers["retry-after"]
     assert response.headers["x-request-id"] == "seven"
@@ -71,6 +66,21 @@ def test_a_request_has_the_name_that_the_application_gave_it() -> None:
     answer = Response(b"{}", 200)
     answer.raw_headers += [(b"x-request-id", b"ours"), (b"X-Request-ID", b"serves")]
     assert _client(answer).get("/").headers.get_list("x-request-id") == ["ours"]
+
+
+@pytest.mark.parametrize(("given", "is_kept"), [("walk-7", True), ("two words", False), ("x" * 65, False)])
+def test_a_name_that_is_none_is_given_back_by_nobody(given: str, is_kept: bool) -> None:
+    """Whoever refuses: the front, the proxy itself, or what stands in for a replica that says nothing."""
+    small = Front(_keep_all, limits=Limits(body_bytes=99))
+    for front, parts, declared in (
+        (small, [], b"1000"),
+        (small, [b"x" * 40] * 25, b"9"),
+        (Front(_say_nothing), [], b"9"),
+    ):
+        (start, _), _ = _asked(front, parts, [(b"content-length", declared), (b"x-request-id", given.encode())])
+        (name,) = [value for key, value in start["headers"] if key == b"x-request-id"]
+        assert (name == given.encode()) == is_kept
+        assert len(name) <= 64
 
 
 def test_more_requests_than_may_be_in_work_are_refused_at_once_and_counted() -> None:
@@ -182,6 +192,10 @@ def _asked(
     scope["headers"] = headers
     asyncio.run(front(scope, receive, send))
     return sent, len(parts) - len(left)
+
+
+async def _say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """A replica that died with the request."""
 
 
 async def _keep_all(scope: Scope, receive: Receive, send: Send) -> None:
