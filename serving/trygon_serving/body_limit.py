@@ -4,10 +4,10 @@ and keeps all of them, whether a replica reads them or there is none, before a k
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trygon.limits import Limits
-from trygon_serving.gate import declared_bytes, send_problem
+from trygon_serving.gate import declared_bytes, name_of_request, send_problem
 from trygon_serving.problem import Problem, too_large
 from trygon_serving.refusals import Refusals
-from trygon_serving.serve_answers import names_in, too_many_wait
+from trygon_serving.serve_answers import too_many_wait
 
 
 class BodyLimit:
@@ -56,7 +56,7 @@ class _Body:
             return message
         if not self._is_answered:
             self._is_answered = self._is_refused = True
-            await send_problem(problem, self._send, names_in(self._scope["headers"]))
+            await send_problem(problem, self._send, name_of_request(self._scope))
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
 import tritonclient.grpc as triton
 
@@ -120,12 +120,13 @@ class Embedded:
         except BrokenPipeError as error:
             raise TrygonError(f"Triton did not start: {self._reason()}") from error
 
-    def wait_end(self) -> NoReturn:
-        """Block as long as the guard lives. `TrygonError` then: Triton went with it, and nobody starts it again."""
-        code = self.guard.wait()
-        raise TrygonError(
-            f"the guard of Triton has ended (exit code {code}), and Triton with it: start the server again"
-        )
+    def require_guard(self) -> None:
+        """`TrygonError` where the guard has ended: Triton went with it, and nobody starts it again."""
+        code = self.guard.poll()
+        if code is not None:
+            raise TrygonError(
+                f"the guard of Triton has ended (exit code {code}), and Triton with it: start the server again"
+            )
 
     @property
     def repository(self) -> Path:

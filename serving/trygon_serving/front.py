@@ -1,17 +1,21 @@
-"""What stands before Ray Serve's own HTTP proxy: limits, and its answers in the form of all others.
+"""What stands before Ray Serve's own HTTP proxy: keys, limits, and its answers in the form of all others.
 
-The proxy takes orders from headers of anyone, before a key is asked for: these are left out.
+The proxy takes orders from headers of anyone, also where no key is needed: these are left out.
 """
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trygon.limits import Limits
 from trygon_serving.body_limit import BodyLimit
+from trygon_serving.gate import OPEN_PATHS, authorization
 from trygon_serving.heads import limit_heads
+from trygon_serving.keys import Keys
+from trygon_serving.problem import Problem
 from trygon_serving.refusals import OwnFigures, Refusals
 from trygon_serving.room import Room
 from trygon_serving.serve_answers import ServeAnswers
@@ -30,6 +34,13 @@ LIMITS = "TRYGON_LIMITS"
 """The environment variable with the limits of heads and bodies, as JSON of `Limits`; without it, they are the default
 ones. `held_bytes` are those that this proxy holds, for all replicas."""
 
+KEYS = "TRYGON_KEYS"
+"""The environment variable with the path of the API keys: who has none is refused here, as the way to the replica
+costs some eight milliseconds. The replica asks again, and counts; without the variable it alone asks."""
+
+_OPEN_PATHS = OPEN_PATHS | {"/-/healthz"}
+"""What Serve says of its proxy is asked by the probes of KubeRay, which have no key."""
+
 _ORDERS = (
     b"x-request-timeout-seconds",
     b"x-request-disconnect-disabled",
@@ -42,11 +53,12 @@ _ORDERS = (
 class Front:
     """ASGI middleware around the proxy, which is several, one behind the other."""
 
-    def __init__(self, app: ASGIApp, most: int | None = None, limits: Limits | None = None) -> None:
-        refusals = Refusals()
-        self._proxy = app
-        answered = ServeAnswers(Room(app, most, refusals))
-        self._first = OwnFigures(BodyLimit(answered, limits or Limits(), refusals), refusals)
+    def __init__(
+        self, app: ASGIApp, most: int | None = None, limits: Limits | None = None, keys: Keys | None = None
+    ) -> None:
+        self._proxy, self._keys, self._refusals = app, keys, Refusals()
+        answered = ServeAnswers(Room(app, most, self._refusals))
+        self._first = OwnFigures(BodyLimit(answered, limits or Limits(), self._refusals), self._refusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -54,6 +66,12 @@ class Front:
             await self._proxy(scope, receive, send)
             return
         scope["headers"] = _without_orders(scope["headers"])
+        try:
+            if self._keys and scope["path"] not in _OPEN_PATHS:
+                self._keys.identify(authorization(scope))
+        except Problem as problem:
+            await self._refusals.refuse(problem, scope, send)
+            return
         await self._first(scope, receive, send)
 
 
@@ -61,8 +79,10 @@ def middlewares() -> list[Middleware]:
     """What Serve's proxy puts around itself, as it is about to listen: in what it listens with, heads get limits."""
     limits = Limits.model_validate_json(os.environ.get(LIMITS, "{}"))
     limit_heads(limits)
-    most = os.environ.get(MOST)
-    return [Middleware(Front, most=int(most) if most else None, limits=limits)]
+    most, keys = os.environ.get(MOST), os.environ.get(KEYS)
+    return [
+        Middleware(Front, most=int(most) if most else None, limits=limits, keys=Keys(Path(keys)) if keys else None)
+    ]
 
 
 def _without_orders(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -84,7 +84,9 @@ class Gate:
         if self._hosts:
             self._require_own_page(scope)
         if self._keys and scope["path"] not in OPEN_PATHS:
-            passage.key = self._keys.admit(header(scope, b"authorization").decode("latin-1")).id
+            key = self._keys.identify(authorization(scope))
+            self._keys.use(key)
+            passage.key = key.id
 
     def _require_own_page(self, scope: Scope) -> None:
         """`Problem` for a page of another site, which reaches this machine's servers from its browser: by an address
@@ -131,7 +133,7 @@ class Passage:
         """Pass on a part of the answer; its head gets the request's name."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (REQUEST_ID.encode(), self.id.encode())]
+            message["headers"] = [*message["headers"], named(self.id)]
         await self._send(message)
 
 
@@ -146,15 +148,26 @@ def header(scope: Scope, wanted: bytes) -> bytes:
     return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
+def authorization(scope: Scope) -> str:
+    """The header that a key comes in; blank where there is none."""
+    return header(scope, b"authorization").decode("latin-1")
+
+
 def declared_bytes(scope: Scope) -> int:
     """How large a body is said to be; 0 where nothing is said."""
     said = header(scope, b"content-length")
     return int(said) if said.isdigit() else 0
 
 
-async def send_problem(problem: Problem, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """A problem as a whole response, with `more` headers."""
+def named(name: str) -> tuple[bytes, bytes]:
+    """The header of an answer with the request's name."""
+    return REQUEST_ID.encode(), name.encode()
+
+
+async def send_problem(problem: Problem, send: Send, name: str | None = None) -> None:
+    """A problem as a whole response, with the request's name unless `send` puts it there."""
     headers = {"content-type": PROBLEM_TYPE, "content-length": str(len(problem.body))} | problem.headers
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": [*raw, *more]})
+    raw += [named(name)] if name else []
+    await send({"type": "http.response.start", "status": problem.status, "headers": raw})
     await send({"type": "http.response.body", "body": problem.body})

@@ -1,4 +1,5 @@
-"""How large the head of a request may be, and how long it may take, where it arrives: uvicorn itself limits neither.
+"""How large the head of a request may be, and how long it may take, where it arrives, and how long an answer may lie
+unread: uvicorn itself limits none of these.
 
 Ray Serve's proxy runs uvicorn, which keeps all headers that come, of anyone, before the application sees any of them.
 """
@@ -14,6 +15,9 @@ from trygon_serving.problem import PROBLEM_TYPE, Problem
 _PIECE_BYTES = 16_384
 """The parser is fed so much at a time: what it keeps is known in between."""
 
+_UNREAD_S = 30.0
+"""Between two looks at what the client has not taken yet."""
+
 
 class LimitedProtocol(HttpToolsProtocol):
     """A connection. What is neither body nor the end of a head may be so much, and a head take so long."""
@@ -28,6 +32,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Bytes that the parser has taken and not given away as body, or as a whole head: trailers too."""
         self._within_head = True
         self._hurry: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+        """What was there at the last look, unless something was taken since."""
+        self._look = self.loop.call_later(_UNREAD_S, self._require_reader)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -45,9 +52,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """From here on comes the body."""
+        super().on_headers_complete()  # fails where the path is none
         self._within_head, self._kept = False, 0
         self._stop_waiting()
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """The application looks after what it is given."""
@@ -66,9 +73,19 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._within_head and self.cycle.response_complete:
             self._await_head()
 
+    def resume_writing(self) -> None:
+        """Enough was taken for more."""
+        self._unread_bytes = 0
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What could not be parsed, in the form of all other problems."""
+        self._refuse(Problem(400, "The request is not HTTP/1.1"))
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing comes any more."""
         self._stop_waiting()
+        self._look.cancel()
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
@@ -82,15 +99,32 @@ class LimitedProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._refuse(Problem(408, "The headers did not arrive in time", f"within {self.limits.header_s:.0f} s"))
 
+    def _require_reader(self) -> None:
+        """End a connection of which nothing was taken since the last look. uvicorn would wait for ever, with the
+        answer and whoever makes it; and a transport that closes, for what it still has to send."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes and unread_bytes == self._unread_bytes:
+            self.transport.abort()
+            return
+        self._unread_bytes = unread_bytes
+        self._look = self.loop.call_later(_UNREAD_S, self._require_reader)
+
     def _refuse(self, problem: Problem) -> None:
         """Close, and say why where something was asked and no other answer is on its way."""
         if self.transport.is_closing():
             return
-        if self._within_head and self._kept and (self.cycle is None or self.cycle.response_complete):
+        if self._is_unanswered():
             lines = [b"content-type: " + PROBLEM_TYPE.encode(), b"content-length: %d" % len(problem.body)]
             head = STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"connection: close", b"", b""])
             self.transport.write(head + problem.body)
         self.transport.close()
+
+    def _is_unanswered(self) -> bool:
+        """Whether what comes now is a request to which nothing was said yet, and none before it waits for an
+        answer."""
+        if self._within_head:
+            return self._kept > 0 and (self.cycle is None or self.cycle.response_complete)
+        return not self.cycle.response_started and not self.pipeline
 
 
 def limit_heads(limits: Limits) -> None:

@@ -98,8 +98,8 @@ class Keys:
         self._state, self._looked_s = stamp_of(path), clock()
         self._allowances: dict[str, Allowance] = {}
 
-    def admit(self, authorization: str) -> Key:
-        """The key of an `Authorization: Bearer …` header, with one of its requests used. `Problem` 401 or 429."""
+    def identify(self, authorization: str) -> Key:
+        """The key of an `Authorization: Bearer …` header. `Problem` 401."""
         self._refresh()
         scheme, _, token = authorization.partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
@@ -108,9 +108,12 @@ class Keys:
         # As long for a key that is not there as for one that is.
         if not hmac.compare_digest(given, key.sha256 if key else "0" * 64) or key is None:
             raise Problem(401, "A key is needed", "send it as Authorization: Bearer KEY")
+        return key
+
+    def use(self, key: Key) -> None:
+        """Use one of a key's requests. `Problem` 429."""
         now_s = self._clock()
         self._allowances.setdefault(key.id, Allowance(now_s)).take(key, now_s)
-        return key
 
     def _refresh(self) -> None:
         now_s = self._clock()

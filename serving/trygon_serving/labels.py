@@ -28,6 +28,7 @@ from trygon_serving.journal import LOGGER
 from trygon_serving.naming import taxa_of_names
 from trygon_serving.problem import Problem
 from trygon_serving.products import Products
+from trygon_serving.reasons import without_folders
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
 _KEPT_PARTS = 256
@@ -171,6 +172,7 @@ class LabelSets:
         self._checklists = checklists
         self._sets = {name: LabelSet.load(name, folder, checklists, model) for name, folder in folders.items()}
         self._problems: dict[str, str] = {}
+        """As clients are told them."""
         self._try_again: dict[str, float] = {}
 
     @property
@@ -210,9 +212,10 @@ class LabelSets:
         try:
             fresh = LabelSet.load(name, self._folders[name], self._checklists, self._model)
         except (TrygonError, OSError, ValueError) as error:
-            self._problems[name] = f"the newer version is not served: {error}"
+            reason = f"the newer version is not served: {error}"
+            self._problems[name] = without_folders(reason, [self._folders[name], self._model.ref])
             self._try_again[name] = time.monotonic() + _RETRY_PAUSE_S
-            log.warning("label set %s: %s", name, self._problems[name])
+            log.warning("label set %s: %s", name, reason)
             return False
         self._sets[name], self._cards[name] = fresh, card
         self._problems.pop(name, None)

@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +12,7 @@ import ray
 from ray import serve
 from rich.console import Console
 
-from trygon.cluster.local import inside_cluster, start_ray
+from trygon.cluster.local import inside_cluster, require_local_ray, start_ray
 from trygon.errors import UserError, origin
 from trygon.storage import absolute
 from trygon_serving import front
@@ -25,11 +25,12 @@ from trygon_serving.settings import Settings, is_loopback, own_hosts
 from trygon_serving.stop import interrupt_on_signals
 
 APP = "trygon"
+_LOOK_S = 1.0
 
 
 def run(settings: Settings, catalogue: Catalogue) -> None:
     """Start what `check` found, say where to ask, wait for Ctrl-C or SIGTERM, and stop what was started. `TrygonError`
-    where Triton is not looked after any more."""
+    where Ray has ended, or Triton is not looked after any more: whatever runs this can start all of it again."""
     _require_no_cluster()
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
@@ -42,12 +43,18 @@ def run(settings: Settings, catalogue: Catalogue) -> None:
             stack.enter_context(_serving(settings, arguments))
             if embedded:
                 embedded.wait_ready()
-            wait_ready(_url(settings), arguments.triton, console.print)
+            wait_ready(_url(settings), arguments.triton, console.print, lambda: _require_living(embedded))
         _announce(settings)
-        if embedded:
-            embedded.wait_end()
         while True:
-            signal.pause()
+            _require_living(embedded)
+            time.sleep(_LOOK_S)
+
+
+def _require_living(embedded: Embedded | None) -> None:
+    """`TrygonError` where a process has ended that nobody starts again."""
+    require_local_ray()
+    if embedded:
+        embedded.require_guard()
 
 
 def _require_no_cluster() -> None:
@@ -74,6 +81,7 @@ def _serving(settings: Settings, arguments: AppArgs) -> Iterator[None]:
     os.environ.setdefault(front.MOST, str(settings.replicas[1] * settings.limits.waiting_images))
     held = {"held_bytes": settings.replicas[1] * settings.limits.held_bytes}
     os.environ[front.LIMITS] = settings.limits.model_copy(update=held).model_dump_json()
+    os.environ[front.KEYS] = arguments.keys
     start_ray()
     interrupt_on_signals()
     try:

@@ -13,13 +13,21 @@ _PATIENCE_S = 20.0
 _PAUSE_S = 0.3
 
 
-def wait_ready(url: str, triton_address: str, say: Callable[[str], None], patience_s: float = _PATIENCE_S) -> None:
-    """Block until `/readyz` of a server is 200. Says once what is missing where that takes long: it may come yet."""
+def wait_ready(
+    url: str,
+    triton_address: str,
+    say: Callable[[str], None],
+    look: Callable[[], None],
+    patience_s: float = _PATIENCE_S,
+) -> None:
+    """Block until `/readyz` of a server is 200. Says once what is missing where that takes long: it may come yet.
+    `look` is called all along, and raises where it cannot."""
     said, start_s = False, time.monotonic()
     # Nothing but readiness is asked for: whose certificate it is, is the clients' to know. No proxy of the environment
     # lies between.
     with httpx.Client(base_url=url, verify=False, timeout=10, trust_env=False) as client:
         while missing := _missing(client):
+            look()
             if not said and time.monotonic() - start_s >= patience_s:
                 said = True
                 say(f"not ready yet: {missing if _answers(triton_address) else _silent(triton_address)}")

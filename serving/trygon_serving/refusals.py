@@ -5,7 +5,7 @@ import socket
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trygon_serving.gate import REQUEST_ID, name_of_request, send_problem
+from trygon_serving.gate import name_of_request, send_problem
 from trygon_serving.problem import Problem
 
 
@@ -20,7 +20,7 @@ class Refusals:
     async def refuse(self, problem: Problem, scope: Scope, send: Send) -> None:
         """Answer what no replica is asked."""
         self._refused.inc()
-        await send_problem(problem, send, [(REQUEST_ID.encode(), name_of_request(scope).encode())])
+        await send_problem(problem, send, name_of_request(scope))
 
     def figures(self) -> bytes:
         """What Prometheus is told beside the replica's figures."""

@@ -6,17 +6,14 @@ name beside ours.
 """
 
 import logging
-from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trygon_serving.gate import REQUEST_ID, send_problem
+from trygon_serving.gate import REQUEST_ID, name_of_request, send_problem
 from trygon_serving.journal import LOGGER
 from trygon_serving.problem import Problem
 
 _RETRY_AFTER_S = 1
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 log = logging.getLogger(LOGGER)
 
@@ -29,7 +26,7 @@ class ServeAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        answer = _Answer(send)
+        answer = _Answer(scope, send)
         try:
             await self._app(scope, receive, answer.pass_on)
         except Exception:
@@ -37,22 +34,23 @@ class ServeAnswers:
                 raise  # the connection is closed: half an answer must not look like a whole one
             log.exception("Serve's proxy failed")
             if not answer.is_started:
-                await answer.replace(Problem(500, "The server failed"), scope["headers"])
+                await answer.replace(Problem(500, "The server failed"))
         if not answer.is_started:
-            await answer.replace(_problem(500), scope["headers"])
+            await answer.replace(_problem(500))
 
 
 class _Answer:
     """The answer to one request, as far as it has come."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope, self._send = scope, send
         self.is_started = self.is_replaced = False
 
-    async def replace(self, problem: Problem, headers: Headers) -> None:
+    async def replace(self, problem: Problem) -> None:
         """Say this, and nothing of what may follow."""
         self.is_started = self.is_replaced = True
-        await send_problem(problem, self._send, names_in(headers))
+        # Which Serve has put into the request by now, where the client gave none.
+        await send_problem(problem, self._send, name_of_request(self._scope))
 
     async def pass_on(self, message: Message) -> None:
         """A part of what the proxy says."""
@@ -62,14 +60,9 @@ class _Answer:
             self.is_started = True
             message["headers"] = _once(message["headers"])
             if _is_serves_own(message):
-                await self.replace(_problem(message["status"]), message["headers"])
+                await self.replace(_problem(message["status"]))
                 return
         await self._send(message)
-
-
-def names_in(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The request's name, which Serve has put into the request by now."""
-    return [header for header in headers if header[0].lower() == REQUEST_ID.encode()]
 
 
 def too_many_wait() -> Problem:

@@ -59,10 +59,12 @@ class Settings(BaseModel):
 
 
 def check(settings: Settings) -> Catalogue:
-    """What is to be served as the server starts. `UserError` for what would fail later: the port, the labels, the
-    model, its encoder, or labels of another model."""
+    """What is to be served as the server starts. `UserError` for what would fail later: the port, the log, the labels,
+    the model, its encoder, or labels of another model."""
     require_safety(settings)
     require_port(settings.host, settings.port)
+    if settings.log:
+        require_log(Path(settings.log))
     if settings.traces:
         require_endpoint(settings.traces)
     catalogue = catalogue_of(settings)
@@ -164,3 +166,13 @@ def require_port(host: str, port: int) -> None:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise UserError(f"cannot listen on {host}:{port}: {reason}; choose another with --port") from error
+
+
+def require_log(path: Path) -> None:
+    """`UserError` unless lines can be put at the end of a file, which is made if it is not there yet."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise UserError(
+            f"--log {path}: {error.strerror}; give a file that can be written, in a folder that is there"
+        ) from error

@@ -6,27 +6,28 @@ takes serves until then, and ends when the requests that it has are answered.
 
 import asyncio
 import logging
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trygon.errors import TrygonError, UserError
 from trygon.labelling.lists import Given
-from trygon.storage import name_of, stamp_of
+from trygon.storage import stamp_of
 from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, read_catalogue, specs
 from trygon_serving.journal import LOGGER
 from trygon_serving.labels import LabelSets
+from trygon_serving.reasons import without_folders
 from trygon_serving.repository import Held, Repository, TritonUnavailableError
 from trygon_serving.versions import Version
 
 _PAUSE_S, _START_PAUSE_S, _RETRY_PAUSE_S = 1.0, 0.2, 30.0
+_ANSWER_S = 0.3
+"""How long a look waits for Triton's answer. A later one takes it where it comes later: the file is followed whether
+Triton answers or hangs, as the way back from a bad version is written there."""
 _AWAY_PAUSE_S, _MOST_AWAY_S = 2.0, 300.0
 _AWAY_AFTER = 2
 """Looks in a row at which Triton did not answer: one may be of a busy machine."""
-
-_QUERY, _FOLDERS = re.compile(r"(\w+://[^\s?]*)\?\S*"), re.compile(r"(?:\w+://|(?<![\w.])/)\S*/")
 
 log = logging.getLogger(LOGGER)
 
@@ -82,6 +83,8 @@ class Supply:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._unloads: dict[str, asyncio.Task[None]] = {}
         """By the name in Triton."""
+        self._asking: asyncio.Task[Mapping[str, Held]] | None = None
+        """What Triton holds, while it has not said so."""
         self._num_missed = 0
         self._times_away: dict[str, int] = {}
         """How often Triton went away while it loaded weights, by their key."""
@@ -105,11 +108,11 @@ class Supply:
         return self.catalogue.get(place[0], {}).get(place[1])
 
     async def start(self) -> None:
-        """Take in what needs no loading in Triton."""
-        await self.look()
+        """Take in what needs no loading in Triton, which is waited for."""
+        await self.look(None)
         if reading := [it.reading for it in self._attempts.values()]:
             await asyncio.wait(reading)
-        await self.look()
+        await self.look(None)
 
     async def watch(self) -> None:
         """Look again and again, for ever."""
@@ -121,17 +124,28 @@ class Supply:
             except Exception:  # what is served goes on, and the next round tries again
                 log.exception("the models could not be looked at")
 
-    async def look(self) -> None:
-        """Compare what is wanted with what there is, and do the next step towards it. Waits for nothing long."""
-        self._note()
+    async def look(self, within_s: float | None = _ANSWER_S) -> None:
+        """Compare what is wanted with what there is, and do the next step towards it. Waits for nothing but Triton's
+        answer, for so long."""
+        self._note_readings()
+        if self._asking is None:  # else its answer may lack what was loaded since
+            self._note_loads()
         if await asyncio.to_thread(self._read_again):
             # Who changes the file may have mended what it names, too.
             self._failures.clear()
             for place in list(self._attempts):
                 self._drop(place)
         self._begin()
+        asking = self._asking = self._asking or asyncio.create_task(self._repository.held())
+        await asyncio.wait([asking], timeout=within_s)
+        if asking.done():
+            self._asking = None
+            await self._compare(asking)
+
+    async def _compare(self, asked: "asyncio.Task[Mapping[str, Held]]") -> None:
+        """Take in what Triton holds of what is wanted, have the rest loaded, and let go of what nobody needs."""
         try:
-            held = await self._repository.held()
+            held = asked.result()
         except TritonUnavailableError:
             self._miss()
             return
@@ -148,7 +162,8 @@ class Supply:
     async def close(self) -> None:
         """End everything that goes on beside requests."""
         reading = [it.reading for it in self._attempts.values()]
-        tasks = [*reading, *self._loads.values(), *self._unloads.values()]
+        asking = [self._asking] if self._asking else []
+        tasks = [*reading, *asking, *self._loads.values(), *self._unloads.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,11 +240,14 @@ class Supply:
             self._loads[weights.key] = asyncio.create_task(self._repository.load(weights))
         return False
 
-    def _note(self) -> None:
-        """Tell what has failed. Where Triton went away while it loaded, the next round tries again."""
+    def _note_readings(self) -> None:
+        """Tell of which versions the labels could not be read."""
         for place, attempt in self._attempts.items():
             if attempt.reading.done() and not attempt.read and place not in self._failures:
                 self._fail(place, "/".join(place), attempt.reading.exception())
+
+    def _note_loads(self) -> None:
+        """Tell what Triton could not load. Where it went away meanwhile, the next round tries again."""
         for key, load in list(self._loads.items()):
             if load.done():
                 del self._loads[key]
@@ -314,11 +332,3 @@ class Supply:
         self._failures[what] = Failure(reason, time.monotonic() + pause_s)
         cause = f" ({error.__cause__})" if error and error.__cause__ else ""
         log.warning("%s is not served: %s%s", name, reason, cause)
-
-
-def without_folders(reason: str, places: Iterable[str] = ()) -> str:
-    """A reason for clients: files and folders by their own names, and not where on this machine or elsewhere they
-    lie, which `places` begin with. The log has the whole of it."""
-    for place in places:
-        reason = reason.replace(place, name_of(place)) if "/" in place else reason
-    return _FOLDERS.sub("", _QUERY.sub(r"\1", reason))

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,8 +14,9 @@ from trygon.limits import Limits
 from trygon.testing.served import Served
 from trygon.testing.servers import tritons
 from trygon_serving.args import AppArgs
-from trygon_serving.catalogue import VersionSpec, Weights
+from trygon_serving.catalogue import VersionSpec, Weights, write_catalogue
 from trygon_serving.embedded import Embedded
+from trygon_serving.rollout import set_share
 
 OverHttp = Callable[[AppArgs], AbstractContextManager[str]]
 
@@ -89,3 +91,31 @@ def test_what_needs_a_triton_that_is_away_is_refused_until_it_is_back_and_no_res
     assert answer["taxon"]["scientific"] == wanted["taxon"]["scientific"]
     assert {it.status_code for it in refused} <= ({503} if away is _killed else {503, 504})
     assert all(it.headers["retry-after"] for it in refused)
+
+
+def test_shares_are_those_of_the_file_though_triton_hangs(
+    over_http: OverHttp, own_triton: Embedded, tiny: Served, tmp_path: Path
+) -> None:
+    """A new version may be what it hangs with: the way back must not wait for it."""
+    spec = VersionSpec(model=str(tiny.model_folder), labels={"names": str(tiny.labels_folder)})
+    file = tmp_path / "models.json"
+    write_catalogue(file, {"tiny": {"v1": spec, "v2": spec}})
+    args = AppArgs(models=str(file), triton=own_triton.grpc)
+    with over_http(args) as address, httpx.Client(base_url=address, timeout=60) as client:
+
+        def shares() -> list[float]:
+            return [it["share"] for it in client.get("/v1/models").raise_for_status().json() if it["ready"]]
+
+        deadline = time.monotonic() + 120
+        while shares() != [0.5, 0.5]:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        with _stopped(own_triton):
+            start = time.monotonic()
+            for version in ("v2", "v1", "v2", "v1", "v2"):
+                set_share(file, f"tiny/{version}=1")
+                while [it["model"]["version"] for it in client.get("/v1/models").json() if it["share"]] != [version]:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+            took_s = time.monotonic() - start
+    assert took_s < 18, "each question to Triton is given up after 5 s, and one was waited for each time"

@@ -17,7 +17,7 @@ from trygon.testing.served import SETTINGS, Served, write_served
 from trygon.testing.tiny import write_tiny_model
 from trygon_serving.catalogue import VersionSpec, write_catalogue
 from trygon_serving.launcher import run
-from trygon_serving.settings import Settings, check
+from trygon_serving.settings import Settings, check, require_log
 
 # Without the check that comes before: seconds lie between that and Serve's own bind.
 UNCHECKED = """
@@ -91,6 +91,22 @@ def test_an_encoder_that_cannot_run_in_triton_is_told_before_anything_starts(
     with pytest.raises(UserError, match=told) as caught:
         check(Settings(**settings | {"encoder": encoder, "triton": triton}))
     assert str(caught.value).startswith("--encoder")
+
+
+@pytest.mark.parametrize(("log", "why"), [("none/x.jsonl", "No such file or directory"), (".", "Is a directory")])
+def test_a_log_that_cannot_be_written_is_told_before_anything_starts(tmp_path: Path, log: str, why: str) -> None:
+    path = tmp_path / log
+    with pytest.raises(UserError) as caught:
+        check(Settings.model_validate(SETTINGS | {"log": str(path)}))
+    expected = f"--log {path}: {why}; give a file that can be written, in a folder that is there"
+    assert str(caught.value) == expected
+
+
+def test_a_log_is_gone_on_with(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("a line\n")
+    require_log(log)
+    assert log.read_text() == "a line\n"
 
 
 @pytest.mark.slow

@@ -325,9 +325,11 @@ def test_server_ends_with_its_guard_and_its_guard_with_us(slow_triton: Embedded)
     """Last in this file: it ends the server of another."""
     processes = family(slow_triton.guard.pid)
     assert len(processes) >= 2  # the server and the image encoder's process
+    slow_triton.require_guard()
     os.kill(slow_triton.guard.pid, signal.SIGKILL)
+    psutil.Process(slow_triton.guard.pid).wait(10)
     with pytest.raises(TrygonError, match="start the server again"):
-        slow_triton.wait_end()
+        slow_triton.require_guard()
     psutil.wait_procs(processes, timeout=10)
     deadline = time.monotonic() + 10
     while living(processes) and time.monotonic() < deadline:

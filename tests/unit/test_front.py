@@ -4,18 +4,22 @@ import asyncio
 import pkgutil
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from trygon.limits import Limits
-from trygon_serving.front import CALLBACK, Front, middlewares
+from trygon_serving.front import CALLBACK, KEYS, Front, middlewares
+from trygon_serving.gate import OPEN_PATHS
+from trygon_serving.heads import LimitedProtocol
+from trygon_serving.keys import Keys, add_key, remove_key
 from trygon_serving.problem import FULL, PROBLEM_TYPE
 
 
@@ -28,8 +32,8 @@ def _client(response: Response) -> TestClient:
 
 @pytest.mark.parametrize(("said", "status"), [(503, 503), (500, 503), (404, 503), (408, 504)])
 def test_plain_words_of_serve_become_a_problem_with_a_time_to_come_back(said: int, status: int) -> None:
-    plain = PlainTextResponse("Request dropped due to backpressure", said, {"X-Request-ID": "seven"})
-    response = _client(plain).get("/")
+    plain = PlainTextResponse("Request dropped due to backpressure", said)
+    response = _client(plain).get("/", headers={"X-Request-ID": "seven"})
     assert response.status_code == response.json()["status"] == status
     assert response.headers["content-type"] == PROBLEM_TYPE
     assert int(response.headers["retry-after"]) >= 1
@@ -52,12 +56,7 @@ def test_what_the_application_says_stays(answer: Response) -> None:
 
 
 def test_silence_becomes_a_problem_too() -> None:
-    """A replica that died with the request."""
-
-    async def say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
-        pass
-
-    response = TestClient(Front(say_nothing)).get("/", headers={"X-Request-ID": "seven"})
+    response = TestClient(Front(_say_nothing)).get("/", headers={"X-Request-ID": "seven"})
     assert response.status_code == response.json()["status"] == 503
     assert response.headers["retry-after"]
     assert response.headers["x-request-id"] == "seven"
@@ -67,6 +66,21 @@ def test_a_request_has_the_name_that_the_application_gave_it() -> None:
     answer = Response(b"{}", 200)
     answer.raw_headers += [(b"x-request-id", b"ours"), (b"X-Request-ID", b"serves")]
     assert _client(answer).get("/").headers.get_list("x-request-id") == ["ours"]
+
+
+@pytest.mark.parametrize(("given", "is_kept"), [("walk-7", True), ("two words", False), ("x" * 65, False)])
+def test_a_name_that_is_none_is_given_back_by_nobody(given: str, is_kept: bool) -> None:
+    """Whoever refuses: the front, the proxy itself, or what stands in for a replica that says nothing."""
+    small = Front(_keep_all, limits=Limits(body_bytes=99))
+    for front, parts, declared in (
+        (small, [], b"1000"),
+        (small, [b"x" * 40] * 25, b"9"),
+        (Front(_say_nothing), [], b"9"),
+    ):
+        (start, _), _ = _asked(front, parts, [(b"content-length", declared), (b"x-request-id", given.encode())])
+        (name,) = [value for key, value in start["headers"] if key == b"x-request-id"]
+        assert (name == given.encode()) == is_kept
+        assert len(name) <= 64
 
 
 def test_more_requests_than_may_be_in_work_are_refused_at_once_and_counted() -> None:
@@ -161,7 +175,9 @@ def test_where_nothing_is_in_work_everyone_is_let_through_again() -> None:
     assert asked == 3
 
 
-def _asked(front: Front, parts: list[bytes], headers: list[tuple[bytes, bytes]]) -> tuple[list[Message], int]:
+def _asked(
+    front: Front, parts: list[bytes], headers: list[tuple[bytes, bytes]], path: str = "/"
+) -> tuple[list[Message], int]:
     """What a client of ASGI is answered that sends these parts, and how many of them were taken."""
     sent: list[Message] = []
     left = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
@@ -172,9 +188,14 @@ def _asked(front: Front, parts: list[bytes], headers: list[tuple[bytes, bytes]])
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope["headers"] = headers
     asyncio.run(front(scope, receive, send))
     return sent, len(parts) - len(left)
+
+
+async def _say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """A replica that died with the request."""
 
 
 async def _keep_all(scope: Scope, receive: Receive, send: Send) -> None:
@@ -242,6 +263,64 @@ def test_an_answer_that_is_on_its_way_is_not_answered_again() -> None:
 
     sent, _ = _asked(Front(answer_first, limits=Limits(body_bytes=99)), [b"x" * 40] * 25, [])
     assert [it.get("status") for it in sent] == [401, None]
+
+
+async def _yes(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("yes")(scope, receive, send)
+
+
+@pytest.mark.parametrize("given", [b"", b"Bearer trygon_00000000_x", b"\xff"])
+def test_who_has_no_key_is_refused_before_the_proxy_is_asked_and_no_body_is_taken(
+    tmp_path: Path, given: bytes
+) -> None:
+    token = add_key(tmp_path / "keys.json", "app")
+    front = Front(_yes, keys=Keys(tmp_path / "keys.json"))
+    sent = [(b"authorization", given), (b"x-request-id", b"seven")]
+    (start, body), taken = _asked(front, [b"x"], sent, "/v1/classify")
+    assert (start["status"], taken) == (401, 0)
+    headers = dict(start["headers"])
+    assert headers[b"content-type"].decode() == PROBLEM_TYPE
+    assert (headers[b"www-authenticate"], headers[b"x-request-id"]) == (b"Bearer", b"seven")
+    assert b"A key is needed" in body["body"]
+    told = TestClient(front, headers={"Authorization": f"Bearer {token}"}).get("/metrics").text
+    assert f'trygon_refused_total{{proxy="{socket.gethostname()}"}} 1.0' in told
+
+
+def test_open_paths_and_the_probe_of_a_pod_need_no_key(tmp_path: Path) -> None:
+    """All others do, also those that Serve answers by itself."""
+    add_key(tmp_path / "keys.json", "app")
+    client = TestClient(Front(_yes, keys=Keys(tmp_path / "keys.json")))
+    for path in (*OPEN_PATHS, "/-/healthz"):
+        assert client.get(path).text == "yes"
+    for path in ("/v1/taxa", "/metrics", "/-/routes", "/healthz/"):
+        assert client.get(path).status_code == 401
+
+
+def test_a_key_is_replaced_without_a_restart_and_its_requests_are_counted_by_the_replica_alone(tmp_path: Path) -> None:
+    file, now_s = tmp_path / "keys.json", 0.0
+    old = add_key(file, "app", per_minute=1)
+    client = TestClient(Front(_yes, keys=Keys(file, lambda: now_s)))
+
+    def status(token: str) -> int:
+        return client.get("/v1/taxa", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert [status(old), status(old)] == [200, 200]
+    new = add_key(file, "app, next")
+    remove_key(file, old.split("_")[1])
+    now_s = 1.0
+    assert [status(old), status(new)] == [401, 200]
+
+
+@pytest.mark.parametrize(("has_keys", "expected"), [(True, 401), (False, 200)])
+def test_serve_tells_it_where_the_keys_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_keys: bool, expected: int
+) -> None:
+    add_key(tmp_path / "keys.json", "app")
+    monkeypatch.setenv(KEYS, str(tmp_path / "keys.json") if has_keys else "")
+    monkeypatch.setattr("uvicorn.protocols.http.auto.AutoHTTPProtocol", None)
+    monkeypatch.setattr(LimitedProtocol, "limits", LimitedProtocol.limits)
+    client = TestClient(Starlette(routes=[Mount("/", _yes)], middleware=middlewares()))
+    assert client.get("/v1/taxa").status_code == expected
 
 
 def test_serve_takes_no_orders_from_headers_and_sees_none_that_it_cannot_read() -> None:

@@ -1,6 +1,8 @@
-"""Heads of requests over a real socket, before any application: how large they may be, and how slow."""
+"""Requests over a real socket, before any application: how large and slow their heads may be, what is none, and who
+does not read the answer."""
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -19,6 +21,8 @@ from trygon_serving.problem import PROBLEM_TYPE
 pytestmark = pytest.mark.slow
 
 LIMITS = Limits(header_bytes=20_000, header_s=0.5)
+LARGE = 20_000_000
+"""Bytes: more than sockets of both sides keep."""
 
 
 class _Served:
@@ -29,6 +33,9 @@ class _Served:
         self.port = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/large"):
+            await self._answer_at_length(send, 1 if scope["path"] == "/large/whole" else 20)
+            return
         size = 0
         while scope["path"] != "/refused":
             message = await receive()
@@ -40,6 +47,12 @@ class _Served:
         self.seen.append(size)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
+
+    async def _answer_at_length(self, send: Send, num_parts: int) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]})
+        for number in range(num_parts):
+            part = bytes(LARGE // num_parts)
+            await send({"type": "http.response.body", "body": part, "more_body": number + 1 < num_parts})
 
     def ask(self, *parts: bytes, pause_s: float = 0, answers: int = 0) -> bytes:
         """Everything that comes back until the server closes, or until as many good answers are there."""
@@ -65,6 +78,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Served]:
     monkeypatch.setenv(front.LIMITS, LIMITS.model_dump_json())
     monkeypatch.setattr("uvicorn.protocols.http.auto.AutoHTTPProtocol", None)
     monkeypatch.setattr(LimitedProtocol, "limits", LimitedProtocol.limits)
+    monkeypatch.setattr("trygon_serving.heads._UNREAD_S", 0.5)
+
     front.middlewares()
     it = _Served()
     server = uvicorn.Server(uvicorn.Config(it, port=0, lifespan="off", log_level="critical"))
@@ -168,3 +183,61 @@ def test_who_was_answered_before_the_body_came_may_send_it_and_ask_again(served:
 def test_a_slow_body_and_a_pause_between_requests_are_no_slow_heads(served: _Served) -> None:
     back = served.ask(POST + b"Content-Length: 4\r\n\r\n", b"im", b"ag" + GET, GET, pause_s=0.7, answers=3)
     assert back.count(b"HTTP/1.1 200 ") == 3
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"nonsense\r\n\r\n"],
+        [b"\x16\x03\x01\x02\x00\x01\x00\x01"],
+        [b"GET http://x:99999999/ HTTP/1.1\r\nHost: x\r\n\r\n"],
+        [POST + b"X\r\n\r\n"],
+        [POST + b"Transfer-Encoding: chunked\r\n\r\n", b"no number\r\n"],
+        [POST + b"Content-Length: many\r\n\r\n"],
+    ],
+    ids=["words", "TLS", "no path", "no header", "no chunk", "no length"],
+)
+def test_what_is_not_http_is_a_problem_too(served: _Served, parts: list[bytes]) -> None:
+    back = served.ask(*parts, pause_s=0.1)
+    head, _, body = back.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert f"content-type: {PROBLEM_TYPE}".encode() in head
+    assert json.loads(body.removesuffix(b"<closed>")) == {
+        "type": "about:blank",
+        "title": "The request is not HTTP/1.1",
+        "status": 400,
+    }
+    assert served.seen == []
+
+
+def test_what_is_not_http_does_not_get_into_an_answer(served: _Served) -> None:
+    assert served.ask(GET + b"nonsense\r\n\r\n") == b"<closed>"
+    assert served.ask(GET, b"nonsense\r\n\r\n", pause_s=0.2).count(b"HTTP/1.1 400 ") == 1
+
+
+def _read_all(asking: socket.socket, pause_s: float = 0) -> int:
+    """How many bytes come until all of the large answer is there, or the connection ends."""
+    size, data = 0, b"x"
+    with suppress(ConnectionError):
+        while data and size < LARGE:
+            data = asking.recv(1_000_000)
+            size += len(data)
+            time.sleep(pause_s)
+    return size
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/large/whole"], ids=["that is written", "on a connection that closes"])
+def test_who_does_not_read_an_answer_is_dropped(served: _Served, path: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as asking:
+        asking.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        time.sleep(3)
+        assert _read_all(asking) < LARGE
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/large/whole"])
+def test_an_answer_that_is_read_slowly_comes_whole(served: _Served, path: bytes) -> None:
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as asking:
+        asking.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert _read_all(asking, pause_s=0.1) >= LARGE
+    assert time.monotonic() - start > 1.5

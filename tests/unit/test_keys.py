@@ -23,7 +23,7 @@ class Clock:
 
 def _status(keys: Keys, token: str) -> int:
     try:
-        keys.admit(f"Bearer {token}")
+        keys.use(keys.identify(f"Bearer {token}"))
     except Problem as problem:
         return problem.status
     return 200
@@ -36,7 +36,7 @@ def test_file_holds_no_key_and_is_its_owners_alone(tmp_path: Path) -> None:
     assert len(secret) >= 43
     assert secret not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Keys(path).admit(f"Bearer {token}").name == "field app"
+    assert Keys(path).identify(f"Bearer {token}").name == "field app"
 
 
 @pytest.mark.parametrize("token", ["", "x", "trygon_00000000_abc", "_", "__", "\xff_\xff_\xff"])
@@ -46,7 +46,7 @@ def test_other_tokens_are_refused(tmp_path: Path, token: str) -> None:
     assert _status(keys, token) == 401
     assert _status(keys, real + "x") == _status(keys, real[:-1]) == 401
     with pytest.raises(Problem) as caught:
-        keys.admit(token)
+        keys.identify(token)
     assert caught.value.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -54,10 +54,10 @@ def test_the_scheme_may_be_written_in_any_way_and_has_to_be_there(tmp_path: Path
     token = add_key(tmp_path / "keys.json", "app")
     keys = Keys(tmp_path / "keys.json")
     for given in (f"bearer {token}", f"BEARER {token}", f"Bearer   {token} "):
-        assert keys.admit(given).name == "app"
+        assert keys.identify(given).name == "app"
     for given in (token, f"Basic {token}", f"Bearer{token}", f"Bearer Bearer {token}", "Bearer"):
         with pytest.raises(Problem, match="A key is needed"):
-            keys.admit(given)
+            keys.identify(given)
 
 
 def test_a_minute_and_a_day_are_limits(tmp_path: Path) -> None:
@@ -68,14 +68,14 @@ def test_a_minute_and_a_day_are_limits(tmp_path: Path) -> None:
     assert [_status(keys, token) for _ in range(3)] == [200, 200, 429]
     assert _status(keys, other) == 200
     with pytest.raises(Problem) as caught:
-        keys.admit(f"Bearer {token}")
+        keys.use(keys.identify(f"Bearer {token}"))
     assert caught.value.retry_after_s == 31
     clock.now_s += 31
     assert [_status(keys, token) for _ in range(2)] == [200, 429]
     clock.now_s += 600
     assert [_status(keys, token) for _ in range(2)] == [200, 429]
     with pytest.raises(Problem, match="4 a day") as caught:
-        keys.admit(f"Bearer {token}")
+        keys.use(keys.identify(f"Bearer {token}"))
     clock.now_s += caught.value.retry_after_s or 0
     assert _status(keys, token) == 200
 
@@ -104,12 +104,12 @@ def test_a_file_that_could_not_be_read_is_read_again_though_it_is_the_same(tmp_p
     file.write_bytes(b"x" * len(content))  # as one that is not the server's to read
     os.utime(file, ns=(whole.st_atime_ns, whole.st_mtime_ns))
     now_s = 10.0
-    keys.admit(f"Bearer {token}")
+    keys.identify(f"Bearer {token}")
     file.write_bytes(content)
     os.utime(file, ns=(whole.st_atime_ns, whole.st_mtime_ns))
     now_s = 20.0
     with pytest.raises(Problem):
-        keys.admit(f"Bearer {token}")
+        keys.identify(f"Bearer {token}")
 
 
 def test_command_shows_a_key_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

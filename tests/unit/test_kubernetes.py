@@ -179,6 +179,7 @@ def test_service_agrees_with_the_application() -> None:
 def test_service_answers_those_with_a_key_of_its_secret() -> None:
     from trygon_serving.app import build
     from trygon_serving.args import AppArgs
+    from trygon_serving.front import KEYS
 
     (application,) = yaml.safe_load(read(RAYSERVICE)["spec"]["serveConfigV2"])["applications"]
     args = AppArgs.model_validate(application["args"])
@@ -187,6 +188,8 @@ def test_service_answers_those_with_a_key_of_its_secret() -> None:
         build(args.model_copy(update={"keys": ""}))
     worker = pods_of(read(RAYSERVICE))[1]
     (replica,) = [it for it in worker["containers"] if it["name"] == "ray-worker"]
+    assert variables_of(replica)[KEYS] == args.keys  # for the proxy; that of the head has no such file
+    assert KEYS not in variables_of(containers_of(read(RAYSERVICE))[0])
     (mount,) = [it for it in replica["volumeMounts"] if Path(it["mountPath"]) == Path(args.keys).parent]
     (volume,) = [it for it in worker["volumes"] if it["name"] == mount["name"]]
     assert f"generic {volume['secret']['secretName']} --from-file={Path(args.keys).name}" in CLUSTERS.read_text()

@@ -22,9 +22,10 @@ from trygon_serving.catalogue import Catalogue, VersionSpec, Weights, spec_at, w
 from trygon_serving.labels import LabelSets
 from trygon_serving.models import Models
 from trygon_serving.problem import Problem
+from trygon_serving.reasons import without_folders
 from trygon_serving.repository import Held, Repository
 from trygon_serving.service import Service
-from trygon_serving.supply import Supply, without_folders
+from trygon_serving.supply import Supply
 from trygon_serving.triton import TritonEncoder
 from trygon_serving.versions import Version
 
@@ -216,7 +217,7 @@ def test_nothing_is_ready_once_triton_was_not_there_twice(served: Served) -> Non
         supply.versions["a", "v1"] = version
         seen = [version.is_held]
         for _ in range(2):
-            await supply.look()
+            await supply.look(None)
             seen.append(version.is_held)
         await supply.close()
         return seen
@@ -284,6 +285,24 @@ def test_weights_that_changed_before_they_were_loaded_are_read_again(served: Ser
         return [again is attempt, again.reading is attempt.reading]
 
     assert asyncio.run(seen()) == [False, False]
+
+
+@pytest.mark.parametrize("name", ["labels", "my labels"])
+def test_of_a_label_set_that_is_not_taken_in_clients_are_told_no_folder(
+    served: Served, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / name
+    shutil.copytree(served.labels_folder, folder)
+    sets = LabelSets({"names": str(folder)}, {}, Weights.of(str(served.model_folder)))
+    vectors, card = folder / "vectors.npy", folder / "bank.json"
+    vectors.write_bytes(vectors.read_bytes()[:-4] + b"\xff" * 4)
+    card.write_bytes(card.read_bytes() + b"\n")
+    assert not sets.refresh("names")
+    (told,) = sets.cards("m")
+    assert told.problem
+    assert told.problem.startswith(f"the newer version is not served: the vectors in {name} are damaged")
+    assert str(tmp_path) not in told.problem
+    assert f"the vectors in {folder} are damaged" in caplog.text
 
 
 def test_clients_are_told_no_address() -> None:

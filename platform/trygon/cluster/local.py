@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
+from ray._private.node import Node
 
 from trygon.errors import TrygonError
 
@@ -21,6 +23,8 @@ _MANY_CPUS = 32
 
 _MIN_CPUS = 4
 """Logical CPUs of the local Ray: two training workers, their data, and the controller need a slot each."""
+
+_VITAL = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
 
 # Set where Ray runs the program: by the job server, or by a user who names a cluster.
 _CLUSTER_VARIABLES = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_ID")
@@ -66,6 +70,17 @@ def start_ray(num_cpus: int | None = None) -> bool:
             )
     _settle_data()
     return is_local
+
+
+def require_local_ray() -> None:
+    """`TrygonError` where a process has ended without which the local Ray does nothing: by itself it would only be
+    silent. Others, like the one that collects logs, it can do without, and workers it starts again."""
+    node = cast("Node | None", worker._global_node)
+    for name, process in node.dead_processes() if node else ():
+        if name in _VITAL:
+            raise TrygonError(
+                f"Ray's process {name} has ended (exit code {process.returncode}): it was killed, or memory ran out"
+            )
 
 
 def _quieten() -> None:
