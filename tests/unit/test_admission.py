@@ -1,6 +1,6 @@
 """How many images are let in: as many as are set, or as a slow model answers in time."""
 
-import math
+import asyncio
 import time
 from contextlib import ExitStack, suppress
 
@@ -63,21 +63,18 @@ def test_what_took_too_long_tells_how_long_answers_take_and_what_failed_otherwis
     assert _room(admission) == room
 
 
-def test_time_for_names_is_not_time_for_images() -> None:
-    """One list of names that the text encoder sees for the first time must not keep others out."""
-    admission = Admission(Limits(answer_s=0.3))
-    for _ in range(10):
-        with admission.work(1) as first:
-            first.apart_s = math.inf
-            with admission.work(1):  # comes while the other waits for its names
-                pass
-            time.sleep(0.03)
-            first.apart_s = 0.03
-    with suppress(TimeoutError), admission.work(1) as late:
-        late.apart_s = math.inf
-        time.sleep(0.2)
-        raise TimeoutError
-    assert _room(admission) == 64
+def test_one_that_is_cut_off_would_have_taken_longer_and_tells_so() -> None:
+    slow, hasty = Admission(Limits(answer_s=0.003)), Admission(Limits(answer_s=0.003))
+    for _ in range(5):
+        with suppress(asyncio.CancelledError), slow.work(1):
+            time.sleep(0.01)
+            raise asyncio.CancelledError
+    assert _room(slow) == 8
+    _answer(hasty, 40, 0.005)
+    for _ in range(200):
+        with suppress(asyncio.CancelledError), hasty.work(1):
+            raise asyncio.CancelledError  # goes away at once
+    assert _room(hasty) == 8
 
 
 def test_a_body_holds_what_has_come_of_it_and_nothing_once_it_is_gone() -> None:
