@@ -193,9 +193,7 @@ class Service:
     async def _choice(self, version: Version, labels: LabelSet, options: wire.Options) -> LabelChoice | NameChoice:
         self.models.require_checklist(options.checklist)
         if not options.names:
-            if not options.clade and not options.checklist:
-                return labels.choice([], None)  # all taxa: nothing to look for
-            return await asyncio.to_thread(labels.choice, options.clade, options.checklist)
+            return await labels.choice(options.clade, options.checklist, self.lookups)
         if options.clade or options.checklist:
             raise Problem(422, "The request is not valid", "names stand alone: without clade and checklist")
         names = list(dict.fromkeys(options.names))
