@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from trygon.limits import Limits
 from trygon_serving.problem import Problem
 
-_TITLE, _RETRY_AFTER_S = "Too many requests wait", 1
+_TITLE, _AGAIN, _RETRY_AFTER_S = "Too many requests wait", "come again in a moment", 1
 _LEAST_IMAGES = 8
 """Enough for Triton's next batch."""
 _REMEMBERED = 32
@@ -68,8 +68,11 @@ class Admission:
     @contextmanager
     def work(self, num_images: int) -> Iterator[None]:
         """Room for the images of a request, where nothing else is in work for any. `Problem` 503."""
-        if self.images and self.images + num_images > self.most_images:
-            raise _refusal(is_full=self.images >= self.most_images)
+        num_free = self.most_images - self.images
+        if self.images and num_images > num_free:
+            # Or it would come again for ever, while others bring single images.
+            fewer = f"images that have room now: {num_free}; send fewer at once, or {_AGAIN}"
+            raise _refusal(num_free <= 0, fewer if num_free > 0 else _AGAIN)
         self.requests += 1
         self.images += num_images
         start_s = time.perf_counter()
@@ -99,6 +102,6 @@ class Admission:
         self._image_s += (image_s - self._image_s) * min(1.0, num_images / _REMEMBERED)
 
 
-def _refusal(is_full: bool) -> Problem:
+def _refusal(is_full: bool, detail: str = _AGAIN) -> Problem:
     """Where it is full, nobody gets in before an image has ended; else there may be room for a smaller request."""
-    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S, is_full=is_full)
+    return Problem(503, _TITLE, detail, retry_after_s=_RETRY_AFTER_S, is_full=is_full)

@@ -97,12 +97,14 @@ def test_a_body_holds_what_has_come_of_it_and_nothing_once_it_is_gone() -> None:
     assert admission.bytes == 0
 
 
-def test_it_is_said_whether_a_smaller_request_would_have_room() -> None:
+def test_it_is_said_how_large_a_request_would_have_room() -> None:
     admission = Admission(Limits(waiting_images=4))
-    for inside, wanted, is_full in ((3, 2, False), (4, 1, True)):
+    for inside, wanted, is_full in ((3, 2, False), (4, 1, True), (5, 1, True)):
         with admission.work(inside), pytest.raises(Problem) as caught:
             admission.work(wanted).__enter__()
         assert caught.value.is_full is is_full
+        assert ("have room now: 1; send fewer at once" in str(caught.value)) is not is_full
+        assert "come again in a moment" in str(caught.value)
     with admission.work(4), pytest.raises(Problem) as caught:
         admission.body(1).__enter__()
     assert caught.value.is_full
