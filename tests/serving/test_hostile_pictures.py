@@ -49,6 +49,8 @@ def _hostile(photo: bytes) -> dict[str, tuple[bytes, int]]:
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415),
         "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", 415),
         "archive": (_archive(), 415),
+        "another format with a picture's magic": (b"\xff\xd8\xff\xe0ftypheic" + bytes(400), 415),
+        "nothing": (b"", 422),
         "noise with a picture's magic": (b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, 422),
         "webp of nothing": (b"RIFF\x04\x00\x00\x00WEBP", 422),
     }
