@@ -13,7 +13,7 @@ class Limits(BaseModel):
     images: int = Field(default=16, ge=1, le=32)
     """Pictures in one request."""
     pixels: int = Field(default=50_000_000, ge=1)
-    """Pixels of one picture."""
+    """Pixels of one picture. Those of one request have together at most twice as many."""
     header_bytes: int = Field(default=16_384, ge=1)
     """Bytes of all headers and the path together."""
     header_s: float = Field(default=10, gt=0)

@@ -3,29 +3,19 @@
 A slow model gets fewer: no more than it answers within a third of the time that an answer may take.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from trygon.limits import Limits
 from trygon_serving.problem import Problem
 
-_TITLE, _RETRY_AFTER_S = "Too many requests wait", 1
+_TITLE, _AGAIN, _RETRY_AFTER_S = "Too many requests wait", "come again in a moment", 1
 _LEAST_IMAGES = 8
 """Enough for Triton's next batch."""
 _REMEMBERED = 32
 """Images over which the time for one is averaged: they come by the batch."""
-
-
-@dataclass
-class Work:
-    """Images in work, and since when."""
-
-    num_images: int
-    start_s: float
-    apart_s: float = 0.0
-    """Of its time, what was not spent on the images; infinite as long as that is not known."""
 
 
 class Admission:
@@ -76,20 +66,24 @@ class Admission:
             self.bytes -= held
 
     @contextmanager
-    def work(self, num_images: int) -> Iterator[Work]:
+    def work(self, num_images: int) -> Iterator[None]:
         """Room for the images of a request, where nothing else is in work for any. `Problem` 503."""
-        if self.images and self.images + num_images > self.most_images:
-            raise _refusal(is_full=self.images >= self.most_images)
+        num_free = self.most_images - self.images
+        if self.images and num_images > num_free:
+            # Or it would come again for ever, while others bring single images.
+            fewer = f"images that have room now: {num_free}; send fewer at once, or {_AGAIN}"
+            raise _refusal(num_free <= 0, fewer if num_free > 0 else _AGAIN)
         self.requests += 1
         self.images += num_images
-        work = Work(num_images, time.perf_counter())
+        start_s = time.perf_counter()
         try:
-            yield work
-            self._ended(work)
-        except Problem as error:
-            # What took too long tells most: without it, as many would be let in again, and none answered in time.
-            if error.status == 504:
-                self._ended(work)
+            yield
+            self._learn(self._since(start_s) / num_images, num_images)
+        except (Problem, asyncio.CancelledError) as error:
+            # What took too long tells most: without it, as many would be let in again, and none answered in time. It
+            # would have taken longer than it did: who goes away early does not make the model a fast one.
+            if not isinstance(error, Problem) or error.status == 504:
+                self._learn(max(self._image_s, self._since(start_s) / num_images), num_images)
             raise
         finally:
             self.requests -= 1
@@ -100,12 +94,14 @@ class Admission:
         if self.bytes + num_bytes > self._limits.held_bytes:
             raise _refusal(is_full=False)
 
-    def _ended(self, work: Work) -> None:
-        image_s = (time.perf_counter() - max(self._last_s, work.start_s + work.apart_s)) / work.num_images
-        if image_s >= 0:
-            self._image_s += (image_s - self._image_s) * min(1.0, work.num_images / _REMEMBERED)
+    def _since(self, start_s: float) -> float:
+        """Seconds in which no other image ended."""
+        return time.perf_counter() - max(self._last_s, start_s)
+
+    def _learn(self, image_s: float, num_images: int) -> None:
+        self._image_s += (image_s - self._image_s) * min(1.0, num_images / _REMEMBERED)
 
 
-def _refusal(is_full: bool) -> Problem:
+def _refusal(is_full: bool, detail: str = _AGAIN) -> Problem:
     """Where it is full, nobody gets in before an image has ended; else there may be room for a smaller request."""
-    return Problem(503, _TITLE, "come again in a moment", retry_after_s=_RETRY_AFTER_S, is_full=is_full)
+    return Problem(503, _TITLE, detail, retry_after_s=_RETRY_AFTER_S, is_full=is_full)

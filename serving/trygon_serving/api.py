@@ -1,7 +1,6 @@
 """The HTTP interface: which path asks for what. Knows nothing of Ray: any ASGI server can run it."""
 
 import asyncio
-import math
 import pathlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,6 @@ from starlette.exceptions import HTTPException
 
 from trygon.taxonomy.taxon import Rank
 from trygon_serving import manual, taxa, wire
-from trygon_serving.admission import Work
 from trygon_serving.body import FIELD, Body, read_body
 from trygon_serving.gate import OPEN_PATHS, Gate, declared_bytes
 from trygon_serving.metrics import CONTENT_TYPE
@@ -93,12 +91,10 @@ def _all_of(options: Chosen, body: Body) -> Chosen:
 
 
 @asynccontextmanager
-async def _work_of(request: Request, service: Service) -> AsyncIterator[tuple[Body, Work]]:
-    """The images of a request while they are worked on, within all limits."""
+async def _body_of(request: Request, service: Service) -> AsyncIterator[Body]:
+    """What a request brings, within all limits, for as long as it is held."""
     with service.admission.body(declared_bytes(request.scope)) as take:
-        body = await read_body(request, service.limits, take)
-        with service.admission.work(len(body.images)) as work:
-            yield body, work
+        yield await read_body(request, service.limits, take)
 
 
 @router.post("/v1/classify", openapi_extra=_CLASSIFY)
@@ -109,14 +105,8 @@ async def classify(
 
     Options stand in the query, in fields of the form or in the JSON.
     """
-    async with _work_of(request, service) as (body, work):
-        chosen = _all_of(options, body)
-        if chosen.names:
-            # Their text vectors may take many times what an image takes, once.
-            work.apart_s = math.inf
-        reply = await service.classify(body.images, chosen)
-        work.apart_s = reply.timings_ms["names"] / 1000
-        return reply
+    async with _body_of(request, service) as body:
+        return await service.classify(body.images, _all_of(options, body))
 
 
 @router.post("/v1/similar", openapi_extra=_SIMILAR)
@@ -128,7 +118,7 @@ async def similar(
 
     Send crops of animals, as closely cut as detections are.
     """
-    async with _work_of(request, service) as (body, _):
+    async with _body_of(request, service) as body:
         return await service.similar(body.images, _all_of(options, body))
 
 
@@ -158,7 +148,7 @@ async def picture(
 @router.post("/v1/embed", openapi_extra=_EMBED)
 async def embed(request: Request, service: Serving, options: Annotated[wire.EmbedOptions, Query()]) -> wire.Embeddings:
     """The model's unit vectors of the images, which come as for `/v1/classify`."""
-    async with _work_of(request, service) as (body, _):
+    async with _body_of(request, service) as body:
         return await service.embed(body.images, _all_of(options, body))
 
 

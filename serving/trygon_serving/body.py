@@ -119,7 +119,9 @@ def _fields(form: FormData) -> dict[str, Any]:
             if name != FIELD:
                 raise Problem(422, "The form cannot be read", f"the file field {name!r} is not known: {_HOW}")
         elif name in LISTS:
-            fields.setdefault(name, []).extend(line for line in value.splitlines() if line.strip())
+            lines = fields.setdefault(name, [])
+            if len(lines) <= MAX_NAMES:  # else there are too many already: a form has room for millions
+                lines += [line for line in value.splitlines() if line.strip()]
         else:
             fields[name] = value
     return fields

@@ -5,17 +5,16 @@ A new version takes the place of the old one whole: requests that are under way 
 
 import asyncio
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from trygon.errors import TrygonError
-from trygon.labelling.bank import CARD, LabelBank
+from trygon.labelling.bank import CARD, LabelBank, LabelPart
 from trygon.labelling.classification import Classifier
 from trygon.labelling.lists import Given, Matcher, positions_of, told
 from trygon.models.folder import Identified
@@ -25,32 +24,42 @@ from trygon.taxonomy.tree import TaxonTree
 from trygon_serving import wire
 from trygon_serving.answers import LabelChoice, NameChoice
 from trygon_serving.journal import LOGGER
+from trygon_serving.lookups import Lookups
 from trygon_serving.naming import taxa_of_names
 from trygon_serving.problem import Problem
 from trygon_serving.products import Products
 from trygon_serving.reasons import without_folders
 
 _PAUSE_S, _REMOTE_PAUSE_S, _RETRY_PAUSE_S = 1.0, 30.0, 30.0
-_KEPT_PARTS = 256
-"""Of a label set, for the next request: one of a single taxon takes 15 KB all the same."""
+_KEPT_PARTS = 8
+"""Of a label set, for those that ask for the same: their products go together. One of 400,000 taxa takes 16 MB, and is
+made in a tenth of a second."""
 _KEPT_LISTS = 64
 """Lists of names, with their taxa."""
-_KEPT_TAXA = 200_000
-"""In parts of a label set that are kept for the next request, beside as many as the set itself has; and in those of
-them that have vectors of their own, as several clades in one request do."""
 
 log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True)
+class Part:
+    """The taxa of some clades: where they stand in their label set, and products with them."""
+
+    slices: Sequence[slice]
+    products: Products
+
+
+@dataclass(frozen=True)
 class LabelSet:
-    """A LabelBank under a name, ready for products, with the parts of it that were asked for lately."""
+    """A LabelBank under a name, ready for products, with the parts of it that were asked for lately. For one event
+    loop."""
 
     name: str
+    bank: LabelBank
     products: Products
     allowed: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By checklist: which of the taxa it allows, (N,) bool."""
-    parts: "PartsCache" = field(default_factory=lambda: PartsCache())
+    parts: OrderedDict[Sequence[str], asyncio.Task["Part"]] = field(default_factory=OrderedDict)
+    """By their clades, the least lately used first; also those that are being made."""
 
     @classmethod
     def load(cls, name: str, folder: str, checklists: Mapping[str, Sequence[Given]], model: Identified) -> "LabelSet":
@@ -58,12 +67,7 @@ class LabelSet:
         bank = LabelBank.load(folder, verify=True)  # which brings the vectors to memory: not with the first request
         bank.require_model(model)
         allowed = {each: _allowed(bank.tree, names, each) for each, names in checklists.items()}
-        return cls(name, Products(Classifier(bank)), allowed)
-
-    @property
-    def bank(self) -> LabelBank:
-        """All taxa with their vectors."""
-        return self.products.classifier.bank
+        return cls(name, bank, Products(Classifier(bank)), allowed)
 
     def card(self, num_taxa: int) -> wire.LabelsCard:
         """Which names there were to choose from."""
@@ -72,24 +76,48 @@ class LabelSet:
             name=self.name, digest=bank.tree.digest, num_taxa=num_taxa, text_type=str(bank.text_type)
         )
 
-    def choice(self, clades: Sequence[str], checklist: str | None) -> LabelChoice:
+    async def choice(self, clades: Sequence[str], checklist: str | None, lookups: Lookups) -> LabelChoice:
         """The taxa of some clades, of which those on a checklist may be named. `Problem` 422 where none may."""
         allowed_N = None if checklist is None else self.allowed[checklist]
         products = self.products
         if clades:
-            rows = self._rows(clades)
-            allowed_N = None if allowed_N is None else allowed_N[rows]
-            products = self._part(tuple(sorted(clades)), rows)
+            part = await self._part(tuple(sorted(set(clades))), lookups)
+            products = part.products
+            if allowed_N is not None:
+                allowed_N = np.concatenate([allowed_N[it] for it in part.slices])
         if allowed_N is not None and not allowed_N.any():
             raise Problem(422, "No taxon is left", f"the checklist {checklist!r} has none of those asked for")
         return LabelChoice(products, self.card(len(products.classifier.bank.tree)), allowed_N)
 
-    def _part(self, key: tuple[str, ...], rows: np.ndarray) -> Products:
-        products = self.parts.get(key)
-        if products is None:
-            products = Products(Classifier(self.bank.select(rows)))
-            self.parts.put(key, products, self.bank)
-        return products
+    async def _part(self, clades: Sequence[str], lookups: Lookups) -> "Part":
+        if clades not in self.parts:
+            self.parts[clades] = asyncio.create_task(self._make(clades, lookups))
+        making = self.parts[clades]
+        self.parts.move_to_end(clades)
+        return await asyncio.shield(making)  # who goes away leaves it to the others
+
+    async def _make(self, clades: Sequence[str], lookups: Lookups) -> "Part":
+        try:
+            slices, part = await lookups.run(lambda: self._find(clades))
+        except BaseException:
+            self.parts.pop(clades, None)
+            raise
+        while len(self.parts) > _KEPT_PARTS:
+            self.parts.popitem(last=False)
+        return Part(slices, Products(Classifier(part)))
+
+    def _find(self, clades: Sequence[str]) -> tuple[Sequence[slice], LabelPart]:
+        found: list[slice] = []
+        for clade in clades:
+            slices = clade_slices(self.bank.tree, clade)
+            if not slices:
+                raise Problem(422, "No such clade", f"{clade!r} is not in the label set {self.name!r}")
+            found += slices
+        apart: list[slice] = []
+        for it in sorted(found, key=lambda it: (it.start, -it.stop)):
+            if not apart or it.start >= apart[-1].stop:  # else it lies within the last: a clade in a clade
+                apart.append(it)
+        return apart, self.bank.part(apart)
 
     def named(self, names: Sequence[str], vector_ND: np.ndarray) -> NameChoice:
         """Names in any words, with their vectors: those that are taxa of this set have their lineage from it."""
@@ -111,16 +139,7 @@ class LabelSet:
         tree = TaxonTree.from_taxa(distinct.values())
         places = {taxon.lineage: place for place, taxon in enumerate(tree.taxa)}
         place_N = np.asarray([places[taxon.lineage] if taxon else -1 for taxon in found])
-        nothing_TD = np.zeros((len(tree), self.bank.vector_ND.shape[1]), np.float32)
-        return place_N, Classifier(replace(self.bank, tree=tree, vector_ND=nothing_TD))
-
-    def _rows(self, clades: Sequence[str]) -> np.ndarray:
-        found = {clade: clade_slices(self.bank.tree, clade) for clade in clades}
-        for clade, slices in found.items():
-            if not slices:
-                raise Problem(422, "No such clade", f"{clade!r} is not in the label set {self.name!r}")
-        rows = np.arange(len(self.bank.tree))
-        return np.unique(np.concatenate([rows[part] for slices in found.values() for part in slices]))
+        return place_N, Classifier(LabelPart(tree, (), self.bank.dim, self.bank.logit_scale))
 
 
 def _allowed(tree: TaxonTree, names: Sequence[Given], checklist: str) -> np.ndarray:
@@ -130,34 +149,6 @@ def _allowed(tree: TaxonTree, names: Sequence[Given], checklist: str) -> np.ndar
     allowed_N = np.zeros(len(tree), bool)
     allowed_N[positions_of(matches)] = True
     return allowed_N
-
-
-class PartsCache:
-    """Products with parts of a label set, the least lately used forgotten first. Used from several threads."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[object, Products] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: object) -> Products | None:
-        """Those of a part, if it is still there."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: object, products: Products, whole: LabelBank) -> None:
-        """Keep those of a part of a bank, and forget others until all together are not too many."""
-        with self._lock:
-            self._kept[key] = products
-            while len(self._kept) > _KEPT_PARTS or (len(self._kept) > 1 and self._are_too_many(whole)):
-                self._kept.popitem(last=False)
-
-    def _are_too_many(self, whole: LabelBank) -> bool:
-        banks = [it.classifier.bank for it in self._kept.values()]
-        copies = [it for it in banks if not np.may_share_memory(it.vector_ND, whole.vector_ND)]
-        num_taxa, num_copied = (sum(len(it.tree) for it in some) for some in (banks, copies))
-        return num_copied > _KEPT_TAXA or num_taxa > _KEPT_TAXA + len(whole.tree)
 
 
 class LabelSets:

@@ -4,11 +4,12 @@ import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from trygon_serving.problem import Problem
 
 _STATUS_OF_REASON = {"too_large": 413, "not_an_image": 415, "unsupported": 415}
 """HTTP status of a `BadImage`'s reason; 422 for all others."""
+
+_MOST_TOGETHER = 2
+"""The pixels of one request's images, as a multiple of those that one may have: sixteen that are small as files would
+keep others waiting for a quarter of a minute."""
 
 _MAX_SCANS = 100
 """A progressive JPEG has some ten. Each further one costs a pass over all pixels, for a few bytes."""
@@ -34,6 +39,8 @@ _MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """How a JPEG's size and number of components begin."""
+
+Made = TypeVar("Made")
 
 
 class Room:
@@ -70,23 +77,42 @@ class Pictures:
         self._threads = ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), thread_name_prefix="decode")
 
     async def decode(self, images: Sequence[bytes], tower: ImageTower) -> list[np.ndarray | Problem]:
-        """Each image as uint8 (3, S, S), or why it cannot be used."""
-        return await asyncio.gather(*(self._decode(data, tower) for data in images))
+        """Each image of a request as uint8 (3, S, S), or why it cannot be used. `Problem` 413 where they have too many
+        pixels together: before any of them is decoded, as others would wait as long."""
+        sizes = await asyncio.gather(*(self._sized(data, tower) for data in images))
+        num_pixels, most = sum(it for it in sizes if isinstance(it, int)), _MOST_TOGETHER * self.max_pixels
+        if num_pixels > most:
+            detail = f"{num_pixels:,} together, at most {most:,}: send fewer at once, or smaller ones"
+            raise Problem(413, "The images have too many pixels", detail)
+        return await asyncio.gather(*map(partial(self._decode, tower), images, sizes))
 
-    async def _decode(self, data: bytes, tower: ImageTower) -> np.ndarray | Problem:
-        apart = partial(asyncio.get_running_loop().run_in_executor, self._threads)
+    async def _sized(self, data: bytes, tower: ImageTower) -> int | Problem:
         try:
-            num_pixels = await apart(_num_pixels, data, tower.side, self.max_pixels)
+            return await self._apart(_num_pixels, data, tower.side, self.max_pixels)
+        except BadImage as error:
+            return _problem(error)
+
+    async def _decode(self, tower: ImageTower, data: bytes, num_pixels: int | Problem) -> np.ndarray | Problem:
+        if isinstance(num_pixels, Problem):
+            return num_pixels
+        try:
             async with self.room.of(num_pixels):
-                decoding = apart(preprocess, data, tower.side, tower.resize_mode, self.max_pixels)
+                decoding = self._apart(preprocess, data, tower.side, tower.resize_mode, self.max_pixels)
                 try:
                     return await asyncio.shield(decoding)
                 except asyncio.CancelledError:
                     await asyncio.wait([decoding])  # its thread goes on, and takes its room as long
                     raise
         except BadImage as error:
-            status = _STATUS_OF_REASON.get(error.reason, 422)
-            return Problem(status, "The image cannot be used", str(error).replace("_", " "))
+            return _problem(error)
+
+    def _apart(self, work: Callable[..., Made], *given: object) -> asyncio.Future[Made]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *given))
+
+
+def _problem(error: BadImage) -> Problem:
+    status = _STATUS_OF_REASON.get(error.reason, 422)
+    return Problem(status, "The image cannot be used", str(error).replace("_", " "))
 
 
 def _num_pixels(data: bytes, side: int, max_pixels: int) -> int:

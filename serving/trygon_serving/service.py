@@ -67,15 +67,17 @@ class Service:
         async with self._using(self.models.choose(options.model, options.labels), watch) as version:
             with watch.stage("names"):
                 choice = await self._choice(version, version.sets.get(options.labels), options)
-            vectors = await self._vectors(images, version, watch)
-            found_BD = _usable(vectors)
-            with watch.stage("classify"):
-                answers = await choice.answers(found_BD, options)
-            if options.examples:
-                with watch.stage("examples"):
-                    answers = await asyncio.to_thread(
-                        self._with_examples, answers, found_BD, version, options.examples
-                    )
+            # Only now: text vectors that are made anew take many times what an image takes.
+            with self.admission.work(len(images)):
+                vectors = await self._vectors(images, version, watch)
+                found_BD = _usable(vectors)
+                with watch.stage("classify"):
+                    answers = await choice.answers(found_BD, options)
+                if options.examples:
+                    with watch.stage("examples"):
+                        answers = await asyncio.to_thread(
+                            self._with_examples, answers, found_BD, version, options.examples
+                        )
         named = iter(answers)
         reply = wire.Classification(
             answers=[wire.Answer(problem=it.document) if isinstance(it, Problem) else next(named) for it in vectors],
@@ -105,8 +107,10 @@ class Service:
     async def embed(self, images: Sequence[bytes], options: wire.EmbedOptions) -> wire.Embeddings:
         """The unit vector of each image. Raises `Problem` where none of them can be used."""
         watch = Stopwatch("/v1/embed", self.traces)
-        async with self._using(self.models.choose(options.model, None), watch) as version:
-            vectors = await self._vectors(images, version, watch)
+        version = self.models.choose(options.model, None)
+        async with self._using(version, watch):
+            with self.admission.work(len(images)):
+                vectors = await self._vectors(images, version, watch)
         embeddings = [
             wire.Embedding(problem=it.document) if isinstance(it, Problem) else wire.Embedding(vector=it.tolist())
             for it in vectors
@@ -122,9 +126,10 @@ class Service:
             detail = f"{searched.name!r} was made with another model than those that are ready"
             raise Problem(503, f"The {searched.kind} does not fit the model", detail, retry_after_s=30)
         async with self._using(version, watch):
-            vectors = await self._vectors(images, version, watch)
-            with watch.stage("search"):
-                similar = iter(await asyncio.to_thread(searched.nearest, _usable(vectors), options))
+            with self.admission.work(len(images)):
+                vectors = await self._vectors(images, version, watch)
+                with watch.stage("search"):
+                    similar = iter(await asyncio.to_thread(searched.nearest, _usable(vectors), options))
         answers = [wire.Similar(problem=it.document) if isinstance(it, Problem) else next(similar) for it in vectors]
         reply = wire.SimilarReply(answers=answers, model=version.card, timings_ms=watch.timings_ms)
         return reply.model_copy(update={searched.kind: searched.name})
@@ -188,9 +193,7 @@ class Service:
     async def _choice(self, version: Version, labels: LabelSet, options: wire.Options) -> LabelChoice | NameChoice:
         self.models.require_checklist(options.checklist)
         if not options.names:
-            if not options.clade and not options.checklist:
-                return labels.choice([], None)  # all taxa: nothing to look for
-            return await asyncio.to_thread(labels.choice, options.clade, options.checklist)
+            return await labels.choice(options.clade, options.checklist, self.lookups)
         if options.clade or options.checklist:
             raise Problem(422, "The request is not valid", "names stand alone: without clade and checklist")
         names = list(dict.fromkeys(options.names))

@@ -30,6 +30,7 @@ LOAD_S, _LOAD_TEXT_S = 600.0, 120.0
 """A load that Triton has not answered by then is asked for anew. Our own Triton is started again long before, where it
 hangs: see `stall`. Another one may hang as well, and whoever gives names waits for the text encoder."""
 _LOAD_WAIT_S = 10
+_BROKEN = "The encoder's answer is broken"
 _EXPIRED = "Deadline Exceeded"
 
 log = logging.getLogger(LOGGER)
@@ -114,7 +115,9 @@ class TritonEncoder(Connected):
             raise _problem(error) from error
         vector_BD = answer.as_numpy(OUTPUT) if answer else None
         if vector_BD is None or vector_BD.shape != (len(array), self.dim):
-            raise Problem(502, "The encoder's answer is broken", f"{model} gave no vector of the width it declares")
+            raise Problem(502, _BROKEN, f"{model} gave no vector of the width it declares")
+        if not np.isfinite(vector_BD).all():
+            raise Problem(502, _BROKEN, f"{model} gave a vector that is no numbers")
         return vector_BD
 
 

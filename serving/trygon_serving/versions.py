@@ -30,7 +30,7 @@ class Version:
         self.model, self.name, self.spec, self.weights, self.sets = model, name, spec, weights, sets
         self.tower: ImageTower = replace(held.tower, ref=spec.model)
         self.encoder = encoder
-        self.vocabulary = Vocabulary(self.encoder)
+        self.vocabulary = Vocabulary(encoder.encode_texts)
         self.is_held = True
         """Whether Triton had the weights when it was last asked."""
         self.in_use = 0

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -48,6 +49,8 @@ def _hostile(photo: bytes) -> dict[str, tuple[bytes, int]]:
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415),
         "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", 415),
         "archive": (_archive(), 415),
+        "another format with a picture's magic": (b"\xff\xd8\xff\xe0ftypheic" + bytes(400), 415),
+        "nothing": (b"", 422),
         "noise with a picture's magic": (b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, 422),
         "webp of nothing": (b"RIFF\x04\x00\x00\x00WEBP", 422),
     }
@@ -65,3 +68,16 @@ def test_what_hides_behind_a_picture_is_not_looked_at(api: TestClient, photo: by
     reply = api.post("/v1/classify", content=photo + _archive(), headers=JPEG).raise_for_status()
     assert [it["scientific"] for it in reply.json()["answers"][0]["top"]] == [it["scientific"] for it in plain["top"]]
     assert "script" not in reply.text
+
+
+def test_many_large_pictures_in_one_request_are_refused_and_others_answered(api: TestClient, photo: bytes) -> None:
+    """Each is within the limits; together they would keep the decoder for a quarter of a minute."""
+    large = [("image", ("large.png", _png(7000), "image/png"))]
+    with ThreadPoolExecutor(4) as clients:
+        refused = [clients.submit(api.post, "/v1/classify", files=large * 16) for _ in range(3)]  # 48 of 64 places
+        answered = clients.submit(api.post, "/v1/classify", content=photo, headers=JPEG).result()
+    assert answered.status_code == 200
+    for asked in refused:
+        response = asked.result()
+        assert response.status_code == 413, response.text
+        assert "at most 100,000,000: send fewer at once" in response.json()["detail"]

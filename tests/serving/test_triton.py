@@ -314,6 +314,34 @@ def test_weights_that_are_no_numbers_are_told_before_anything_is_answered(
                 shutil.rmtree(triton.repository / name)
 
 
+def test_vectors_that_are_no_numbers_are_no_answer(triton: Embedded, tiny: Served, tmp_path: Path) -> None:
+    """One damaged word of the vocabulary, which loading the model does not meet."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.model_folder, folder)
+    weights = load_file(folder / WEIGHTS_NAME)
+    weights["text.token_embedding.weight"][SimpleTokenizer().encode("zebra")] = float("inf")
+    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    write_repository(triton.repository, str(folder), suffix="-word")
+
+    async def encode() -> None:
+        client = TritonEncoder(triton.grpc, DIM, "image_encoder-word")
+        try:
+            assert np.isfinite(await client.encode_texts(["a photo of lion."], 30)).all()
+            with pytest.raises(Problem, match="text_encoder-word gave a vector that is no numbers") as caught:
+                await client.encode_texts(["a photo of zebra."], 30)
+            assert caught.value.status == 502
+        finally:
+            await client.close()
+
+    with triton_client.InferenceServerClient(triton.grpc) as client:
+        try:
+            asyncio.run(encode())
+        finally:
+            client.unload_model("text_encoder-word")
+            for name in ("image_encoder-word", "text_encoder-word"):
+                shutil.rmtree(triton.repository / name)
+
+
 def test_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch, tiny: Served) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})

@@ -1,6 +1,6 @@
 """How many images are let in: as many as are set, or as a slow model answers in time."""
 
-import math
+import asyncio
 import time
 from contextlib import ExitStack, suppress
 
@@ -63,21 +63,18 @@ def test_what_took_too_long_tells_how_long_answers_take_and_what_failed_otherwis
     assert _room(admission) == room
 
 
-def test_time_for_names_is_not_time_for_images() -> None:
-    """One list of names that the text encoder sees for the first time must not keep others out."""
-    admission = Admission(Limits(answer_s=0.3))
-    for _ in range(10):
-        with admission.work(1) as first:
-            first.apart_s = math.inf
-            with admission.work(1):  # comes while the other waits for its names
-                pass
-            time.sleep(0.03)
-            first.apart_s = 0.03
-    with suppress(TimeoutError), admission.work(1) as late:
-        late.apart_s = math.inf
-        time.sleep(0.2)
-        raise TimeoutError
-    assert _room(admission) == 64
+def test_one_that_is_cut_off_would_have_taken_longer_and_tells_so() -> None:
+    slow, hasty = Admission(Limits(answer_s=0.003)), Admission(Limits(answer_s=0.003))
+    for _ in range(5):
+        with suppress(asyncio.CancelledError), slow.work(1):
+            time.sleep(0.01)
+            raise asyncio.CancelledError
+    assert _room(slow) == 8
+    _answer(hasty, 40, 0.005)
+    for _ in range(200):
+        with suppress(asyncio.CancelledError), hasty.work(1):
+            raise asyncio.CancelledError  # goes away at once
+    assert _room(hasty) == 8
 
 
 def test_a_body_holds_what_has_come_of_it_and_nothing_once_it_is_gone() -> None:
@@ -100,12 +97,14 @@ def test_a_body_holds_what_has_come_of_it_and_nothing_once_it_is_gone() -> None:
     assert admission.bytes == 0
 
 
-def test_it_is_said_whether_a_smaller_request_would_have_room() -> None:
+def test_it_is_said_how_large_a_request_would_have_room() -> None:
     admission = Admission(Limits(waiting_images=4))
-    for inside, wanted, is_full in ((3, 2, False), (4, 1, True)):
+    for inside, wanted, is_full in ((3, 2, False), (4, 1, True), (5, 1, True)):
         with admission.work(inside), pytest.raises(Problem) as caught:
             admission.work(wanted).__enter__()
         assert caught.value.is_full is is_full
+        assert ("have room now: 1; send fewer at once" in str(caught.value)) is not is_full
+        assert "come again in a moment" in str(caught.value)
     with admission.work(4), pytest.raises(Problem) as caught:
         admission.body(1).__enter__()
     assert caught.value.is_full

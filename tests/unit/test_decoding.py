@@ -128,6 +128,29 @@ def test_a_jpeg_takes_the_room_of_what_its_decoder_keeps(data: bytes, num_pixels
     assert asyncio.run(run()) == [False, True]
 
 
+def test_pictures_of_one_request_have_twice_the_pixels_of_one_and_others_do_not_wait_for_more(tmp_path: Path) -> None:
+    tower = describe(str(write_tiny_model(tmp_path)))
+    pictures = Pictures(1000 * 1000)
+    large, small, too_large = _picture("PNG", 1000), _picture("JPEG", 1000), _picture("PNG", 1001)
+
+    async def run() -> None:
+        for images in ([large] * 16, [large, large, _picture("PNG", 1)], [large, large, small]):
+            with pytest.raises(Problem, match="send fewer at once, or smaller ones") as caught:
+                await asyncio.wait_for(pictures.decode(images, tower), 60)
+            assert caught.value.status == 413
+        async with pictures.room.of(1000 * 1000 - 125 * 125):  # what is refused has not waited for a decoder either
+            with pytest.raises(Problem, match="16,000,000 together, at most 2,000,000"):
+                await asyncio.wait_for(pictures.decode([large] * 16, tower), 60)
+            (picture,) = await asyncio.wait_for(pictures.decode([small], tower), 60)
+            assert isinstance(picture, np.ndarray)
+        several = await pictures.decode([large, too_large, large, b"no picture"], tower)
+        assert [it.status if isinstance(it, Problem) else it.shape[0] for it in several] == [3, 413, 3, 415]
+        # Of a JPEG counts what is decoded of it.
+        assert all(isinstance(it, np.ndarray) for it in await pictures.decode([small] * 16, tower))
+
+    asyncio.run(run())
+
+
 def test_a_jpeg_of_very_many_segments_is_refused_before_they_are_read(tmp_path: Path) -> None:
     """Each empty one of four bytes would cost Pillow over a hundred, and microseconds."""
     tower = describe(str(write_tiny_model(tmp_path)))

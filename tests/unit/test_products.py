@@ -48,7 +48,7 @@ def test_no_product_has_more_rows_than_memory_is_for() -> None:
     shared = [id(it.base) for it in answers]
     assert shared == [shared[0]] * 40 + [shared[-1]] * 40
     assert shared[0] != shared[-1]
-    score_BN = vector_BD @ products.classifier.bank.vector_ND.T
+    score_BN = products.classifier.bank.products(vector_BD)
     assert [answer_1N.argmax() for answer_1N in answers] == score_BN.argmax(1).tolist()
 
 

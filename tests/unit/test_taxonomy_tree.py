@@ -1,5 +1,6 @@
 """TaxonTree against the plain way of computing the same."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,21 @@ def test_find(name: str, expected: list[Lineage]) -> None:
 
 def test_select_keeps_those_taxa() -> None:
     assert [taxon.lineage for taxon in TREE.select([2]).taxa] == [TREE.taxa[2].lineage]
+
+
+@given(taxa_lists, st.lists(st.integers(0, 30), min_size=2, max_size=8, unique=True))
+def test_a_part_is_the_tree_of_its_stretches(taxa: list[Taxon], cuts: list[int]) -> None:
+    tree = TaxonTree.from_taxa(taxa)
+    ends = sorted({min(cut, len(tree)) for cut in cuts} | {0, len(tree)})
+    slices = [slice(*pair) for pair in pairwise(ends)][::2]  # those between them are left out
+    part = tree.part(slices)
+    copied = tree.select([row for it in slices for row in range(it.start, it.stop)])
+    assert part.taxa == copied.taxa
+    assert part.clade_ids.tolist() == copied.clade_ids.tolist()
+    assert part.digest == copied.digest
+    assert [part.taxon(row) for row in range(len(part))] == copied.taxa
+    for rank in Rank:
+        assert part.clade_named[rank].tolist() == copied.clade_named[rank].tolist()
 
 
 def test_csv_of_a_user(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ _ROBIN = Taxon(("Animalia", "Chordata", "Aves", "Passeriformes", "Muscicapidae",
 _GOLDFISH = Taxon((*_FISH, "", "Cypriniformes", "Cyprinidae", "Carassius", "auratus"), "goldfish")
 
 
-def _classifier(*taxa: Taxon) -> Classifier:
+def _bank(*taxa: Taxon) -> LabelBank:
     tree = TaxonTree.from_taxa(taxa)
-    return Classifier(LabelBank(tree, np.eye(len(tree), 4, dtype=np.float32), 10.0, "model", "", TextType.SCI))
+    return LabelBank(tree, np.eye(len(tree), 4, dtype=np.float32), 10.0, "model", "", TextType.SCI)
 
 
 def test_no_taxon_of_a_last_short_batch_has_a_vector_of_zeros(tmp_path: Path) -> None:
@@ -34,17 +34,17 @@ def test_no_taxon_of_a_last_short_batch_has_a_vector_of_zeros(tmp_path: Path) ->
 
 def test_a_single_label_is_an_answer() -> None:
     """pybioclip 2.1 ends with an error on a tensor without dimensions (its issue 200)."""
-    (answer,) = _classifier(_LION).classify(np.asarray([[1, 0, 0, 0]], np.float32))
+    (answer,) = Classifier(_bank(_LION)).classify(np.asarray([[1, 0, 0, 0]], np.float32))
     assert (answer.taxon, answer.rank, answer.probability) == (_LION, Rank.SPECIES, 1.0)
 
 
 def test_within_a_clade_only_its_taxa_are_summed() -> None:
     """A subset at a rank above the species once gave another best taxon than the species' own (pybioclip, pull 86)."""
-    whole = _classifier(_LION, _WREN, _ROBIN)
-    position = {taxon.lineage[5]: row for row, taxon in enumerate(whole.bank.tree.taxa)}
+    whole = _bank(_LION, _WREN, _ROBIN)
+    position = {taxon.lineage[5]: row for row, taxon in enumerate(whole.tree.taxa)}
     vector_BD = np.zeros((1, 4), np.float32)
     vector_BD[0, [position["Panthera"], position["Troglodytes"], position["Erithacus"]]] = 0.9, 0.5, 0.1
-    birds = Classifier(whole.bank.within(["Aves"]))
+    birds = Classifier(whole.within(["Aves"]))
     (answer,) = birds.classify(vector_BD)
     assert answer.taxon == _WREN
     shares = np.exp(10 * np.asarray([0.5, 0.1]))
@@ -54,8 +54,8 @@ def test_within_a_clade_only_its_taxa_are_summed() -> None:
 
 def test_a_species_without_a_class_can_be_the_answer() -> None:
     """Lineages with a hole were missing from the published labels, goldfish among them (pybioclip, issue 111)."""
-    fish = _classifier(_LION, _GOLDFISH)
-    vector_BD = fish.bank.vector_ND[[list(fish.bank.tree.taxa).index(_GOLDFISH)]].astype(np.float32)
-    (answer,) = fish.classify(vector_BD)
+    fish = _bank(_LION, _GOLDFISH)
+    vector_BD = fish.vector_ND[[list(fish.tree.taxa).index(_GOLDFISH)]].astype(np.float32)
+    (answer,) = Classifier(fish).classify(vector_BD)
     assert answer.taxon == _GOLDFISH
     assert answer.rank is Rank.SPECIES

@@ -20,7 +20,7 @@ from trygon_serving.answers import LabelChoice
 from trygon_serving.body import Body, read_body
 from trygon_serving.problem import Problem
 from trygon_serving.products import Products
-from trygon_serving.wire import Answer, LabelsCard, Name, Options
+from trygon_serving.wire import MAX_NAMES, Answer, LabelsCard, Name, Options
 
 LIMITS = Limits(body_bytes=100_000, images=3, body_s=0.2)
 
@@ -114,6 +114,17 @@ def test_options_of_a_form_and_of_json() -> None:
     assert form == Body([b"x", b"y"], {"k": "3", "names": ["a", "b", "c"]})
     coded = _read("application/json", b'{"images": ["eA=="], "k": 3}')
     assert coded == Body([b"x"], {"k": 3}, typed=True)
+
+
+def test_of_more_names_than_a_request_may_have_a_form_gives_no_more_than_one_field_over() -> None:
+    """Which are refused by their number, as in JSON: a form of four megabytes would be millions of strings."""
+    line_by_line = _part("names", b"a\n" * 2000, file=False)
+    form = _read(FORM, b"".join([*[line_by_line] * 20, _part("image", b"x"), END]))
+    assert MAX_NAMES < len(form.options["names"]) <= MAX_NAMES + 2000
+    exactly = _read(
+        FORM, b"".join([*[_part("names", b"a\nb", file=False)] * (MAX_NAMES // 2), _part("image", b"x"), END])
+    )
+    assert len(exactly.options["names"]) == MAX_NAMES
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "undefined", "idna", "no-such-one"])

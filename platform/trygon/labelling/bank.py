@@ -132,6 +132,15 @@ class LabelBank:
         return cls(tree, vector_ND, scale, card["model"], card["model_digest"], text_type, calibration)
 
     @property
+    def dim(self) -> int:
+        """The width of the vectors."""
+        return self.vector_ND.shape[1]
+
+    def products(self, vector_BD: np.ndarray) -> np.ndarray:
+        """Of vectors with those of all taxa: (B, N)."""
+        return vector_BD @ self.vector_ND.T
+
+    @property
     def model_key(self) -> str:
         """The key of the model that made the vectors."""
         return self.model_digest or self.model
@@ -169,6 +178,11 @@ class LabelBank:
             vector_MD = self.vector_ND.T.take(rows, axis=1).T
         return replace(self, tree=self.tree.select(rows), vector_ND=vector_MD)
 
+    def part(self, slices: Sequence[slice]) -> "LabelPart":
+        """Stretches of the taxa, in tree order and apart from one another, to multiply with."""
+        views = tuple(self.vector_ND[it] for it in slices)
+        return LabelPart(self.tree.part(slices), views, self.dim, self.logit_scale)
+
     def with_taxa(self, taxa: Sequence[Taxon], vector_MD: np.ndarray) -> "LabelBank":
         """The bank with more taxa, none of which it holds yet, and their vectors."""
         if not taxa:
@@ -180,6 +194,22 @@ class LabelBank:
         vector_ND[np.setdiff1d(np.arange(len(tree)), at_M)] = self.vector_ND
         vector_ND[at_M] = vector_MD
         return replace(self, tree=tree, vector_ND=vector_ND)
+
+
+@dataclass(frozen=True)
+class LabelPart:
+    """Some taxa of a LabelBank, with views of its vectors: of the clades that one request asks for there is no copy,
+    be it nearly all taxa."""
+
+    tree: TaxonTree
+    views: Sequence[np.ndarray]
+    """Their vectors (n, D), in tree order; none where the products come from elsewhere."""
+    dim: int
+    logit_scale: float
+
+    def products(self, vector_BD: np.ndarray) -> np.ndarray:
+        """Of vectors with those of all these taxa: (B, N)."""
+        return np.concatenate([vector_BD @ view_ND.T for view_ND in self.views], axis=1)
 
 
 def _read_card(place: str | Path, card_place: str | Path) -> dict[str, Any]:

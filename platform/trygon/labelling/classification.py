@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from trygon.labelling.bank import LabelBank
+from trygon.labelling.bank import LabelBank, LabelPart
 from trygon.labelling.few_shot import Prototypes
 from trygon.rows import Rows
 from trygon.taxonomy.taxon import RANKS, Rank, Taxon
@@ -64,13 +64,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Products with a LabelBank. `floor` is the least probability of a rank that is reported.
+    """Products with a LabelBank, or a part of one. `floor` is the least probability of a rank that is reported.
 
     `allowed_N`: which taxa may be reported; a name outside moves up to the deepest clade that holds one of them, as
     SpeciesNet's geofence does. `prototypes`: what labelled examples add to the scores of their taxa.
     """
 
-    bank: LabelBank
+    bank: LabelBank | LabelPart
     floor: float = 0.5
     k: int = 5
     allowed_N: np.ndarray | None = None
@@ -96,9 +96,9 @@ class Classifier:
 
     def softmax(self, feature_BF: np.ndarray) -> np.ndarray:
         """Probabilities of all taxa (B, N) from `features`, or from means of them."""
-        dim = self.bank.vector_ND.shape[1]
+        dim = self.bank.dim
         # The factor goes to the few: the vectors of a million taxa stay in the pages that all processes share.
-        score_BN = (feature_BF[:, :dim] * np.float32(self.bank.logit_scale)) @ self.bank.vector_ND.T
+        score_BN = self.bank.products(feature_BF[:, :dim] * np.float32(self.bank.logit_scale))
         if self.prototypes is not None:
             self.prototypes.add_to(score_BN, feature_BF[:, dim:])
         score_BN -= score_BN.max(1, keepdims=True)

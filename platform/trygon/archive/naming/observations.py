@@ -46,7 +46,7 @@ def name_boxes(table: pa.Table, events: Events, namer: Namer) -> Named:
     boxes, rows = Boxes.of(table, events)
     column = table["vector"].combine_chunks()
     column = column if len(rows) == len(column) else column.take(pa.array(rows))
-    return namer.name(boxes, vectors_of(column, namer.classifier.bank.vector_ND.shape[1]))
+    return namer.name(boxes, vectors_of(column, namer.classifier.bank.dim))
 
 
 def _ahead(call: Callable[[pa.Table], Named], tables: Iterable[pa.Table]) -> Iterator[Named]:
