@@ -353,7 +353,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", choices=_VISION, default="ViT-B-16")
     parser.add_argument("--encoder", default="torch", help="as for trygon serve")
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20, help="of each measurement; 60 for a slow model")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--parts", default="steady,overload,pybioclip,faults", help="after saturation")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="instead of the parts")
