@@ -59,6 +59,8 @@ cli()
 """
 """Ray's own command `serve`, on a Ray that is kept to this machine."""
 
+Answered = concurrent.futures.Future[httpx.Response]
+
 _SLOWLY = """
 import time
 _execute = TritonPythonModel.execute
@@ -122,12 +124,18 @@ def _until(done: threading.Event, ask: Callable[[], httpx.Response]) -> list[htt
     return responses
 
 
-def _until_asked(client: httpx.Client, num_replicas: int) -> None:
-    """Block until requests reach so many replicas: the proxy hears of a new one later than who watches its state."""
-    seen, deadline = set[str](), time.monotonic() + 60
-    while len(seen) < num_replicas:
-        assert time.monotonic() < deadline, seen
-        seen |= set(re.findall(r'replica="([^"]+)"', client.get("/metrics").text))
+def _held_by(client: httpx.Client, num_replicas: int, upload: Callable[[], Answered]) -> list[Answered]:
+    """As many uploads as it takes until each of so many replicas has one: which of them gets the next is Serve's to
+    choose, and its proxy hears of a new one later than who watches its state. Sixteen for each would be a load."""
+    uploads, holding, deadline = [upload()], set[str](), time.monotonic() + 60
+    while len(holding) < num_replicas:
+        assert time.monotonic() < deadline, holding
+        figures = client.get("/metrics").text
+        holding |= set(re.findall(r'^trygon_held_bytes\{replica="([^"]+)"\} [1-9]', figures, re.MULTILINE))
+        if len(uploads) < 12:
+            uploads.append(upload())
+        time.sleep(0.2)
+    return uploads
 
 
 def _slowly(content: bytes, end: threading.Event) -> Iterator[bytes]:
@@ -172,8 +180,7 @@ def test_a_second_replica_comes_with_the_load_and_ends_what_it_has_when_the_load
             watch.until(TWO)
             load.set()
             loaded = [it.result() for it in loading]
-            _until_asked(client, 2)
-            slow = [pool.submit(ask_slowly, uploads) for _ in range(8)]
+            slow = _held_by(client, 2, lambda: pool.submit(ask_slowly, uploads))
             watch.until(DRAINING)
             time.sleep(3)  # without a request it would have ended by then
             assert (watch.states, len(replicas(process))) == (DRAINING, 2)
